@@ -35,7 +35,7 @@ def check_name(setting: str, value: str, known: Iterable[str]) -> None:
       >>> check_name("model.name", "cnn", ["cnn", "mlp"])
       >>> check_name("model.name", "cmn", ["cnn", "mlp"])
       Traceback (most recent call last):
-      fedcode_jax.errors.ConfigError: model.name: unknown name 'cmn'. Did you mean 'cnn'? Known: cnn, mlp
+      fedcode_jax.errors.ConfigError: model.name: unknown name 'cmn'. Did you mean 'cnn'? ...
     """
     names = sorted(known)
     if value in names:

@@ -1,0 +1,29 @@
+"""Federated algorithms, as pure functions: FedCode, FedAvg and the controls."""
+
+from collections.abc import Callable
+
+from fedcode_jax.algorithms.base import Algorithm
+from fedcode_jax.algorithms.controls import skip, weight_clustering
+from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
+from fedcode_jax.algorithms.fedcode import fedcode
+
+registry: dict[str, Callable[..., Algorithm]] = {
+    "fedavg": fedavg,
+    "fedavg_every": fedavg_every,
+    "fedcode": fedcode,
+    "local_only": local_only,
+    "skip": skip,
+    "weight_clustering": weight_clustering,
+}
+"""The algorithms that ``algorithm.name`` can choose."""
+
+__all__ = [
+    "Algorithm",
+    "fedavg",
+    "fedavg_every",
+    "fedcode",
+    "local_only",
+    "registry",
+    "skip",
+    "weight_clustering",
+]

@@ -1,0 +1,143 @@
+"""FedAvg, and the controls that send its float messages less often or never."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedcode_jax import schedules
+from fedcode_jax.algorithms.base import Algorithm, one, weighted_mean
+from fedcode_jax.algorithms.groups import KINDS, Group, Layout, Weights
+from fedcode_jax.schedules import Exchange, Schedule
+from fedcode_jax.wire import Dense, Kind, Message
+
+
+class FloatServer(NamedTuple):
+    """The server's weights w, as floats."""
+
+    weights: Weights
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FloatClient:
+    """What a client keeps: its trained weights f32[n], or None if it keeps nothing."""
+
+    weights: jax.Array | None
+    layout: Layout = dataclasses.field(metadata={"static": True})
+
+
+def fedavg() -> Algorithm:
+    """FedAvg: every variable as float32, both ways, every round.
+
+        w = sum_i N_i w_i / sum_i N_i
+
+    Returns:
+      The algorithm; clients keep nothing between rounds.
+
+    Source: McMahan et al., arXiv 1602.05629, algorithm 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> server, store = fedavg().init({"kernel": jnp.ones(3)}, 10)
+      >>> server.weights["kernel"].tolist(), store.weights
+      ([1.0, 1.0, 1.0], None)
+    """
+    return _float_messages(schedules.always(), clients_keep=False)
+
+
+def fedavg_every(period: int = 5) -> Algorithm:
+    """FedAvg each f rounds, local training alone in between; nothing else is sent.
+
+    A control: the same local work as FedAvg at 1/f of its bytes, float32 messages.
+
+    Args:
+      period: f in rounds, >= 1; 1 is FedAvg.
+
+    Returns:
+      The algorithm.
+
+    Raises:
+      ConfigError: a period below 1.
+
+    Example:
+      >>> [t for t in range(1, 8) if fedavg_every(3).schedule(t).clients_send_weights]
+      [3, 6]
+    """
+    return _float_messages(schedules.every(period), clients_keep=True)
+
+
+def local_only() -> Algorithm:
+    """Each client trains on its own data; only the initial weights are ever sent.
+
+    A control: what is reported is the mean over the clients of their own models' figures.
+
+    Returns:
+      The algorithm.
+
+    Example:
+      >>> bool(local_only().schedule(1).clients_send_weights)
+      False
+    """
+
+    def report(server: FloatServer, store: FloatClient) -> tuple[Weights, None]:
+        return jax.vmap(lambda vector: store.layout.join((vector,)))(store.weights), None
+
+    return _float_messages(schedules.never(), clients_keep=True)._replace(report=report)
+
+
+def _float_messages(schedule: Schedule, *, clients_keep: bool) -> Algorithm:
+    """Float weights in the rounds of the schedule, nothing in the others."""
+
+    def message_of(vector: jax.Array, sends_weights: jax.Array) -> Message:
+        kind = jnp.where(sends_weights, jnp.int32(Kind.WEIGHTS), jnp.int32(Kind.NOTHING))
+        return Message(kind, (Dense(vector),))
+
+    def layout_of(weights: Weights) -> Layout:
+        return Layout.of(weights, [Group(KINDS, "dense")])
+
+    def init(weights: Weights, num_clients: int) -> tuple[FloatServer, FloatClient]:
+        layout = layout_of(weights)
+        (vector,) = layout.split(weights)
+        kept = jnp.tile(vector, (num_clients, 1)) if clients_keep else None
+        return FloatServer(weights), FloatClient(kept, layout)
+
+    def broadcast(
+        server: FloatServer, exchange: Exchange, key: jax.Array
+    ) -> tuple[Message, FloatServer]:
+        (vector,) = layout_of(server.weights).split(server.weights)
+        return message_of(vector, exchange.server_sends_weights), server
+
+    def receive(stored: FloatClient, message: Message) -> Weights:
+        (section,) = message.sections
+        assert isinstance(section, Dense)
+        vector = jnp.asarray(section.values)
+        if stored.weights is not None:
+            vector = jnp.where(message.kind == Kind.WEIGHTS, vector, stored.weights)
+        return stored.layout.join((vector,))
+
+    def upload(
+        stored: FloatClient, trained: Weights, start: Weights, exchange: Exchange, key: jax.Array
+    ) -> tuple[Message, FloatClient]:
+        (vector,) = stored.layout.split(trained)
+        kept = None if stored.weights is None else vector
+        return (
+            message_of(vector, exchange.clients_send_weights),
+            dataclasses.replace(stored, weights=kept),
+        )
+
+    def aggregate(
+        server: FloatServer, messages: Message, num_samples: jax.Array, exchange: Exchange
+    ) -> FloatServer:
+        layout = layout_of(server.weights)
+        (section,) = messages.sections
+        assert isinstance(section, Dense)
+        mean = layout.join((weighted_mean(section.values, num_samples),))
+        keep = lambda old, new: jnp.where(exchange.clients_send_weights, new, old)  # noqa: E731
+        return FloatServer(jax.tree.map(keep, server.weights, mean))
+
+    def report(server: FloatServer, store: FloatClient) -> tuple[Weights, None]:
+        return one(server.weights), None
+
+    return Algorithm(init, broadcast, receive, upload, aggregate, report, schedule)

@@ -1,0 +1,176 @@
+"""Which parts of a model are coded, sent as floats, or kept: groups and their layout."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedcode_jax.errors import ConfigError, check_name
+
+Weights = Any
+"""A pytree of float arrays: the variables of a model."""
+
+KINDS = ("kernel", "bias", "norm", "stats")
+"""Kinds of variables: kernels and embeddings; biases; scales and biases of normalisation
+layers; their running statistics."""
+
+POLICIES = ("coded", "dense", "dense16", "local")
+"""How a group travels: as a codebook and codes; as float32 or float16 in weights messages;
+never."""
+
+_PRESETS = {
+    "kernels": "kernel=coded,bias+norm+stats=dense",
+    "everything": "kernel+bias+norm+stats=coded",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Variables that share one codebook, or are sent together.
+
+    Attributes:
+      kinds: the kinds of variables in the group, of ``KINDS``.
+      policy: one of ``POLICIES``.
+    """
+
+    kinds: tuple[str, ...]
+    policy: str
+
+
+def parse(spec: str) -> tuple[Group, ...]:
+    """Reads a specification of groups.
+
+    Kinds joined by ``+`` form one group (and share one codebook if it is coded); every kind
+    is named once. ``kernels`` (one codebook for all kernels, the rest as float32 in weights
+    messages) and ``everything`` (one codebook over the whole state, running statistics
+    included, as the authors' program) stand for such specifications.
+
+    Args:
+      spec: a preset's name, or ``kind[+kind...]=policy`` parts separated by commas.
+
+    Returns:
+      The groups, in the order written.
+
+    Raises:
+      ConfigError: an unknown kind or policy, or a kind that is missing or named twice.
+
+    Example:
+      >>> parse("kernel=coded,bias+norm=coded,stats=local")[1]
+      Group(kinds=('bias', 'norm'), policy='coded')
+    """
+    setting = "algorithm.groups"
+    if not isinstance(spec, str) or not spec.strip():
+        raise ConfigError(
+            f"{setting}: {spec!r} is not a specification; use one of {', '.join(_PRESETS)} "
+            "or parts such as kernel=coded,bias+norm+stats=dense"
+        )
+    if "=" not in spec:
+        check_name(setting, spec, _PRESETS)
+    groups = []
+    for part in _PRESETS.get(spec, spec).split(","):
+        names, equals, policy = part.strip().partition("=")
+        if not equals:
+            raise ConfigError(f"{setting}: {part.strip()!r} lacks a policy; write kind=policy")
+        check_name(f"{setting} (policy)", policy.strip(), POLICIES)
+        kinds = tuple(name.strip() for name in names.split("+"))
+        for kind in kinds:
+            check_name(f"{setting} (kind)", kind, KINDS)
+        groups.append(Group(kinds, policy.strip()))
+    named = [kind for group in groups for kind in group.kinds]
+    for kind in KINDS:
+        if named.count(kind) != 1:
+            times = "missing" if kind not in named else "named more than once"
+            raise ConfigError(f"{setting}: {spec!r}: kind {kind!r} is {times}; name each once")
+    return tuple(groups)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the leaves of one model's weights are laid out in the vectors of its groups.
+
+    Hashable and static: it describes shapes and holds no arrays.
+
+    Attributes:
+      treedef: the structure of the weights.
+      shapes: shape of every leaf.
+      members: for every group, the leaves in it.
+      policies: for every group, its policy.
+    """
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]
+    members: tuple[tuple[int, ...], ...]
+    policies: tuple[str, ...]
+
+    @classmethod
+    def of(cls, weights: Weights, groups: Sequence[Group]) -> "Layout":
+        """The layout of weights under groups; groups without a variable are left out.
+
+        Args:
+          weights: a pytree of float arrays.
+          groups: as ``parse`` gives them.
+
+        Returns:
+          The layout.
+
+        Raises:
+          ConfigError: a leaf that is not of a floating type, or weights without leaves.
+        """
+        paths, treedef = jax.tree_util.tree_flatten_with_path(weights)
+        if not paths:
+            raise ConfigError("model: it has no weights; there is nothing to train or send")
+        kinds = [kind_of(path) for path, _ in paths]
+        for path, leaf in paths:
+            if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+                raise ConfigError(
+                    f"model: variable {jax.tree_util.keystr(path)} has type {leaf.dtype}; "
+                    "only floating types can be averaged and coded"
+                )
+        members = [tuple(i for i, k in enumerate(kinds) if k in g.kinds) for g in groups]
+        kept = [(m, g.policy) for m, g in zip(members, groups, strict=True) if m]
+        return cls(
+            treedef,
+            tuple(jnp.shape(leaf) for _, leaf in paths),
+            tuple(m for m, _ in kept),
+            tuple(policy for _, policy in kept),
+        )
+
+    def split(self, weights: Weights) -> tuple[jax.Array, ...]:
+        """The vector f32[n_g] of every group."""
+        leaves = jax.tree.leaves(weights)
+        return tuple(jnp.concatenate([leaves[i].ravel() for i in m]) for m in self.members)
+
+    def join(self, vectors: Sequence[jax.Array]) -> Weights:
+        """The weights whose groups' vectors are ``vectors``: the inverse of ``split``."""
+        leaves: list = [None] * len(self.shapes)
+        for member, vector in zip(self.members, vectors, strict=True):
+            position = 0
+            for i in member:
+                size = math.prod(self.shapes[i])
+                leaves[i] = vector[position : position + size].reshape(self.shapes[i])
+                position += size
+        return jax.tree.unflatten(self.treedef, leaves)
+
+
+def kind_of(path: tuple) -> str:
+    """The kind of a variable, from the names on its path.
+
+    Running statistics are what lies in the collection ``batch_stats``; scales and biases are
+    known by their names, and belong to a normalisation layer if the name of the module says
+    so. Everything else, unnamed arrays included, is a kernel.
+
+    Example:
+      >>> tree = {"params": {"conv": {"kernel": 0.0, "bias": 0.0}, "norm1": {"bias": 0.0}}}
+      >>> [kind_of(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+      ['bias', 'kernel', 'norm']
+    """
+    names = [str(getattr(key, "key", getattr(key, "name", ""))).lower() for key in path]
+    if "batch_stats" in names:
+        return "stats"
+    if names and names[-1] in ("bias", "scale"):
+        in_norm = names[-1] == "scale" or any("norm" in name for name in names[:-1])
+        return "norm" if in_norm else "bias"
+    return "kernel"

@@ -1,0 +1,5 @@
+"""The ``fedcode`` command."""
+
+from fedcode_jax.cli.entry import main
+
+__all__ = ["main"]

@@ -1,0 +1,66 @@
+"""``fedcode run``: one experiment, its progress and its closing table."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from fedcode_jax.cli.options import Options, parse
+from fedcode_jax.config import replace
+
+_EXIT_CODES = {"completed": 0, "diverged": 1, "interrupted": 130}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(Options):
+    """Run one experiment.
+
+    Without options: FedCode on scikit-learn's handwritten digits. A run writes config.yaml,
+    metrics.jsonl, summary.json and curves.png into the folder --out, which is
+    runs/<algorithm>-<data> if it is not given.
+    """
+
+    overwrite: bool = False
+    """Replace the files of an earlier run in the same folder."""
+    quiet: bool = False
+    """Print the closing table alone."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command.
+
+    Args:
+      arguments: what follows ``fedcode run``.
+
+    Returns:
+      0 completed, 1 diverged, 130 interrupted.
+
+    Raises:
+      FedcodeError: a setting or a data set that cannot be used.
+    """
+    options = parse(RunOptions, "fedcode run", arguments)
+    config = options.experiment
+    if config.out is None:
+        config = replace(config, {"out": f"runs/{config.algorithm.name}-{config.data.name}"})
+
+    # After the options are known to be good: JAX takes a second or two to import.
+    from rich.console import Console
+
+    from fedcode_jax import experiment
+    from fedcode_jax.network import Network
+    from fedcode_jax.results import ProgressObserver, closing_table
+
+    # A log file has no width of its own; paths are not to be folded at rich's 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    observer = None if options.quiet else ProgressObserver(console)
+    with observer or contextlib.nullcontext():
+        result = experiment.run(config, observer=observer, overwrite=options.overwrite)
+    network = Network(**dataclasses.asdict(config.network))
+    console.print(closing_table(result.summary, network=network, folder=result.folder))
+
+    status = result.summary["status"]
+    if status != "completed":
+        what = {"diverged": "the run diverged: its loss is not finite", "interrupted": status}
+        kept = f"; the results so far are in {result.folder}" if result.folder else ""
+        print(f"fedcode: {what[status]}{kept}", file=sys.stderr)
+    return _EXIT_CODES[status]

@@ -1,0 +1,76 @@
+"""Any optimiser of optax, by its name."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import optax
+
+from fedcode_jax.errors import ConfigError, check_name
+
+
+def optimizer_names() -> tuple[str, ...]:
+    """The optimisers of optax that a client can use: functions of a learning rate.
+
+    Example:
+      >>> {"adam", "sgd", "lion"} <= set(optimizer_names())
+      True
+    """
+
+    def usable(name: str) -> bool:
+        function = getattr(optax, name)
+        # lbfgs searches along a line and needs the objective itself at every update.
+        if (
+            not inspect.isfunction(function)
+            or name.startswith(("_", "scale_by"))
+            or name == "lbfgs"
+        ):
+            return False
+        parameters = inspect.signature(function).parameters.values()
+        required = {
+            p.name for p in parameters if p.default is p.empty and p.kind == p.POSITIONAL_OR_KEYWORD
+        }
+        return "learning_rate" in {p.name for p in parameters} and required <= {"learning_rate"}
+
+    return tuple(name for name in sorted(dir(optax)) if usable(name))
+
+
+def optimizer(
+    name: str,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    arguments: Mapping[str, Any] | None = None,
+) -> optax.GradientTransformation:
+    """Any optax optimiser, by its name.
+
+    Args:
+      name: a function of optax that takes ``learning_rate``: sgd, adam, adamw, lion, ...
+      learning_rate: its step size.
+      weight_decay: L2 coefficient added to the gradient before the optimiser sees it, on
+        all params, as in PyTorch's SGD and Adam. For decoupled decay use an optimiser that
+        has it, with its own ``weight_decay`` among ``arguments``.
+      arguments: further arguments of the optimiser, e.g. ``{"momentum": 0.9}``.
+
+    Returns:
+      The optimiser.
+
+    Raises:
+      ConfigError: optax has no such optimiser, or it does not take these arguments.
+
+    Example:
+      >>> optimizer("sgd", 0.1, arguments={"momentum": 0.9}) is not None
+      True
+    """
+    check_name("local.optimizer", name, optimizer_names())
+    factory = getattr(optax, name)
+    try:
+        chosen = factory(learning_rate=learning_rate, **dict(arguments or {}))
+    except TypeError as error:
+        accepted = ", ".join(inspect.signature(factory).parameters)
+        raise ConfigError(
+            f"local.optimizer_args: {dict(arguments or {})} do not fit optax.{name}: {error}; "
+            f"it takes {accepted}"
+        ) from error
+    if weight_decay:
+        return optax.chain(optax.add_decayed_weights(weight_decay), chosen)
+    return chosen

@@ -1,0 +1,103 @@
+"""The execution plan: how a cohort runs on this machine. It never changes the result."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from fedcode_jax.clients.batches import num_steps
+from fedcode_jax.errors import ConfigError, check_name
+
+PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
+"""Names of matmul precision, and what JAX calls them."""
+
+MAX_WASTE = 0.15
+"""Padding waste, in executed over needed client-steps minus one, that a plan accepts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the clients of a round run.
+
+    Attributes:
+      client_axis: ``map``, one after another, or ``vmap``, side by side in chunks.
+      chunk: clients side by side; 1 under ``map``.
+      conv: how convolutions and pooling are lowered, ``native`` or ``patches``.
+      precision: of matrix products and convolutions: float32, tf32 or bfloat16.
+      reason: what chose it, for people.
+    """
+
+    client_axis: Literal["vmap", "map"]
+    chunk: int
+    conv: Literal["native", "patches"]
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    reason: str = "as set"
+
+    def __post_init__(self) -> None:
+        check_name("execution.client_axis", self.client_axis, ("vmap", "map"))
+        check_name("execution.conv", self.conv, ("native", "patches"))
+        check_name("execution.precision", self.precision, PRECISIONS)
+        if self.chunk < 1:
+            raise ConfigError(f"execution.chunk: {self.chunk}; give a whole number >= 1")
+        if self.client_axis == "map" and self.chunk != 1:
+            raise ConfigError(
+                f"execution.chunk: {self.chunk} clients side by side contradict "
+                "execution.client_axis map, which runs one at a time; set one of them"
+            )
+
+    def __str__(self) -> str:
+        how = "one after another" if self.client_axis == "map" else f"{self.chunk} side by side"
+        return (
+            f"{self.client_axis} (clients {how}), {self.conv} convolutions, "
+            f"{self.precision} ({self.reason})"
+        )
+
+
+def expected_waste(
+    sizes: Sequence[int], cohort: int, chunk: int, *, epochs: int, batch_size: int, seed: int = 0
+) -> float:
+    """Padding waste that chunks of this size would have, over sampled cohorts.
+
+    Args:
+      sizes: samples of every client.
+      cohort: M, clients in a round.
+      chunk: clients side by side.
+      epochs: local epochs.
+      batch_size: local batch size.
+      seed: of the cohorts that are sampled.
+
+    Returns:
+      Executed over needed client-steps, minus one.
+
+    Example:
+      >>> expected_waste([32, 32, 64, 64], 4, 2, epochs=1, batch_size=32)
+      0.0
+      >>> round(expected_waste([32, 32, 64, 64], 4, 4, epochs=1, batch_size=32), 3)
+      0.333
+    """
+    steps = np.asarray(num_steps(np.asarray(sizes), epochs, batch_size))
+    rng = np.random.default_rng(seed)
+    needed = executed = 0
+    for _ in range(1 if cohort == len(steps) else 20):
+        chosen = np.sort(rng.choice(steps, cohort, replace=False))[::-1]
+        needed += chosen.sum()
+        executed += chosen[::chunk].sum() * min(chunk, cohort)
+    return float(executed / max(needed, 1) - 1)
+
+
+def choose_plan(
+    backend: str,
+    *,
+    model_name: str,
+    sizes: Sequence[int],
+    cohort: int,
+    epochs: int,
+    batch_size: int,
+    chunk: int | None = None,
+    client_axis: str | None = None,
+    conv: str | None = None,
+    precision: str = "float32",
+) -> Plan:
+    """Chooses a plan"""
+    return Plan("map", 1, "native")

@@ -1,0 +1,43 @@
+"""The experiment as data: checked dataclasses, YAML in and out, dotted overrides."""
+
+from fedcode_jax.config.files import (
+    from_dict,
+    from_yaml,
+    load,
+    replace,
+    setting_names,
+    to_dict,
+    to_yaml,
+)
+from fedcode_jax.config.schema import (
+    AlgorithmConfig,
+    DataConfig,
+    ExecutionConfig,
+    ExperimentConfig,
+    LocalConfig,
+    ModelConfig,
+    NetworkConfig,
+    PartitionConfig,
+    ScheduleConfig,
+)
+from fedcode_jax.config.section import unchecked
+
+__all__ = [
+    "AlgorithmConfig",
+    "DataConfig",
+    "ExecutionConfig",
+    "ExperimentConfig",
+    "LocalConfig",
+    "ModelConfig",
+    "NetworkConfig",
+    "PartitionConfig",
+    "ScheduleConfig",
+    "from_dict",
+    "from_yaml",
+    "load",
+    "replace",
+    "setting_names",
+    "to_dict",
+    "to_yaml",
+    "unchecked",
+]

@@ -1,0 +1,231 @@
+"""The whole experiment as data: frozen dataclasses, checked when they are made.
+
+Each field carries its check in its annotation and its help text below it; the command shows that
+text. Other rooms' registries are imported only when a name differs from the default, so making
+``ExperimentConfig()`` imports neither JAX nor a data set.
+"""
+
+import dataclasses
+from typing import Annotated, Any, ClassVar, Literal
+
+from fedcode_jax.config import checks
+from fedcode_jax.config.checks import registered
+from fedcode_jax.config.section import Section
+from fedcode_jax.errors import ConfigError, check_name
+
+
+def _check_groups(setting: str, value: Any) -> str:
+    from fedcode_jax.algorithms import groups
+
+    groups.parse(checks.text(setting, value))
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Section):
+    """The data set."""
+
+    section: ClassVar[str] = "data."
+
+    name: Annotated[str, registered("fedcode_jax.data", "registry")] = "digits"
+    """Data set: digits (scikit-learn's, no download), npz or synthetic."""
+    path: Annotated[tuple[str, ...] | None, checks.paths] = None
+    """File or files to read (npz only)."""
+    num_classes: Annotated[int | None, checks.whole(1)] = None
+    """Number of classes (npz, synthetic); None: as the data set has."""
+    shape: Annotated[tuple[int, ...] | None, checks.sizes] = None
+    """Shape of one sample (synthetic only)."""
+    train_size: Annotated[int | None, checks.whole(1)] = None
+    """Number of training samples (synthetic only)."""
+    test_size: Annotated[int | None, checks.whole(1)] = None
+    """Number of test samples (synthetic only)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PartitionConfig(Section):
+    """How the training samples are dealt to the clients."""
+
+    section: ClassVar[str] = "partition."
+
+    name: Annotated[str, registered("fedcode_jax.data.partition", "registry")] = "iid"
+    """Law: iid, multinomial, dirichlet (label skew), imbalanced, by_class or by_user."""
+    num_clients: Annotated[int, checks.whole(1)] = 10
+    """Number of clients; by_user has as many as there are users instead."""
+    alpha: Annotated[float, checks.real(0, above=True)] = 0.5
+    """Concentration of the Dirichlet rules; the smaller, the less alike the clients."""
+    classes_per_client: Annotated[int, checks.whole(1)] = 2
+    """Classes that each client holds (by_class only)."""
+    min_size: Annotated[int, checks.whole(0)] = 1
+    """Fewest samples a client may have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Section):
+    """The model that is trained."""
+
+    section: ClassVar[str] = "model."
+
+    name: Annotated[str, registered("fedcode_jax.models", "registry")] = "cnn"
+    """Architecture, e.g. cnn, mlp, resnet20, mobilenet_v2 or yamnet."""
+    norm: Annotated[str | None, checks.text] = None
+    """Normalisation layer, e.g. batch or group; None: as the architecture has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalConfig(Section):
+    """What a client does between receiving and sending."""
+
+    section: ClassVar[str] = "local."
+
+    optimizer: Annotated[str, checks.text] = "adam"
+    """Any optax optimiser that takes a learning rate, e.g. adam, sgd or adamw."""
+    learning_rate: Annotated[float, checks.real(0, above=True)] = 1e-3
+    """Step size of the optimiser."""
+    epochs: Annotated[int, checks.whole(1)] = 4
+    """Passes over the client's own samples in each round."""
+    batch_size: Annotated[int, checks.whole(1)] = 32
+    """Samples per step; the last, smaller batch is used too."""
+    weight_decay: Annotated[float, checks.real(0)] = 0.0
+    """L2 penalty added to the gradient; 0 for none."""
+    augment: Annotated[str, registered("fedcode_jax.data.augment", "augmentations")] = "none"
+    """Augmentation of the training samples: none or crop_flip."""
+    optimizer_args: Annotated[dict[str, float], checks.named_numbers] = dataclasses.field(
+        default_factory=dict, hash=False
+    )
+    """Further arguments of the optimiser, e.g. momentum=0.9 for sgd."""
+
+    def check_together(self) -> None:
+        """Checks that optax has the optimiser, and the optimiser the arguments."""
+        if self.optimizer == "adam" and not self.optimizer_args:
+            return
+        arguments = checks.optimiser_arguments(self.optimizer)
+        for name in self.optimizer_args:
+            check_name("local.optimizer_args", name, arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class AlgorithmConfig(Section):
+    """What is sent, and how the server combines it."""
+
+    section: ClassVar[str] = "algorithm."
+
+    name: Annotated[str, registered("fedcode_jax.algorithms", "registry")] = "fedcode"
+    """fedcode or fedavg; or a control: skip, local_only, weight_clustering, fedavg_every."""
+    num_clusters: Annotated[int, checks.whole(1, 65536)] = 64
+    """Centers K of each codebook."""
+    groups: Annotated[str, _check_groups] = "kernels"
+    """Which values share a codebook: kernels, everything (the authors' program), or parts such as
+    kernel=coded,bias+norm+stats=dense."""
+    merge: Literal["union"] = "union"
+    """How the server combines the clients' codebooks in a codebook round."""
+    coding: Literal["fixed"] = "fixed"
+    """How codes are written: fixed, ceil(log2 K) bits each."""
+    period: Annotated[int, checks.whole(1)] = 5
+    """Rounds between two exchanges (fedavg_every only)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig(Section):
+    """In which rounds weights are sent, and in which codebooks alone."""
+
+    section: ClassVar[str] = "schedule."
+
+    name: Annotated[str, registered("fedcode_jax.schedules", "registry")] = "periodic"
+    """Rule: periodic sends weights in the first rounds and then every so many."""
+    start: Annotated[int, checks.whole(0)] = 2
+    """Last round in which the server always sends weights; the clients stop a round sooner."""
+    server_period: Annotated[int, checks.whole(1)] = 5
+    """f1: afterwards the server sends weights every f1 rounds; 1: always."""
+    client_period: Annotated[int, checks.whole(1)] = 2
+    """f2: afterwards the clients send weights every f2 rounds; 1: always."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig(Section):
+    """The links on which the simulated time is reckoned: a scenario, not a standard."""
+
+    section: ClassVar[str] = "network."
+
+    uplink_mbit: Annotated[float, checks.real(0, above=True)] = 1.0
+    """Uplink of each client in Mbit/s."""
+    downlink_mbit: Annotated[float, checks.real(0, above=True)] = 10.0
+    """Downlink of each client in Mbit/s."""
+    round_trip: Annotated[float, checks.real(0)] = 0.05
+    """Round-trip time in seconds."""
+    samples_per_second: Annotated[float | None, checks.real(0, above=True)] = None
+    """Training speed of a client; None: computing time is not counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionConfig(Section):
+    """How the experiment runs on this machine; it does not change the result."""
+
+    section: ClassVar[str] = "execution."
+
+    plan: Literal["auto", "probe"] = "auto"
+    """Choose the settings below by rule (auto) or by a short trial (probe)."""
+    chunk: Annotated[int | None, checks.whole(1)] = None
+    """Clients trained at once; None: as planned."""
+    client_axis: Literal["vmap", "map"] | None = None
+    """Clients of a chunk side by side (vmap) or one by one (map); None: as planned."""
+    conv: Literal["native", "patches"] | None = None
+    """Convolution of the backend (native) or by matrix products; None: as planned."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Precision of matrix products in training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig(Section):
+    """One experiment; the defaults are FedCode on scikit-learn's handwritten digits.
+
+    Every field is checked when the config is made.
+
+    Raises:
+      ConfigError: names the setting in dotted form, its value and what is allowed.
+
+    Example:
+      >>> ExperimentConfig(rounds=3).algorithm.num_clusters
+      64
+      >>> ExperimentConfig(schedule=ScheduleConfig(server_period=0))
+      Traceback (most recent call last):
+      fedcode_jax.errors.ConfigError: schedule.server_period: 0 cannot be used;
+        it must be a whole number of at least 1
+    """
+
+    seed: Annotated[int, checks.whole(0, 2**32 - 1)] = 0
+    """Seed of everything random: initial weights, partition, batches."""
+    rounds: Annotated[int, checks.whole(1)] = 60
+    """Rounds of communication."""
+    clients_per_round: Annotated[int | None, checks.whole(1)] = None
+    """Clients drawn for each round; None: all."""
+    eval_every: Annotated[int, checks.whole(1)] = 1
+    """Rounds between two evaluations; the last round is always evaluated."""
+    out: Annotated[str | None, checks.path] = None
+    """Folder of the run."""
+    data: DataConfig = DataConfig()
+    """The data set."""
+    partition: PartitionConfig = PartitionConfig()
+    """How the training samples are dealt to the clients."""
+    model: ModelConfig = ModelConfig()
+    """The model that is trained."""
+    local: LocalConfig = LocalConfig()
+    """What a client does between receiving and sending."""
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    """What is sent, and how the server combines it."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """In which rounds weights are sent, and in which codebooks alone."""
+    network: NetworkConfig = NetworkConfig()
+    """The links on which the simulated time is reckoned."""
+    execution: ExecutionConfig = ExecutionConfig()
+    """How the experiment runs on this machine."""
+
+    def check_together(self) -> None:
+        """Checks that a round does not ask for more clients than there are."""
+        per_round, clients = self.clients_per_round, self.partition.num_clients
+        if per_round is None or self.partition.name == "by_user":  # the data say how many
+            return
+        if per_round > clients:
+            raise ConfigError(
+                f"clients_per_round: {per_round} cannot be used; it must not be more than"
+                f" partition.num_clients, which is {clients}"
+            )

@@ -1,0 +1,23 @@
+"""Data sets, how they are cut into clients, and augmentation.
+
+``load`` gives a `Dataset`, a law of `partition` gives the row numbers of each client, and
+`augment` distorts a batch inside the jitted step.
+"""
+
+from fedcode_jax.data import augment, partition
+from fedcode_jax.data.augment import augmentations, crop_and_flip
+from fedcode_jax.data.dataset import Dataset, from_arrays
+from fedcode_jax.data.partition import Partition
+from fedcode_jax.data.sources import load, registry
+
+__all__ = [
+    "Dataset",
+    "Partition",
+    "augment",
+    "augmentations",
+    "crop_and_flip",
+    "from_arrays",
+    "load",
+    "partition",
+    "registry",
+]

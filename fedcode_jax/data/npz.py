@@ -1,0 +1,161 @@
+"""Data sets from .npz files: read without pickle, every defect named with its file."""
+
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcode_jax.data.dataset import Dataset, from_arrays
+from fedcode_jax.errors import ConfigError, DataError
+
+_NEEDED = ("train_x", "train_y", "test_x", "test_y")
+# The first of the two spellings of the class names is ours, the second is found in the wild.
+_OPTIONAL = ("train_user", "class_names", "label_names")
+
+PathLike = str | os.PathLike[str]
+
+
+def npz(
+    *, path: PathLike | Sequence[PathLike] | None = None, num_classes: int | None = None
+) -> Dataset:
+    """Reads a data set from one .npz file, or from several, put one after the other.
+
+    Each file holds ``train_x``, ``train_y``, ``test_x``, ``test_y`` (see `from_arrays`), and may
+    hold ``train_user`` (integers or strings, one a train sample) and ``class_names``. Other
+    members are left alone.
+
+    Args:
+      path: one file, or a sequence of files.
+      num_classes: see `from_arrays`.
+
+    Returns:
+      The data set, named after its files.
+
+    Raises:
+      ConfigError: no path.
+      DataError: a file is missing, unreadable or incomplete, or the files do not fit together.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     file = f"{folder}/toy.npz"
+      ...     x, y = np.eye(3), [0, 1, 2]
+      ...     np.savez(file, train_x=x, train_y=y, test_x=x, test_y=y)
+      ...     print(str(npz(path=file)).splitlines()[0])
+      toy: 3 train and 3 test samples of float32[3], 3 classes
+    """
+    if path is None or isinstance(path, str | os.PathLike):
+        paths = [path] if path else []
+    else:
+        paths = list(path)
+    if not paths:
+        raise ConfigError("data.path: not set; data.name npz needs one .npz file, or several")
+    files = [Path(p).expanduser() for p in paths]
+    parts = [_read(file) for file in files]
+    for file, part in zip(files, parts, strict=True):
+        _check_alike(file, part, files[0], parts[0])
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in _NEEDED}
+    users = parts[0].get("train_user")
+    names = parts[0].get("class_names")
+    return from_arrays(
+        "+".join(file.stem for file in files),
+        **joined,
+        num_classes=num_classes,
+        class_names=None if names is None else [_text(n) for n in names.tolist()],
+        train_user=None if users is None else np.concatenate([p["train_user"] for p in parts]),
+        source=", ".join(map(str, files)),
+    )
+
+
+def _read(file: Path) -> dict[str, NDArray]:
+    """The known members of one file; ``label_names`` is given as ``class_names``."""
+    if not file.is_file():
+        what = "a folder, not a file" if file.is_dir() else "no such file"
+        raise DataError(f"{file}: {what}; set data.path to an .npz file")
+    arrays = {}
+    try:
+        if not zipfile.is_zipfile(file):
+            raise DataError(
+                f"{file}: not an .npz file (not a zip, or cut short); write it with numpy.savez, "
+                "or copy it again"
+            )
+        with np.load(file, allow_pickle=False) as archive:
+            missing = [name for name in _NEEDED if name not in archive.files]
+            if missing:
+                raise DataError(
+                    f"{file}: no array {', '.join(missing)}; it holds "
+                    f"{', '.join(archive.files) or 'nothing'}. Needed: {', '.join(_NEEDED)}"
+                )
+            for name in (*_NEEDED, *_OPTIONAL):
+                if name in archive.files:
+                    arrays[name] = _member(archive, name, file)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{file}: damaged: {error}; copy or write it again") from error
+    names = arrays.pop("label_names", None)
+    if names is not None:
+        arrays.setdefault("class_names", names)
+    return arrays
+
+
+def _member(archive: np.lib.npyio.NpzFile, name: str, file: Path) -> NDArray:
+    try:
+        array = archive[name]
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"{file}: {name}: an object array, which is not read because unpickling can run "
+                "code; save it with a plain dtype (equal shapes, numbers or fixed-width strings)"
+            ) from error
+        raise DataError(f"{file}: {name}: damaged: {error}; copy or write it again") from error
+    except MemoryError as error:
+        raise DataError(f"{file}: {name}: too large for this machine's memory") from error
+    except (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{file}: {name}: damaged: {error}; copy or write it again") from error
+    if not isinstance(array, np.ndarray) or array.ndim == 0:
+        raise DataError(f"{file}: {name}: a single value or raw bytes, not an array of samples")
+    return array
+
+
+def _check_alike(file: Path, part: dict[str, NDArray], first: Path, model: dict) -> None:
+    """Raises DataError if ``part`` cannot follow ``model``, the arrays of the first file."""
+    for name in ("train_x", "test_x"):
+        # Equal dtypes, because uint8 0..255 joined to floats 0..1 would pass every later check.
+        ours, theirs = part[name], model[name]
+        if ours.shape[1:] != theirs.shape[1:] or ours.dtype != theirs.dtype:
+            raise DataError(
+                f"{file}: {name}: samples {ours.dtype}{list(ours.shape[1:])}, but those of {first} "
+                f"are {theirs.dtype}{list(theirs.shape[1:])}; files read together must agree"
+            )
+    # Each file is checked by itself: a missing label here must not be made up for there.
+    for x, y in (("train_x", "train_y"), ("test_x", "test_y"), ("train_x", "train_user")):
+        if y in part and (part[y].ndim != 1 or len(part[y]) != len(part[x])):
+            raise DataError(
+                f"{file}: {y}: shape {part[y].shape}, but {x} has {len(part[x])} samples; "
+                f"one value each is needed, shape ({len(part[x])},)"
+            )
+    for name in ("train_user", "class_names"):
+        if (name in part) != (name in model):
+            with_it, without = (file, first) if name in part else (first, file)
+            raise DataError(f"{without}: no array {name}, but {with_it} has one")
+    if "train_user" in part and _family(part["train_user"]) != _family(model["train_user"]):
+        raise DataError(
+            f"{file}: train_user: dtype {part['train_user'].dtype}, but that of {first} is "
+            f"{model['train_user'].dtype}; use integers in all files, or strings in all"
+        )
+    if "class_names" in part and part["class_names"].tolist() != model["class_names"].tolist():
+        raise DataError(f"{file}: class_names: not those of {first}; the labels would not match")
+
+
+def _family(array: NDArray) -> str:
+    return "integer" if array.dtype.kind in "iu" else array.dtype.kind
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,230 @@
+"""The folder of a run: config.yaml, metrics.jsonl, summary.json; readable at any moment."""
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fedcode_jax.errors import CheckpointError, ConfigError
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+CURVES = "curves.png"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+class RunFiles(NamedTuple):
+    """What a run folder holds.
+
+    Attributes:
+      config_text: ``config.yaml``, which ``config.load`` reads.
+      records: one dictionary a round.
+      summary: the closing figures; None for a run that was killed.
+    """
+
+    config_text: str
+    records: list[dict[str, Any]]
+    summary: dict[str, Any] | None
+
+
+class RunFolder:
+    r"""Writes a run as it goes. Made by ``create``.
+
+    Attributes:
+      path: the folder.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as parent:
+      ...     folder = RunFolder.create(f"{parent}/run", "seed: 0\n", {"jax": "0.6.0"})
+      ...     folder.append([{"round": 1, "test_accuracy": 0.5}])
+      ...     folder.finish({"status": "completed"})
+      ...     read(folder.path).records
+      [{'round': 1, 'test_accuracy': 0.5}]
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        config_text: str,
+        versions: Mapping[str, str],
+        *,
+        overwrite: bool = False,
+    ) -> "RunFolder":
+        """Makes the folder, and writes the config and the versions that ran it.
+
+        Args:
+          path: the folder; it may exist, also with other files in it.
+          config_text: the config as YAML.
+          versions: version by name, as ``installed_versions`` gives; written below the config.
+          overwrite: replaces the files of an earlier run; all other files stay.
+
+        Returns:
+          The folder, with an empty ``metrics.jsonl``.
+
+        Raises:
+          ConfigError: the folder holds a run already, or cannot be written.
+        """
+        import yaml
+
+        folder = Path(path)
+        try:
+            earlier = [name for name in (CONFIG, METRICS, SUMMARY) if (folder / name).exists()]
+            if earlier and not overwrite:
+                raise ConfigError(
+                    f"out: {str(folder)!r} already holds a run ({earlier[0]}); choose another"
+                    " --out or pass --overwrite"
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in (METRICS, SUMMARY, CURVES):
+                (folder / name).unlink(missing_ok=True)
+            noted = yaml.safe_dump({"versions": dict(versions)}, sort_keys=False)
+            write_atomically(folder / CONFIG, config_text.rstrip("\n") + "\n" + noted)
+            (folder / METRICS).touch()
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigError(
+                f"out: {str(folder)!r} is not a folder; choose another --out"
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"out: {str(folder)!r} cannot be written ({error.strerror}); choose another --out"
+            ) from error
+        return cls(folder)
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Adds records to ``metrics.jsonl``, one object a line; NaN and infinity become null.
+
+        Args:
+          records: one mapping a round.
+
+        Raises:
+          CheckpointError: the file cannot be written, e.g. on a full disk.
+        """
+        lines = "".join(_to_json(record) + "\n" for record in records)
+        with (
+            _named(self.path / METRICS),
+            (self.path / METRICS).open("a", encoding="utf-8") as file,
+        ):
+            file.write(lines)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Writes ``summary.json``, whole or not at all.
+
+        Args:
+          summary: the closing figures.
+
+        Raises:
+          CheckpointError: the file cannot be written.
+        """
+        with _named(self.path / SUMMARY):
+            write_atomically(self.path / SUMMARY, _to_json(summary, indent=2) + "\n")
+
+
+def read(path: str | os.PathLike[str]) -> RunFiles:
+    """Reads a run folder, also one of a run that was killed while it wrote.
+
+    Args:
+      path: the folder.
+
+    Returns:
+      Its config, records and summary. A last line that was cut off is left out.
+
+    Raises:
+      CheckpointError: a missing folder or file, or a line that is not a record.
+    """
+    folder = Path(path)
+    try:
+        config_text = (folder / CONFIG).read_text(encoding="utf-8")
+        lines = (folder / METRICS).read_text(encoding="utf-8").split("\n")
+        done = folder / SUMMARY
+        summary = json.loads(done.read_text(encoding="utf-8")) if done.exists() else None
+    except OSError as error:
+        raise CheckpointError(
+            f"{error.filename}: cannot be read ({error.strerror}); is {str(folder)!r} the folder"
+            " of a run?"
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: holds a damaged file ({error})") from error
+    # Every whole line ends with a line break, so what follows the last one was cut off.
+    records = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise CheckpointError(f"{folder / METRICS}, line {number}: is not a record of a round")
+        records.append(record)
+    return RunFiles(config_text, records, summary)
+
+
+def installed_versions(device: str) -> dict[str, str]:
+    """The versions that a run's figures depend on.
+
+    Args:
+      device: what it runs on, e.g. ``2 x NVIDIA H200``.
+
+    Returns:
+      Version by package, then Python's, the platform and the device.
+
+    Example:
+      >>> list(installed_versions("cpu"))[-3:]
+      ['python', 'platform', 'device']
+    """
+    from fedcode_jax import __version__
+
+    found = {"fedcode_jax": __version__}
+    found |= {name: importlib.metadata.version(name) for name in _PACKAGES}
+    where = {"python": platform.python_version(), "platform": platform.platform()}
+    return {**found, **where, "device": device}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees the old text or the new, never a part.
+
+    Args:
+      path: the file, in an existing folder.
+      text: all of its new text.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turns an error of the system into ours, which names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(_strict(value), allow_nan=False, indent=indent, ensure_ascii=False)
+
+
+def _strict(value: Any) -> Any:
+    """The value in JSON's own types: array scalars as numbers, non-finite numbers as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(each) for each in value]
+    if hasattr(value, "tolist"):
+        return _strict(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

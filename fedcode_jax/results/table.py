@@ -1,0 +1,77 @@
+"""The closing table of a run."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fedcode_jax.results.units import format_accuracy, format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def closing_table(
+    summary: Mapping[str, Any], *, network: object, folder: str | os.PathLike[str] | None = None
+) -> "Table":
+    """The figures of a finished run for the terminal.
+
+    Args:
+      summary: as ``summarise`` gives it.
+      network: what the simulated time was reckoned on; its ``str`` is shown.
+      folder: the run's folder, if it has one.
+
+    Returns:
+      A table that a rich console prints.
+
+    Example:
+      >>> from fedcode_jax.results.summary import summarise
+      >>> summary = summarise(
+      ...     [], period=1, status="interrupted", fedavg_bytes=0, fedavg_formula_bits=0
+      ... )
+      >>> closing_table(summary, network="a fast link").row_count > 5
+      True
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+
+    def row(name: str, value: str) -> None:
+        table.add_row(name, Text(value))  # Text: a path may hold what rich takes for markup
+
+    up, down = summary["total_uplink_bytes"], summary["total_downlink_bytes"]
+    rounds = summary["rounds"]
+    row("status", f"{summary['status']} after {rounds} round{'' if rounds == 1 else 's'}")
+    row("accuracy", _both(summary, "final_accuracy", "final_deployed_accuracy"))
+    row(
+        f"  mean of last {summary['period']} rounds",
+        _both(summary, "period_accuracy", "period_deployed_accuracy"),
+    )
+    row("  best", format_accuracy(summary["best_accuracy"]))
+    row("sent", f"{format_bytes(up + down)} (up {format_bytes(up)}, down {format_bytes(down)})")
+    row("reduction against FedAvg", _reduction(summary))
+    row("simulated time", f"{format_seconds(summary['simulated_seconds'])} on {network}")
+    compiling = summary.get("compile_seconds")
+    wall = format_seconds(summary["wall_seconds"])
+    row("wall time", wall + (f", compiling {format_seconds(compiling)}" if compiling else ""))
+    if folder is not None:
+        row("folder", os.fspath(folder))
+    return table
+
+
+def _both(summary: Mapping[str, Any], server: str, deployed: str) -> str:
+    text = format_accuracy(summary[server])
+    if summary[deployed] is not None:
+        text += f" (as deployed {format_accuracy(summary[deployed])})"
+    return text
+
+
+def _reduction(summary: Mapping[str, Any]) -> str:
+    measured, formula = summary["reduction_vs_fedavg"], summary["reduction_formula"]
+    if measured is None:
+        return "- (nothing was sent)"
+    text = f"{measured:.2f}x measured"
+    return text + (f", {formula:.2f}x by formula" if formula is not None else "")

@@ -1,0 +1,20 @@
+"""Rounds, evaluation and whole runs, on plain objects: no config, no files but checkpoints."""
+
+from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
+from fedcode_jax.simulation.round import RoundMetrics, State, initial_state, make_round
+from fedcode_jax.simulation.run import Outcome, simulate
+from fedcode_jax.simulation.segment import Program, SegmentOutput
+
+__all__ = [
+    "EvaluationData",
+    "Outcome",
+    "Program",
+    "RoundMetrics",
+    "Score",
+    "SegmentOutput",
+    "State",
+    "evaluate",
+    "initial_state",
+    "make_round",
+    "simulate",
+]

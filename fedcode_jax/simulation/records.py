@@ -1,0 +1,71 @@
+"""From device arrays to one plain record a round."""
+
+import jax
+import numpy as np
+
+from fedcode_jax import network
+from fedcode_jax.simulation.segment import SegmentOutput
+
+Record = dict
+
+
+def records_of(
+    output: SegmentOutput,
+    *,
+    first_round: int,
+    cumulative_bytes: int,
+    epochs: int,
+    link: network.Network,
+    seconds: float,
+) -> list[Record]:
+    """The records of a segment's rounds; the evaluation belongs to the last one.
+
+    Args:
+      output: what the segment reported.
+      first_round: number of its first round.
+      cumulative_bytes: sent in all rounds before it, both ways.
+      epochs: local epochs, for the samples that a device computes.
+      link: the simulated network and devices.
+      seconds: that the segment took.
+
+    Returns:
+      One dict a round: ``round``; ``test_accuracy``, ``test_loss``, ``deployed_accuracy``,
+      ``deployed_loss`` (None in rounds that were not evaluated); ``train_loss``;
+      ``uplink_bytes`` and ``downlink_bytes`` of all clients together, as encoded;
+      ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``;
+      ``exchange``; ``simulated_seconds``; ``wall_seconds``; ``padding_waste``, executed over
+      needed client-steps, minus one.
+    """
+    metrics, score, deployed = jax.device_get(output)
+    num_rounds = len(metrics.train_loss)
+    records = []
+    for i in range(num_rounds):
+        up = metrics.uplink_bits[i].astype(np.int64) // 8
+        down = metrics.downlink_bits[i].astype(np.int64) // 8
+        samples = metrics.num_samples[i].astype(np.int64) * epochs
+        cumulative_bytes += int(up.sum() + down.sum())
+        evaluated = i == num_rounds - 1
+        records.append(
+            {
+                "round": first_round + i,
+                "test_accuracy": float(score.accuracy) if evaluated else None,
+                "test_loss": float(score.loss) if evaluated else None,
+                "deployed_accuracy": float(deployed.accuracy) if evaluated else None,
+                "deployed_loss": float(deployed.loss) if evaluated else None,
+                "train_loss": float(metrics.train_loss[i]),
+                "uplink_bytes": int(up.sum()),
+                "downlink_bytes": int(down.sum()),
+                "cumulative_bytes": cumulative_bytes,
+                "uplink_formula_bits": int(metrics.uplink_formula_bits[i].sum(dtype=np.int64)),
+                "downlink_formula_bits": int(metrics.downlink_formula_bits[i].sum(dtype=np.int64)),
+                "exchange": {
+                    name: bool(flag[i]) for name, flag in metrics.exchange._asdict().items()
+                },
+                "simulated_seconds": float(network.round_seconds(link, up, down, samples)),
+                "wall_seconds": seconds / num_rounds,
+                "padding_waste": float(
+                    metrics.executed_steps[i] / max(int(metrics.needed_steps[i]), 1) - 1
+                ),
+            }
+        )
+    return records

@@ -1,0 +1,110 @@
+"""From the first round to the last: segments, records, and the ways a run can end."""
+
+import contextlib
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from fedcode_jax.network import Network
+from fedcode_jax.simulation.records import Record, records_of
+from fedcode_jax.simulation.round import State
+from fedcode_jax.simulation.segment import Program
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+      state: after the last round done.
+      records: one a round, those given at the start included.
+      status: ``completed``, ``diverged`` (a training loss was not finite) or
+        ``interrupted``.
+    """
+
+    state: State
+    records: list[Record]
+    status: str
+
+
+def simulate(
+    program: Program,
+    state: State,
+    *,
+    rounds: int,
+    eval_every: int = 1,
+    link: Network | None = None,
+    records: list[Record] | None = None,
+    advanced: Callable[[list[Record], State], None] | None = None,
+) -> Outcome:
+    """Runs an experiment to its last round, to divergence, or until it is interrupted.
+
+    The first Ctrl-C lets the present segment finish and ends the run in good order; the
+    second one raises KeyboardInterrupt.
+
+    Args:
+      program: what runs.
+      state: where to begin, ``program.start(weights)`` or a checkpoint; it is used up.
+      rounds: the last round.
+      eval_every: rounds between evaluations; the last round is always evaluated.
+      link: the simulated network and devices; their defaults if None.
+      records: of the rounds before ``state``.
+      advanced: called with the new records and the state after each evaluation.
+
+    Returns:
+      The outcome.
+    """
+    link = link or Network()
+    records = list(records or [])
+    done = int(state.round)
+    with _interruptible() as interrupted:
+        while done < rounds:
+            if interrupted():
+                return Outcome(state, records, "interrupted")
+            num_rounds = min(eval_every - done % eval_every, rounds - done)
+            compiling = program.compile_seconds
+            began = time.perf_counter()
+            state, output = program.advance(state, num_rounds)
+            jax.block_until_ready(output)
+            seconds = time.perf_counter() - began - (program.compile_seconds - compiling)
+            new = records_of(
+                output,
+                first_round=done + 1,
+                cumulative_bytes=records[-1]["cumulative_bytes"] if records else 0,
+                epochs=program.training.epochs,
+                link=link,
+                seconds=seconds,
+            )
+            records += new
+            done += num_rounds
+            if advanced is not None:
+                advanced(new, state)
+            if not all(math.isfinite(record["train_loss"]) for record in new):
+                return Outcome(state, records, "diverged")
+    return Outcome(state, records, "completed")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT into a flag; restores the handler at once, for the second."""
+    pending: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        pending.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pending)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,118 @@
+"""The rounds between two evaluations and the evaluation, as one compiled program."""
+
+import dataclasses
+import time
+from typing import Any, NamedTuple
+
+import jax
+
+from fedcode_jax.algorithms import Algorithm
+from fedcode_jax.clients import ClientData, LocalTraining, Plan
+from fedcode_jax.clients.plan import PRECISIONS
+from fedcode_jax.schedules import Schedule
+from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
+from fedcode_jax.simulation.round import RoundMetrics, State, initial_state, make_round
+
+Weights = Any
+
+
+class SegmentOutput(NamedTuple):
+    """What a segment reports.
+
+    Attributes:
+      metrics: of its rounds, with a leading axis of rounds.
+      score: of the server's weights after the last round.
+      deployed: of the model that clients would receive then.
+    """
+
+    metrics: RoundMetrics
+    score: Score
+    deployed: Score
+
+
+@dataclasses.dataclass
+class Program:
+    """An experiment, ready to run: its data on the device and its compiled segments.
+
+    Attributes:
+      algorithm: what is sent and how it is merged.
+      schedule: round -> exchange, for algorithms that bring none.
+      training: what a client does, with the model as the plan lowers it.
+      model: the module that is evaluated: the same model, natively lowered.
+      plan: how the clients run.
+      data: the clients' data.
+      test: the test set.
+      cohort: M, clients in a round.
+      max_size: the largest number of samples of any client.
+      seed: of everything random in the run.
+      compile_seconds: spent compiling so far.
+      compilations: segments compiled so far.
+    """
+
+    algorithm: Algorithm
+    schedule: Schedule
+    training: LocalTraining
+    model: Any
+    plan: Plan
+    data: ClientData
+    test: EvaluationData
+    cohort: int
+    max_size: int
+    seed: int = 0
+    compile_seconds: float = 0.0
+    compilations: int = 0
+    _compiled: dict[int, Any] = dataclasses.field(default_factory=dict)
+
+    def start(self, weights: Weights) -> State:
+        """The state before the first round, from the initial variables of the model."""
+        num_clients = self.data.sizes.shape[0]
+        return jax.jit(lambda w: initial_state(self.algorithm, w, num_clients))(weights)
+
+    def advance(self, state: State, num_rounds: int) -> tuple[State, SegmentOutput]:
+        """Runs rounds and evaluates after the last one.
+
+        One program is compiled for each ``num_rounds``, at its first use.
+
+        Args:
+          state: where to begin; its buffers are donated.
+          num_rounds: at least 1.
+
+        Returns:
+          The new state, and what happened.
+        """
+        key = jax.random.key(self.seed)
+        if num_rounds not in self._compiled:
+            began = time.perf_counter()
+            precision = PRECISIONS[self.plan.precision]
+            with jax.default_matmul_precision(precision):
+                lowered = jax.jit(self._segment(num_rounds), donate_argnums=0).lower(
+                    state, self.data, self.test, key
+                )
+                self._compiled[num_rounds] = lowered.compile()
+            self.compile_seconds += time.perf_counter() - began
+            self.compilations += 1
+        return self._compiled[num_rounds](state, self.data, self.test, key)
+
+    def _segment(self, num_rounds: int):
+        run_round = make_round(
+            self.algorithm,
+            self.schedule,
+            self.training,
+            self.plan,
+            cohort=self.cohort,
+            max_size=self.max_size,
+        )
+
+        def segment(
+            state: State, data: ClientData, test: EvaluationData, key: jax.Array
+        ) -> tuple[State, SegmentOutput]:
+            def body(state: State, _: None) -> tuple[State, RoundMetrics]:
+                return run_round(state, data, key)
+
+            state, metrics = jax.lax.scan(body, state, length=num_rounds)
+            weights, deployed = self.algorithm.report(state.server, state.store)
+            score = evaluate(self.model, weights, test)
+            deployed_score = score if deployed is None else evaluate(self.model, deployed, test)
+            return state, SegmentOutput(metrics, score, deployed_score)
+
+        return segment

@@ -1,0 +1,36 @@
+"""Messages, their byte format and their measured sizes.
+
+``encode`` and ``decode`` turn a message into real bytes and back; ``size_bits`` is the
+length of those bytes, in bits, computed inside a jitted program. ``FORMAT.md`` beside this
+file specifies the bytes.
+"""
+
+from fedcode_jax.wire.format import DecodeError, decode, encode
+from fedcode_jax.wire.message import (
+    Array,
+    Coded,
+    Dense,
+    Kind,
+    Message,
+    addressed,
+    code_width,
+    formula_bits,
+    sent,
+    size_bits,
+)
+
+__all__ = [
+    "Array",
+    "Coded",
+    "DecodeError",
+    "Dense",
+    "Kind",
+    "Message",
+    "addressed",
+    "code_width",
+    "decode",
+    "encode",
+    "formula_bits",
+    "sent",
+    "size_bits",
+]
