@@ -45,9 +45,7 @@ def sorted_atoms(values: jax.Array, weights: jax.Array) -> Atoms:
     return Atoms(positions, jnp.zeros_like(weights).at[group].add(weights), group[-1] + 1)
 
 
-def binned_atoms(
-    values: jax.Array, weights: jax.Array, num_bins: int, num_clusters: int
-) -> Atoms:
+def binned_atoms(values: jax.Array, weights: jax.Array, num_bins: int, num_clusters: int) -> Atoms:
     """The means of the occupied bins of an adaptive histogram.
 
     Args:

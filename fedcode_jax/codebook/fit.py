@@ -55,10 +55,19 @@ def _optimise(atoms: Atoms, init, K):
     def round_(carry, reach):
         edges, _ = carry
         cells = make_cells(atoms, edges)
-        new = jnp.clip(refine(cells, reach, _HALF), jnp.concatenate([cells.edges[:1],cells.edges[:-1]]),jnp.concatenate([cells.edges[1:],cells.edges[-1:]])) if False else refine(cells, reach, _HALF)
+        new = (
+            jnp.clip(
+                refine(cells, reach, _HALF),
+                jnp.concatenate([cells.edges[:1], cells.edges[:-1]]),
+                jnp.concatenate([cells.edges[1:], cells.edges[-1:]]),
+            )
+            if False
+            else refine(cells, reach, _HALF)
+        )
         cells = make_cells(atoms, new)
         new, err = lloyd(atoms, cells, new, _LLOYD_STEPS)
         return (new, err), err
+
     (edges, _), errs = jax.lax.scan(round_, (edges, jnp.float32(0)), jnp.array(_REACHES))
     cells = make_cells(atoms, edges)
     return means(cells, edges)

@@ -6,7 +6,6 @@ checks into the annotations of its fields.
 """
 
 import importlib
-import inspect
 import math
 import numbers
 import os
@@ -150,32 +149,3 @@ def registered(module: str, attribute: str) -> Check:
         return value
 
     return check
-
-
-def optimiser_arguments(name: str) -> dict[str, inspect.Parameter]:
-    """The arguments of an optax optimiser besides its learning rate.
-
-    Args:
-      name: name of an optax function that takes ``learning_rate``, e.g. ``sgd``.
-
-    Returns:
-      Parameter by argument name.
-
-    Raises:
-      ConfigError: optax has no such optimiser; the nearest name is suggested.
-
-    Example:
-      >>> "momentum" in optimiser_arguments("sgd")
-      True
-    """
-    import optax
-
-    found: dict[str, dict[str, inspect.Parameter]] = {}
-    for known, value in vars(optax).items():
-        if known.startswith("_") or not inspect.isfunction(value):
-            continue
-        parameters = dict(inspect.signature(value).parameters)
-        if parameters.pop("learning_rate", None) is not None:
-            found[known] = parameters
-    check_name("local.optimizer", name, found)
-    return found[name]

@@ -80,7 +80,7 @@ def _check_kind(kind: Any) -> Check:
         if typing.get_origin(kind) is Literal:
             check_name(setting, value, typing.get_args(kind))
         elif not isinstance(value, kind):
-            refuse(setting, value, f"a {kind.__name__}")
+            refuse(setting, value, f"of type {kind.__name__}")
         return value
 
     return check

@@ -5,8 +5,9 @@
 """
 
 from fedcode_jax.data import augment, partition
+from fedcode_jax.data.arrays import from_arrays
 from fedcode_jax.data.augment import augmentations, crop_and_flip
-from fedcode_jax.data.dataset import Dataset, from_arrays
+from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.data.partition import Partition
 from fedcode_jax.data.sources import load, registry
 

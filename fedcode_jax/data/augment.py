@@ -36,6 +36,7 @@ def crop_and_flip(key: jax.Array, images: jax.Array, pad: int = 4) -> jax.Array:
       >>> out.shape, out.dtype.name
       ((2, 8, 8, 3), 'uint8')
     """
+    images = jnp.asarray(images)
     if images.ndim != 4:
         raise ConfigError(
             f"local.augment: crop_flip is for images [B, H, W, C], not for shape {images.shape}; "

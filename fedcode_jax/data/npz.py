@@ -6,16 +6,28 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcode_jax.data.dataset import Dataset, from_arrays
+from fedcode_jax.data.arrays import from_arrays
+from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.errors import ConfigError, DataError
 
 _NEEDED = ("train_x", "train_y", "test_x", "test_y")
 # The first of the two spellings of the class names is ours, the second is found in the wild.
 _OPTIONAL = ("train_user", "class_names", "label_names")
+# What zipfile, its decompressors and numpy's header parser raise on damaged bytes.
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,  # encrypted, or an unknown compression
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 PathLike = str | os.PathLike[str]
 
@@ -79,12 +91,8 @@ def _read(file: Path) -> dict[str, NDArray]:
         raise DataError(f"{file}: {what}; set data.path to an .npz file")
     arrays = {}
     try:
-        if not zipfile.is_zipfile(file):
-            raise DataError(
-                f"{file}: not an .npz file (not a zip, or cut short); write it with numpy.savez, "
-                "or copy it again"
-            )
-        with np.load(file, allow_pickle=False) as archive:
+        # Opened here, because numpy.load does not close a file that turns out to be damaged.
+        with open(file, "rb") as stream, _open(stream, file) as archive:
             missing = [name for name in _NEEDED if name not in archive.files]
             if missing:
                 raise DataError(
@@ -96,28 +104,38 @@ def _read(file: Path) -> dict[str, NDArray]:
                     arrays[name] = _member(archive, name, file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{file}: damaged: {error}; copy or write it again") from error
     names = arrays.pop("label_names", None)
     if names is not None:
         arrays.setdefault("class_names", names)
     return arrays
 
 
+def _open(stream: BinaryIO, file: Path) -> np.lib.npyio.NpzFile:
+    if not zipfile.is_zipfile(stream):
+        raise DataError(
+            f"{file}: not an .npz file (not a zip, or cut short); write it with numpy.savez, "
+            "or copy it again"
+        )
+    stream.seek(0)
+    try:
+        archive = np.load(stream, allow_pickle=False)
+    except _DAMAGE as error:
+        raise DataError(f"{file}: damaged; copy or write it again ({error})") from error
+    return archive
+
+
 def _member(archive: np.lib.npyio.NpzFile, name: str, file: Path) -> NDArray:
     try:
         array = archive[name]
-    except ValueError as error:
+    except MemoryError as error:
+        raise DataError(f"{file}: {name}: too large for this machine's memory") from error
+    except _DAMAGE as error:
         if "allow_pickle" in str(error):
             raise DataError(
                 f"{file}: {name}: an object array, which is not read because unpickling can run "
                 "code; save it with a plain dtype (equal shapes, numbers or fixed-width strings)"
             ) from error
-        raise DataError(f"{file}: {name}: damaged: {error}; copy or write it again") from error
-    except MemoryError as error:
-        raise DataError(f"{file}: {name}: too large for this machine's memory") from error
-    except (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"{file}: {name}: damaged: {error}; copy or write it again") from error
+        raise DataError(f"{file}: {name}: damaged; copy or write it again ({error})") from error
     if not isinstance(array, np.ndarray) or array.ndim == 0:
         raise DataError(f"{file}: {name}: a single value or raw bytes, not an array of samples")
     return array

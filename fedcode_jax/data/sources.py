@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcode_jax.data.dataset import Dataset, from_arrays
+from fedcode_jax.data.arrays import from_arrays
+from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.data.npz import npz
 from fedcode_jax.errors import ConfigError, check_name
 

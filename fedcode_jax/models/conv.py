@@ -74,7 +74,10 @@ def conv(
             f"got {x.shape} and {kernel.shape}"
         )
     if padding == "SAME":
-        pads = _same(x.shape[1], kernel.shape[0], stride), _same(x.shape[2], kernel.shape[1], stride)
+        pads = (
+            _same(x.shape[1], kernel.shape[0], stride),
+            _same(x.shape[2], kernel.shape[1], stride),
+        )
     else:
         pads = (0, 0), (0, 0)
         if x.shape[1] < kernel.shape[0] or x.shape[2] < kernel.shape[1]:
@@ -147,9 +150,7 @@ def _input_gradient(
     )
 
 
-def _kernel_gradient(
-    x: Array, g: Array, window: tuple[int, ...], stride: int, pads: Pads
-) -> Array:
+def _kernel_gradient(x: Array, g: Array, window: tuple[int, ...], stride: int, pads: Pads) -> Array:
     """dk: the images convolved with the output gradient, the batch in the role of the channels."""
 
     @jax.custom_batching.custom_vmap

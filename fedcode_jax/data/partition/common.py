@@ -129,5 +129,6 @@ def from_owner(name: str, owner: NDArray, num_clients: int) -> Partition:
     """The partition in which sample i belongs to client ``owner[i]``; negative: to nobody."""
     order = np.argsort(owner, kind="stable").astype(np.int32)
     ends = np.searchsorted(owner[order], np.arange(num_clients + 1))
+    order.flags.writeable = False
     clients = tuple(order[ends[i] : ends[i + 1]] for i in range(num_clients))
     return Partition(name, clients)

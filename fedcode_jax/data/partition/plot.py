@@ -39,7 +39,7 @@ def draw(
         colors = matplotlib.colormaps["turbo"](np.linspace(0, 1, classes))
     names = list(class_names or map(str, range(classes)))
     edges = np.arange(clients + 1) - 0.5
-    # Steps are drawn from one edge to the next, so the last client's values stand at both its edges.
+    # A step reaches from one edge to the next, so the last client's values stand at both its edges.
     top = np.cumsum(np.concatenate([counts, counts[-1:]]), axis=1)
     bottom = np.pad(top, ((0, 0), (1, 0)))
     for k in range(classes):

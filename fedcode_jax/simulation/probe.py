@@ -1,0 +1,48 @@
+"""Choosing a plan by a short trial of each."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from fedcode_jax.clients import Plan
+from fedcode_jax.simulation.segment import Program
+
+
+def fastest_plan(
+    plans: Sequence[Plan], program: Callable[[Plan], Program], weights: Any, repeats: int = 3
+) -> Plan:
+    """Runs a few rounds under every plan, in turn, and takes the fastest.
+
+    Each plan's program is compiled first; the plans are then timed in turn, and the smallest
+    of a plan's times counts, so that a machine that slows down in between is fair to all.
+
+    Args:
+      plans: the candidates.
+      program: builds the program of a plan.
+      weights: the initial variables.
+      repeats: timed rounds of each plan.
+
+    Returns:
+      The plan, with the times in its ``reason``.
+    """
+    programs = [program(plan) for plan in plans]
+    states = [one.advance(one.start(weights), 1)[0] for one in programs]
+    seconds = [float("inf")] * len(plans)
+    for _ in range(repeats):
+        for i, candidate in enumerate(programs):
+            jax.block_until_ready(states[i])
+            began = time.perf_counter()
+            states[i], output = candidate.advance(states[i], 1)
+            jax.block_until_ready(output)
+            seconds[i] = min(seconds[i], time.perf_counter() - began)
+    best = min(range(len(plans)), key=seconds.__getitem__)
+    others = ", ".join(
+        f"{plan.client_axis} {plan.chunk} {plan.conv} {time:.3g} s"
+        for i, (plan, time) in enumerate(zip(plans, seconds, strict=True))
+        if i != best
+    )
+    reason = f"probed: {seconds[best]:.3g} s a round" + (f"; {others}" if others else "")
+    return dataclasses.replace(plans[best], reason=reason)
