@@ -3,7 +3,8 @@
 from fedcode_jax.clients.batches import ClientData, normalise
 from fedcode_jax.clients.cohort import CohortOutput, run_cohort
 from fedcode_jax.clients.optimizers import optimizer, optimizer_names
-from fedcode_jax.clients.plan import Plan, choose_plan, expected_waste
+from fedcode_jax.clients.plan import Plan, expected_waste, plan_choices
+from fedcode_jax.clients.reference import train_reference
 from fedcode_jax.clients.training import LocalTraining, train
 
 __all__ = [
@@ -11,11 +12,12 @@ __all__ = [
     "CohortOutput",
     "LocalTraining",
     "Plan",
-    "choose_plan",
     "expected_waste",
     "normalise",
     "optimizer",
     "optimizer_names",
+    "plan_choices",
     "run_cohort",
     "train",
+    "train_reference",
 ]

@@ -86,10 +86,10 @@ def expected_waste(
     return float(executed / max(needed, 1) - 1)
 
 
-def choose_plan(
+def plan_choices(
     backend: str,
     *,
-    model_name: str,
+    convolutional: bool,
     sizes: Sequence[int],
     cohort: int,
     epochs: int,
@@ -98,6 +98,25 @@ def choose_plan(
     client_axis: str | None = None,
     conv: str | None = None,
     precision: str = "float32",
-) -> Plan:
-    """Chooses a plan"""
-    return Plan("map", 1, "native")
+) -> list[Plan]:
+    """The plans that fit the settings, the one that the rules choose first.
+
+    Args:
+      backend: JAX's name of it: cpu, gpu or tpu.
+      convolutional: whether the model has convolutions.
+      sizes: samples of every client.
+      cohort: M, clients in a round.
+      epochs: local epochs.
+      batch_size: local batch size.
+      chunk: as set, or None to choose.
+      client_axis: as set, or None to choose.
+      conv: as set, or None to choose.
+      precision: as set.
+
+    Returns:
+      At least one plan.
+
+    Raises:
+      ConfigError: settings that contradict each other.
+    """
+    return [Plan("map", 1, "native")]

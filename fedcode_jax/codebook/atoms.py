@@ -55,12 +55,13 @@ def binned_atoms(values: jax.Array, weights: jax.Array, num_bins: int, num_clust
       num_clusters: if there are no more distinct values than this, every atom is exactly one.
 
     Returns:
-      Atoms with A = num_bins.
+      Atoms with A = num_bins or n, the lower.
     """
     means, mass = bin_values(values, weights, num_bins, num_clusters)
     occupied = mass > 0
     rank = prefix_sum(occupied.astype(jnp.float32)).astype(jnp.int32)
     target = jnp.where(occupied, rank[:-1], num_bins)
+    size = min(num_bins, values.size)
     last = jnp.max(jnp.where(occupied, means, -jnp.inf))
-    positions = jnp.full_like(means, last).at[target].set(means, mode="drop")
-    return Atoms(positions, jnp.zeros_like(mass).at[target].set(mass, mode="drop"), rank[-1])
+    positions = jnp.full(size, last).at[target].set(means, mode="drop")
+    return Atoms(positions, jnp.zeros(size).at[target].set(mass, mode="drop"), rank[-1])

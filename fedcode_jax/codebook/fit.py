@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.codebook.atoms import Atoms, binned_atoms, sorted_atoms
-from fedcode_jax.codebook.cells import make_cells
+from fedcode_jax.codebook.cells import errors, make_cells
 from fedcode_jax.codebook.lloyd import center_start, density_start, lloyd, means
 from fedcode_jax.codebook.refine import refine
 from fedcode_jax.errors import ConfigError
@@ -52,22 +52,26 @@ def _optimise(atoms: Atoms, init, K):
         return means(cells, cells.edges)
     edges = density_start(atoms, K) if init is None else center_start(atoms, init)
 
-    def round_(carry, reach):
-        edges, _ = carry
-        cells = make_cells(atoms, edges)
-        new = (
-            jnp.clip(
-                refine(cells, reach, _HALF),
-                jnp.concatenate([cells.edges[:1], cells.edges[:-1]]),
-                jnp.concatenate([cells.edges[1:], cells.edges[-1:]]),
-            )
-            if False
-            else refine(cells, reach, _HALF)
-        )
-        cells = make_cells(atoms, new)
-        new, err = lloyd(atoms, cells, new, _LLOYD_STEPS)
-        return (new, err), err
+    def unfinished(carry):
+        _, reach, passes = carry
+        return (reach >= MIN_REACH) & (passes < MAX_PASSES)
 
-    (edges, _), errs = jax.lax.scan(round_, (edges, jnp.float32(0)), jnp.array(_REACHES))
+    def improve(carry):
+        edges, reach, passes = carry
+        cells = make_cells(atoms, edges)
+        before = jnp.sum(errors(cells.moments()))
+        better, after = refine(cells, reach, HALF)
+        edges = jnp.where(after < before, better, edges)
+        reach = jnp.where(before - after > TOL * before, reach, reach / 2)
+        return edges, reach, passes + 1
+    edges, _, passes = jax.lax.while_loop(unfinished, improve, (edges, jnp.float32(2), 0))
+    if DEBUG: jax.debug.print("{}",passes)
     cells = make_cells(atoms, edges)
+    edges, _ = lloyd(atoms, cells, edges, FINAL)
     return means(cells, edges)
+DEBUG=False
+TOL=0.01
+HALF=8
+MIN_REACH=.2
+MAX_PASSES=20
+FINAL=5

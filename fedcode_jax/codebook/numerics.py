@@ -3,13 +3,13 @@
 import jax
 import jax.numpy as jnp
 
-_BLOCK = 128
+_BLOCK = 64
 
 
 def prefix_sum(x: jax.Array) -> jax.Array:
     """Exclusive running sums along the last axis, with the total at the end.
 
-    Sums blocks of 128 by a product with a triangular matrix: some ten times faster than
+    Sums blocks of 64 by a product with a triangular matrix: some ten times faster than
     `jnp.cumsum` on CPU, and a matrix product on GPU and TPU. Whole numbers below 2^24 are exact.
 
     Args:
@@ -25,11 +25,11 @@ def prefix_sum(x: jax.Array) -> jax.Array:
     """
     *lead, size = x.shape
     blocks = -(-size // _BLOCK)
-    padded = jnp.pad(x, [(0, 0)] * len(lead) + [(0, blocks * _BLOCK - size)])
-    padded = padded.reshape(*lead, blocks, _BLOCK)
-    upper = jnp.triu(jnp.ones((_BLOCK, _BLOCK), x.dtype))
-    within = jnp.matmul(padded, upper, precision=jax.lax.Precision.HIGHEST)
-    ends = jnp.cumsum(within[..., -1], axis=-1)
-    starts = jnp.concatenate([jnp.zeros_like(ends[..., :1]), ends[..., :-1]], axis=-1)
-    running = (within + starts[..., None]).reshape(*lead, blocks * _BLOCK)[..., :size]
+    rows = jnp.pad(x, [(0, 0)] * len(lead) + [(0, blocks * _BLOCK - size)]).reshape(-1, _BLOCK)
+    within = jnp.matmul(
+        rows, jnp.triu(jnp.ones((_BLOCK, _BLOCK), x.dtype)), precision=jax.lax.Precision.HIGHEST
+    )
+    totals = within[:, -1].reshape(*lead, blocks, 1)
+    before = jnp.cumsum(totals, axis=-2) - totals
+    running = (within.reshape(*lead, blocks, _BLOCK) + before).reshape(*lead, -1)[..., :size]
     return jnp.concatenate([jnp.zeros_like(running[..., :1]), running], axis=-1)

@@ -11,13 +11,16 @@ the choice restricted so that shapes are static and the work is small.
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.codebook.cells import Cells, shift
+from fedcode_jax.codebook.cells import Cells, errors, shift
+
+_REACH = 2  # cells that an edge may pass in one round
+_SPANS = 2 * _REACH  # cells in which a candidate may lie
 
 
-def refine(cells: Cells, reach: jax.Array, half: int) -> jax.Array:
+def refine(cells: Cells, reach: jax.Array, half: int) -> tuple[jax.Array, jax.Array]:
     """The best edges among candidates.
 
-    The present edges are always among the candidates, so the error does not grow (beyond rounding).
+    The present edges are among the candidates, so the error does not grow (beyond rounding).
 
     Args:
       cells: the present cells.
@@ -25,77 +28,66 @@ def refine(cells: Cells, reach: jax.Array, half: int) -> jax.Array:
       half: candidates on each side of the present edge: R = 2 half + 1.
 
     Returns:
-      i32[K + 1] edges.
+      i32[K + 1] edges and f32[], their squared error.
     """
-    index, below, above = _candidates(cells, reach, half)
-    whole = cells.moments()
-    # Cell j between candidate a of edge j and b of edge j + 1 has the moments left[a] + right[b].
-    left = whole[:, :, None] - above[:, :-1]
-    right = below[:, 1:]
-    per_cell = (jnp.moveaxis(left, 1, 0), jnp.moveaxis(right, 1, 0), index[:-1], index[1:])
+    offset = jnp.arange(-half, half + 1) * (reach / half)
+    jump = jnp.clip(jnp.floor(offset), -_REACH, _REACH - 1).astype(jnp.int32)
+    index, head = _candidates(cells, offset, jump)
+    reached = _walk(cells, head, jump)
+    per_cell = (index[:-1], index[1:], jnp.moveaxis(head, 1, 0)[:-1], jnp.moveaxis(reached, 2, 0))
 
-    def cost(cell: tuple) -> jax.Array:
-        left, right, start, stop = cell
-        w, s, q = left[:, :, None] + right[:, None, :]
-        feasible = start[:, None] < stop[None, :]
-        return jnp.where(feasible, jnp.maximum(q - s * s / jnp.maximum(w, 1e-30), 0), jnp.inf)
+    def cost(start: jax.Array, stop: jax.Array, head: jax.Array, reached: jax.Array) -> jax.Array:
+        content = jnp.moveaxis(reached[jump + _REACH], 1, 0) - head[:, :, None]
+        return jnp.where(start[:, None] < stop, errors(content), jnp.inf)
 
     def forward(best: jax.Array, cell: tuple) -> tuple[jax.Array, jax.Array]:
-        return jnp.min(best[:, None] + cost(cell), axis=0), best
+        return jnp.min(best[:, None] + cost(*cell), axis=0), best
 
     def backward(choice: jax.Array, cell: tuple) -> tuple[jax.Array, jax.Array]:
-        (left, right, start, stop), best = cell
-        one = (left, right[:, choice][:, None], start, stop[choice][None])
-        choice = jnp.argmin(best + cost(one)[:, 0]).astype(jnp.int32)
+        (start, stop, head, reached), best = cell
+        column = cost(start, stop[choice][None], head, reached[:, :, choice][:, :, None])
+        choice = jnp.argmin(best + column[:, 0]).astype(jnp.int32)
         return choice, start[choice]
 
-    last, bests = jax.lax.scan(forward, jnp.zeros(2 * half + 1), per_cell)
-    final = jnp.argmin(last).astype(jnp.int32)
-    _, edges = jax.lax.scan(backward, final, (per_cell, bests), reverse=True)
-    return jnp.concatenate([edges, cells.edges[-1:]])
+    first = jnp.full(2 * half + 1, jnp.inf).at[half].set(0)
+    last, bests = jax.lax.scan(forward, first, per_cell)
+    chosen = jnp.full((), half, jnp.int32)
+    _, edges = jax.lax.scan(backward, chosen, (per_cell, bests), reverse=True)
+    return jnp.concatenate([edges, cells.edges[-1:]]), last[half]
 
 
-def _candidates(cells: Cells, reach: jax.Array, half: int) -> tuple:
-    """Candidates of every edge, and the signed moments of what lies between.
+def _candidates(cells: Cells, offset: jax.Array, jump: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The candidates of every edge: index i32[K + 1, R], and the moments f32[3, K + 1, R] of the
+    atoms below the candidate in the cell where it lies, about that cell's reference.
+
+    Candidates beyond the outer edges repeat these, which no cell can use.
+    """
+    K = cells.references.size
+    lies_in = jnp.arange(K + 1)[:, None] + jump
+    start = cells.edges[jnp.clip(lies_in, 0, K)]
+    length = cells.edges[jnp.clip(lies_in + 1, 0, K)] - start
+    index = start + jnp.floor((offset - jump) * length).astype(jnp.int32)
+    return index, cells.running[:, index] - cells.running[:, start]
+
+
+def _walk(cells: Cells, head: jax.Array, jump: jax.Array) -> jax.Array:
+    """The moments from the start of a cell to each candidate of an edge, about the cell's reference.
 
     Returns:
-      index i32[K + 1, R], and the moments of the atoms from the edge to the candidate (negative for
-      candidates below it), f32[3, K + 1, R], about the reference of the cell below the edge and of
-      the cell above it. The outer edges have only themselves, R times.
+      f32[4, 3, K, R]: entry [d, :, j, r] starts at cell j + d - 2, where a candidate of edge j can
+      lie, and ends at candidate r of edge j + 1. Nothing is subtracted on the way, so the sums are of
+      the magnitude of what they describe.
     """
-    edges, references = cells.edges, cells.references
-    K = references.size
-    offset = jnp.arange(-half, half + 1) * (reach / half)
-    whole_cells = jnp.clip(jnp.floor(offset), -2, 1)
-    part = offset - whole_cells
-    whole_cells = whole_cells.astype(jnp.int32)
-
-    own = jnp.clip(jnp.arange(K + 1), 0, K - 1)  # the cell above each edge
-    target = jnp.clip(own[:, None] + whole_cells, 0, K - 1)  # the cell that the candidate lies in
-    length = (edges[1:] - edges[:-1])[target]
-    index = edges[target] + jnp.floor(part * length).astype(jnp.int32)
-    index = jnp.clip(index, edges[0], edges[-1])
-    partial = cells.running[:, index] - cells.running[:, edges[target]]
-    partial = shift(partial, references[target] - references[own][:, None])
-
-    # From the edge over whole cells to the start of the target cell.
-    moments = cells.moments()
-
-    def between(cell: jax.Array) -> jax.Array:
-        near = jnp.clip(cell, 0, K - 1)
-        return shift(moments[:, near], references[near] - references[own])
-
-    up = between(own)
-    down = -between(own - 1)
-    passed = jnp.stack([down + -between(own - 2), down, jnp.zeros_like(up), up], axis=-1)
-    above = partial + passed[:, :, whole_cells + 2]
-    gap = jnp.diff(references, prepend=references[:1])[own]
-    below = shift(above, gap[:, None])
-
-    order = jnp.arange(K + 1)
-    reachable = (order[:, None] + offset >= 0) & (order[:, None] + offset <= K)
-    inner = (order > 0) & (order < K)
-    valid = reachable & inner[:, None]
-    # What cannot be reached stands in for the present edge.
-    index = jnp.where(valid, index, edges[:, None])
-    return index, jnp.where(valid, below, 0), jnp.where(valid, above, 0)
+    K = cells.references.size
+    whole = jnp.pad(cells.moments(), [(0, 0), (_SPANS, _SPANS)])
+    reference = jnp.pad(cells.references, _SPANS, mode="edge")
+    cell = jnp.arange(1, K + 1)[:, None] + jump + _SPANS
+    moments = head[:, 1:]
+    walked = [moments]
+    for _ in range(_SPANS):
+        moments = whole[:, cell - 1] + shift(moments, reference[cell] - reference[cell - 1])
+        walked.append(moments)
+        cell = jnp.maximum(cell - 1, 1)
+    steps = 1 + jump - (jnp.arange(_SPANS) - _REACH)[:, None]  # [4, R]
+    picked = jnp.stack(walked)[jnp.clip(steps, 0, _SPANS), :, :, jnp.arange(jump.size)]
+    return jnp.moveaxis(picked, 1, -1)

@@ -66,9 +66,16 @@ class ModelConfig(Section):
     section: ClassVar[str] = "model."
 
     name: Annotated[str, registered("fedcode_jax.models", "registry")] = "cnn"
-    """Architecture, e.g. cnn, mlp, resnet20, mobilenet_v2 or yamnet."""
+    """Architecture: cnn, mlp or resnet20."""
     norm: Annotated[str | None, checks.text] = None
-    """Normalisation layer, e.g. batch or group; None: as the architecture has."""
+    """Normalisation layers: batch, group or none, in lower case; None: as the model has."""
+
+    def check_together(self) -> None:
+        """Checks that the model has this normalisation."""
+        if self.norm is not None:
+            from fedcode_jax import models
+
+            models.make(self.name, num_classes=2, norm=self.norm)
 
 
 @dataclasses.dataclass(frozen=True)

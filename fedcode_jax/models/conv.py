@@ -28,7 +28,7 @@ def conv(
     padding: str = "SAME",
     lowering: str = "native",
 ) -> Array:
-    """Convolves images with a kernel: y[b,i,j,o] = sum_{u,v,c} x[b, i s + u, j s + v, c] k[u,v,c,o].
+    """Convolves images: y[b,i,j,o] = sum_{u,v,c} x[b, i s + u, j s + v, c] kernel[u,v,c,o].
 
     ``native`` is XLA's convolution with its two gradients written out in the layout that every
     backend recognises. ``patches`` copies the window of each output pixel into a row and multiplies

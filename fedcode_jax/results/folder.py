@@ -145,7 +145,7 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
     folder = Path(path)
     try:
         config_text = (folder / CONFIG).read_text(encoding="utf-8")
-        lines = (folder / METRICS).read_text(encoding="utf-8").split("\n")
+        lines = (folder / METRICS).read_bytes().split(b"\n")
         done = folder / SUMMARY
         summary = json.loads(done.read_text(encoding="utf-8")) if done.exists() else None
     except OSError as error:

@@ -51,10 +51,11 @@ def plot_curves(
         any_dashed = any_dashed or bool(dashed)
 
     by_round.set(xlabel="round", ylabel="test accuracy")
-    by_round.xaxis.set_major_locator(MaxNLocator(integer=True))
+    by_round.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     by_bytes.set(xlabel="sent, up and down together (MB)")
     if _spread(records_by_label) > 8:
         by_bytes.set_xscale("log")
+        by_bytes.xaxis.set_major_formatter(lambda megabytes, _: f"{megabytes:g}")
     for axes in (by_round, by_bytes):
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -84,7 +85,7 @@ def _draw(
     if not points:
         return []
     marker = "o" if len(points) <= _MARKED_UP_TO else ""
-    return axes.plot(*zip(*points, strict=True), lw=1.5, ms=3, marker=marker, **style)
+    return axes.plot(*zip(*points, strict=True), lw=1.4, ms=3, marker=marker, **style)
 
 
 def _spread(records_by_label: Mapping[str, Sequence[Mapping[str, Any]]]) -> float:

@@ -160,10 +160,12 @@ def test_a_terminal_sees_a_bar_that_goes_away():
 
 def test_the_bar_goes_away_after_an_error():
     file = io.StringIO()
-    with (
-        pytest.raises(RuntimeError),
-        ProgressObserver(Console(file=file, force_terminal=True)) as observer,
-    ):
-        observer.started({}, 3)
-        raise RuntimeError
+
+    def fail() -> None:
+        with ProgressObserver(Console(file=file, force_terminal=True)) as observer:
+            observer.started({}, 3)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert file.getvalue().rstrip("\n").endswith("\x1b[?25h")

@@ -121,7 +121,7 @@ def test_a_damaged_line_is_named(tmp_path, line):
 
 
 def test_what_is_no_run(tmp_path):
-    with pytest.raises(CheckpointError, match="is .* the folder of a run"):
+    with pytest.raises(CheckpointError, match=r"is .* the folder of a run"):
         read(tmp_path / "nope")
     create(tmp_path).finish({})
     (tmp_path / "summary.json").write_text("{")

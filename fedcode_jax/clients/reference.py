@@ -1,0 +1,70 @@
+"""Local training as a plain Python loop: what every execution plan is held against."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fedcode_jax.clients.batches import ClientData, normalise, shuffles
+from fedcode_jax.clients.training import LocalTraining
+
+Weights = Any
+
+
+def train_reference(
+    training: LocalTraining, start: Weights, data: ClientData, client: int, key: jax.Array
+) -> tuple[Weights, float]:
+    """Trains one client, batch after batch, with batches of their true sizes.
+
+    No padding, no masks, no loop inside a program: slow, and easy to believe. Only the
+    gradient of one batch is jitted.
+
+    Args:
+      training: what a client does.
+      start: the variables to start from.
+      data: the resident data.
+      client: its row.
+      key: its key of this round.
+
+    Returns:
+      The trained variables, and the mean cross-entropy over all samples of all epochs.
+    """
+    offset, size = int(data.offsets[client]), int(data.sizes[client])
+    own = np.asarray(data.order)[offset : offset + size]
+    shuffled = np.asarray(shuffles(jax.random.fold_in(key, 0), size, size, training.epochs))
+    augment_key = jax.random.fold_in(key, 1)
+
+    first_params = params = start["params"]
+    state = {name: value for name, value in start.items() if name != "params"}
+    opt_state = training.optimizer.init(params)
+    step, loss_sum = 0, 0.0
+    for epoch in range(training.epochs):
+        for first in range(0, size, training.batch_size):
+            samples = own[shuffled[epoch, first : first + training.batch_size]]
+            x = data.x[samples]
+            if training.augment is not None:
+                # Offsets are drawn for a whole batch; a partial one uses the first of them.
+                whole = jnp.zeros((training.batch_size, *x.shape[1:]), x.dtype).at[: len(x)].set(x)
+                x = training.augment(jax.random.fold_in(augment_key, step), whole)[: len(x)]
+            mask = jnp.ones(len(samples), bool)
+            grads, (loss, state) = _gradient(training)(
+                params,
+                state,
+                first_params,
+                normalise(x, data.mean, data.std),
+                data.y[samples],
+                mask,
+            )
+            updates, opt_state = training.optimizer.update(grads, opt_state, params)
+            params = optax.apply_updates(params, updates)
+            loss_sum += float(loss) * len(samples)
+            step += 1
+    return {"params": params, **state}, loss_sum / max(training.epochs * size, 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _gradient(training: LocalTraining) -> Any:
+    return jax.jit(jax.grad(training.loss, has_aux=True))

@@ -1,0 +1,88 @@
+"""The models by name, and what is done to any of them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from fedcode_jax.errors import check_name
+from fedcode_jax.models.cnn import cnn
+from fedcode_jax.models.mlp import mlp
+from fedcode_jax.models.resnet import resnet20
+
+registry: dict[str, Callable[..., nn.Module]] = {"cnn": cnn, "mlp": mlp, "resnet20": resnet20}
+
+
+def make(
+    name: str, num_classes: int, *, norm: str | None = None, lowering: str = "native"
+) -> nn.Module:
+    """Builds a model by its name, as a config gives it.
+
+    Args:
+      name: a key of ``registry``.
+      num_classes: number of logits.
+      norm: ``batch``, ``group``, ``none``, or None for what the model has by default.
+      lowering: of convolutions, ``native`` or ``patches``.
+
+    Returns:
+      A flax module, used as ``module.apply(variables, x, train=..., mask=..., mutable=...)`` with
+      x f32[B, ...] and mask bool[B] or None; it returns logits f32[B, num_classes].
+
+    Raises:
+      ConfigError: an unknown name or lowering, or a norm that the model does not have.
+
+    Example:
+      >>> make("cnn", 10, norm="group").norm
+      'group'
+      >>> make("resnet", 10)
+      Traceback (most recent call last):
+      fedcode_jax.errors.ConfigError: model.name: unknown name 'resnet'. Did you mean ...
+    """
+    check_name("model.name", name, registry)
+    options = {} if norm is None else {"norm": norm}
+    return registry[name](num_classes, lowering=lowering, **options)
+
+
+def init(module: nn.Module, key: Array, input_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Draws a model's first variables.
+
+    Args:
+      module: a model of this package.
+      key: a random key; the function may be vmapped over keys.
+      input_shape: of one sample, without the batch: (H, W, C) or (D,).
+
+    Returns:
+      ``params`` and, with batch norm, ``batch_stats``: nested dicts of float32 arrays.
+
+    Raises:
+      DataError: the model does not take samples of this shape.
+
+    Example:
+      >>> variables = init(make("mlp", 3), jax.random.key(0), (5,))
+      >>> jax.tree.map(jnp.shape, variables["params"]["head"])
+      {'bias': (3,), 'kernel': (64, 3)}
+    """
+    # jitted, the forward pass that only serves to find the shapes is dropped
+    return _init(module, tuple(input_shape), key)
+
+
+def _init_one(module: nn.Module, input_shape: tuple[int, ...], key: Array) -> dict[str, Any]:
+    return dict(module.init(key, jnp.zeros((1, *input_shape)), train=False))
+
+
+_init = jax.jit(_init_one, static_argnums=(0, 1))
+
+
+def count_parameters(variables: Mapping[str, Any]) -> int:
+    """Counts the trained values; running statistics are state, not parameters.
+
+    Args:
+      variables: as from ``init``.
+
+    Returns:
+      The number of values under ``params``.
+    """
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

@@ -1,0 +1,126 @@
+"""Residual networks for small images, of depth 6n + 2."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.models.layers import Conv, check_images, check_model
+from fedcode_jax.models.norm import check_norm
+from fedcode_jax.models.norm import norm as normalise
+from fedcode_jax.models.pool import global_avg_pool
+
+
+def shortcut(x: Array, features: int, stride: int) -> Array:
+    """Passes x on without parameters (option A): every stride-th pixel, then channels of zeros.
+
+    Args:
+      x: f32[B, H, W, C].
+      features: channels of the result, at least C.
+      stride: of the pixels that are kept, from the first.
+
+    Returns:
+      f32[B, ceil(H / stride), ceil(W / stride), features].
+
+    Example:
+      >>> shortcut(jnp.arange(9.0).reshape(1, 3, 3, 1), 2, 2)[0, :, :, 0]
+      Array([[0., 2.],
+             [6., 8.]], dtype=float32)
+    """
+    x = x[:, ::stride, ::stride]
+    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, features - x.shape[3])))
+
+
+class Block(nn.Module):
+    """A basic block: relu(shortcut(x) + norm(conv(relu(norm(conv(x))))))."""
+
+    features: int
+    stride: int
+    norm: str
+    lowering: str
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, mask: Array | None = None) -> Array:
+        """Maps f32[B, H, W, C] to f32[B, ceil(H / stride), ceil(W / stride), features]."""
+        y = x
+        for i, stride in enumerate((self.stride, 1)):
+            layer = Conv(
+                self.features,
+                stride=stride,
+                use_bias=False,
+                lowering=self.lowering,
+                name=f"conv{i + 1}",
+            )
+            y = normalise(self.norm, layer(y), name=f"norm{i + 1}", train=train, mask=mask)
+            if i == 0:
+                y = nn.relu(y)
+        return nn.relu(y + shortcut(x, self.features, self.stride))
+
+
+class ResNet(nn.Module):
+    """Three stages of basic blocks on 16, 32 and 64 channels; see :func:`resnet20`."""
+
+    num_classes: int
+    blocks: int
+    norm: str = "batch"
+    lowering: str = "native"
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool, mask: Array | None = None) -> Array:
+        """Maps f32[B, H, W, C] to logits f32[B, num_classes]; mask bool[B] as in ``norm``."""
+        check_images(f"resnet{6 * self.blocks + 2}", x)
+        x = Conv(16, use_bias=False, lowering=self.lowering, name="conv")(x)
+        x = nn.relu(normalise(self.norm, x, name="norm", train=train, mask=mask))
+        for stage, features in enumerate((16, 32, 64)):
+            for i in range(self.blocks):
+                stride = 2 if stage > 0 and i == 0 else 1
+                block = Block(
+                    features, stride, self.norm, self.lowering, name=f"stage{stage + 1}_block{i}"
+                )
+                x = block(x, train=train, mask=mask)
+        return nn.Dense(self.num_classes, name="head")(global_avg_pool(x))
+
+
+def resnet(
+    depth: int, num_classes: int, *, norm: str = "batch", lowering: str = "native"
+) -> ResNet:
+    """Builds the residual network of depth 6n + 2; see :func:`resnet20`."""
+    if depth < 8 or (depth - 2) % 6:
+        raise ConfigError(f"resnet: depth must be 6n + 2 (8, 14, 20, 32, ...), got {depth}")
+    check_model(num_classes, lowering)
+    check_norm(f"resnet{depth}", norm, ("batch", "group"))
+    return ResNet(num_classes, (depth - 2) // 6, norm, lowering)
+
+
+def resnet20(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+    """Builds the ResNet-20 of the CIFAR experiments, with parameter-free shortcuts (option A).
+
+    A 3 x 3 convolution, three stages of three basic blocks on 16, 32 and 64 channels (the second
+    and third stage begin with stride 2), the average over the image, a dense layer.
+
+    Args:
+      num_classes: number of logits.
+      norm: ``batch`` or ``group``.
+      lowering: of the convolutions, ``native`` or ``patches``.
+
+    Returns:
+      A flax module for input f32[B, H, W, C]; 269,722 parameters and, with batch norm, 1,376
+      running statistics for three channels and ten classes.
+
+    Raises:
+      ConfigError: an unknown norm or lowering. Applying it to anything but images raises
+        DataError.
+
+    References:
+      He, Zhang, Ren and Sun, Deep residual learning for image recognition, 2015, section 4.2.
+
+    Example:
+      >>> import jax
+      >>> from fedcode_jax import models
+      >>> variables = models.init(resnet20(10), jax.random.key(0), (32, 32, 3))
+      >>> models.count_parameters(variables)
+      269722
+      >>> list(variables["params"]["stage3_block0"])
+      ['conv1', 'conv2', 'norm1', 'norm2']
+    """
+    return resnet(20, num_classes, norm=norm, lowering=lowering)

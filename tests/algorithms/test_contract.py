@@ -1,0 +1,123 @@
+"""What every algorithm of the registry must do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedcode_jax import algorithms, schedules, wire
+from fedcode_jax.schedules import Exchange
+
+NAMES = sorted(algorithms.registry)
+CLIENTS = 3
+
+
+def weights():
+    rng = np.random.default_rng(0)
+    return {
+        "params": {
+            "dense": {"kernel": jnp.float32(rng.normal(size=(20, 5))), "bias": jnp.zeros(5)},
+            "norm": {"scale": jnp.ones(5), "bias": jnp.zeros(5)},
+        },
+        "batch_stats": {"norm": {"mean": jnp.zeros(5), "var": jnp.ones(5)}},
+    }
+
+
+def exchange(server, clients):
+    return Exchange(jnp.array(server), jnp.array(clients))
+
+
+def shapes(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+def moved(tree, by=0.1, seed=1):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: x + by * jnp.float32(rng.normal(size=x.shape)), tree)
+
+
+@pytest.fixture(params=NAMES)
+def algorithm(request):
+    return algorithms.registry[request.param]()
+
+
+def one_round(algorithm, server, store, sends, first):
+    key = jax.random.key(0)
+    message, server = algorithm.broadcast(server, sends, key)
+
+    def client(stored, first, seed):
+        start = algorithm.receive(stored, wire.addressed(message, first))
+        trained = jax.tree.map(
+            lambda x: x + 0.1 * jnp.sin(seed + jnp.arange(x.size)).reshape(x.shape), start
+        )
+        return *algorithm.upload(stored, trained, start, sends, key), start
+
+    firsts = jnp.full(CLIENTS, first)
+    uploads, store, starts = jax.vmap(client)(store, firsts, jnp.arange(CLIENTS))
+    samples = jnp.array([1.0, 2.0, 5.0])
+    return message, uploads, starts, algorithm.aggregate(server, uploads, samples, sends), store
+
+
+@pytest.mark.parametrize("sends", [(True, True), (False, False), (True, False), (False, True)])
+def test_a_round_keeps_structure_and_traces_for_any_exchange(algorithm, sends):
+    server, store = algorithm.init(weights(), CLIENTS)
+    run = jax.jit(lambda server, store, sends: one_round(algorithm, server, store, sends, True))
+    _, uploads, starts, new_server, new_store = run(server, store, exchange(*sends))
+    assert shapes(server) == shapes(new_server)
+    assert shapes(store) == shapes(new_store)
+    assert jax.tree.structure(jax.tree.map(lambda x: x[0], starts)) == jax.tree.structure(weights())
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(new_server))
+    sizes = jax.vmap(wire.size_bits)(uploads)
+    for i in range(CLIENTS):
+        assert 8 * len(wire.encode(jax.tree.map(lambda x, i=i: x[i], uploads))) == int(sizes[i])
+
+
+def test_a_first_contact_starts_from_the_server_whatever_the_round(algorithm):
+    server, store = algorithm.init(weights(), CLIENTS)
+    key = jax.random.key(0)
+    quiet, _ = algorithm.broadcast(server, exchange(False, False), key)
+    full, _ = algorithm.broadcast(server, exchange(True, True), key)
+    stored = jax.tree.map(lambda x: x[0], store)
+    first = algorithm.receive(stored, wire.addressed(quiet, jnp.array(True)))
+    expected = algorithm.receive(stored, full)
+    jax.tree.map(np.testing.assert_array_equal, first, expected)
+
+
+def test_what_a_client_receives_can_be_computed_from_the_bytes_alone(algorithm):
+    server, store = algorithm.init(weights(), CLIENTS)
+    *_, store = one_round(algorithm, server, store, exchange(True, True), True)
+    server, _ = algorithm.init(moved(weights()), CLIENTS)
+    stored = jax.tree.map(lambda x: x[1], store)
+    message, _ = algorithm.broadcast(server, exchange(True, True), jax.random.key(0))
+    received = wire.decode(wire.encode(message))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        algorithm.receive(stored, message),
+        algorithm.receive(stored, received),
+    )
+
+
+def test_report_has_a_leading_axis_and_deployed_is_what_a_client_receives(algorithm):
+    server, store = algorithm.init(weights(), CLIENTS)
+    reported, deployed = algorithm.report(server, store)
+    models = {leaf.shape[0] for leaf in jax.tree.leaves(reported)}
+    assert models in ({1}, {CLIENTS})
+    if deployed is not None:
+        message, _ = algorithm.broadcast(server, exchange(True, True), jax.random.key(0))
+        start = algorithm.receive(jax.tree.map(lambda x: x[0], store), message)
+        jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), deployed, start)
+
+
+def test_schedules_that_algorithms_bring():
+    brought = {
+        name: [bool(flag) for t in (1, 2, 3) for flag in factory().schedule(t)]
+        for name, factory in algorithms.registry.items()
+        if factory().schedule is not None
+    }
+    assert brought == {
+        "fedavg": [True] * 6,
+        "weight_clustering": [True] * 6,
+        "local_only": [False] * 6,
+        "fedavg_every": [True, False, False, False, False, False],
+    }
+    assert isinstance(schedules.periodic()(1), Exchange)

@@ -1,0 +1,216 @@
+"""Every way of running clients against the plain Python loop."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fedcode_jax import models
+from fedcode_jax.clients import (
+    ClientData,
+    LocalTraining,
+    Plan,
+    optimizer,
+    optimizer_names,
+    run_cohort,
+    train,
+    train_reference,
+)
+from fedcode_jax.clients.batches import batch_at, num_steps, shuffles
+from fedcode_jax.data.augment import crop_and_flip
+from fedcode_jax.errors import ConfigError
+
+SIZES = (7, 20, 1, 0, 13)
+"""A partial batch, several batches, one sample, none; batch size 6."""
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    n = sum(SIZES)
+    order = rng.permutation(n)
+    clients = tuple(np.split(order, np.cumsum(SIZES)[:-1]))
+    return ClientData.from_arrays(
+        rng.integers(0, 256, (n, 8, 8, 2)).astype(np.uint8),
+        rng.integers(0, 3, n),
+        np.float32([100, 120]),
+        np.float32([60, 70]),
+        clients,
+    )
+
+
+def make(model="cnn", norm=None, lowering="native", opt=None, **options):
+    module = models.make(model, 3, norm=norm, lowering=lowering)
+    return LocalTraining(module, opt or optax.sgd(0.05), epochs=2, batch_size=6, **options)
+
+
+def first_weights(training):
+    return models.init(training.model, jax.random.key(1), (8, 8, 2))
+
+
+def client_keys():
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(2), jnp.arange(len(SIZES)))
+
+
+def run_plan(training, plan, data, clients=None):
+    weights = first_weights(training)
+    clients = jnp.arange(len(SIZES)) if clients is None else clients
+    inputs = jnp.ones(len(clients))
+
+    def cohort():
+        return run_cohort(
+            training,
+            plan,
+            data,
+            clients,
+            inputs,
+            client_keys()[clients],
+            begin=lambda one: jax.tree.map(lambda w: w * one, weights),
+            finish=lambda row, trained, start, key: trained,
+            max_size=max(SIZES),
+        )
+
+    return jax.jit(cohort)()
+
+
+def references(training, data, clients=None):
+    clients = range(len(SIZES)) if clients is None else clients
+    weights = first_weights(training)
+    keys = [jax.random.fold_in(client_keys()[c], 0) for c in clients]
+    return [
+        train_reference(training, weights, data, c, key)
+        for c, key in zip(clients, keys, strict=True)
+    ]
+
+
+def assert_close(found, expected, tolerance=2e-5):
+    for path, leaf in jax.tree_util.tree_flatten_with_path(expected)[0]:
+        other = found
+        for key in path:
+            other = other[key.key]
+        np.testing.assert_allclose(
+            other, leaf, atol=tolerance, rtol=1e-4, err_msg=jax.tree_util.keystr(path)
+        )
+
+
+PLANS = [
+    Plan("map", 1, "native"),
+    Plan("map", 1, "patches"),
+    *(Plan("vmap", chunk, conv) for chunk in (1, 2, 5, 7) for conv in ("native", "patches")),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda p: f"{p.client_axis}-{p.chunk}-{p.conv}")
+def test_every_plan_gives_what_the_python_loop_gives(plan, data):
+    training = make(lowering=plan.conv, augment=crop_and_flip)
+    done = run_plan(training, plan, data)
+    for client, (weights, loss) in enumerate(references(training, data)):
+        assert_close(jax.tree.map(lambda x, c=client: x[c], done.outputs), weights)
+        assert float(done.loss[client]) == pytest.approx(loss, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "norm"), [("mlp", None), ("cnn", "batch"), ("cnn", "group"), ("resnet20", "batch")]
+)
+@pytest.mark.parametrize("plan", [Plan("map", 1, "native"), Plan("vmap", 2, "patches")], ids=str)
+def test_models_and_norms_with_partial_batches(model, norm, plan, data):
+    # Batch norm of one sample has no variance, and He-normal ResNets amplify rounding there.
+    clients = [0, 1, 3] if model == "resnet20" else list(range(len(SIZES)))
+    opt = optax.sgd(0.01)
+    training = make(model, norm, plan.conv, opt)
+    done = run_plan(training, plan, data, jnp.array(clients))
+    for i, (weights, loss) in enumerate(references(training, data, clients)):
+        tolerance = 2e-3 if model == "resnet20" else 5e-5
+        assert_close(jax.tree.map(lambda x, i=i: x[i], done.outputs), weights, tolerance)
+        assert float(done.loss[i]) == pytest.approx(loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "lion", "lamb"])
+def test_optimisers_work_side_by_side(name, data):
+    opt = optimizer(name, 1e-3, weight_decay=1e-2)
+    done = run_plan(make("mlp", opt=opt), Plan("vmap", 3, "native"), data)
+    for client, (weights, _) in enumerate(references(make("mlp", opt=opt), data)):
+        assert_close(jax.tree.map(lambda x, c=client: x[c], done.outputs), weights, 5e-5)
+
+
+def test_penalty_is_added_to_the_objective(data):
+    def proximal(params, start):
+        return 50.0 * optax.tree_utils.tree_l2_norm(
+            jax.tree.map(jnp.subtract, params, start), squared=True
+        )
+
+    free, held = make("mlp"), make("mlp", penalty=proximal)
+    start = first_weights(free)["params"]
+
+    def distance(training):
+        trained = run_plan(training, Plan("map", 1, "native"), data).outputs["params"]
+        return float(optax.global_norm(jax.tree.map(lambda a, b: a[1] - b, trained, start)))
+
+    assert distance(held) < 0.5 * distance(free)
+    (weights, _) = references(held, data)[1]
+    done = run_plan(held, Plan("vmap", 2, "native"), data)
+    assert_close(jax.tree.map(lambda x: x[1], done.outputs), weights)
+
+
+def test_work_is_counted(data):
+    # Steps of two epochs in batches of 6: 4, 8, 2, 0, 6; sorted 8 6 4 2 0.
+    training = make("mlp")
+    assert int(run_plan(training, Plan("map", 1, "native"), data).executed_steps) == 20
+    chunks_of_two = run_plan(training, Plan("vmap", 2, "native"), data)
+    assert int(chunks_of_two.needed_steps) == 20
+    assert int(chunks_of_two.executed_steps) == 2 * 8 + 2 * 4 + 2 * 0
+    assert int(run_plan(training, Plan("vmap", 7, "native"), data).executed_steps) == 5 * 8
+
+
+def test_weights_differ_between_clients_and_keys(data):
+    training = make("mlp")
+    start = first_weights(training)
+    one = lambda client, seed: train(  # noqa: E731
+        training, "map", start, data, jnp.int32(client), jax.random.key(seed), max_size=20
+    )[0]["params"]["head"]["kernel"]
+    assert not np.allclose(one(0, 0), one(1, 0))
+    assert not np.allclose(one(1, 0), one(1, 1))
+
+
+def test_shuffles_are_permutations_that_do_not_depend_on_the_padding():
+    key = jax.random.key(5)
+    rows = np.asarray(shuffles(key, jnp.int32(7), 7, 3))
+    assert [sorted(row) for row in rows.tolist()] == [list(range(7))] * 3
+    assert len({tuple(row) for row in rows.tolist()}) == 3
+    padded = np.asarray(shuffles(key, jnp.int32(7), 50, 3))[:, :7]
+    np.testing.assert_array_equal(padded, rows)
+
+
+def test_every_order_of_three_samples_is_as_likely():
+    keys = jax.random.split(jax.random.key(0), 6000)
+    rows = jax.vmap(lambda key: shuffles(key, 3, 4, 1)[0, :3])(keys)
+    counts = np.unique(np.asarray(rows) @ [100, 10, 1], return_counts=True)[1]
+    assert len(counts) == 6
+    assert abs(counts - 1000).max() < 5 * np.sqrt(1000)
+
+
+@pytest.mark.parametrize("size", [1, 5, 6, 7, 20])
+def test_an_epoch_uses_every_sample_once(size):
+    shuffled = shuffles(jax.random.key(0), jnp.int32(size), 20, 2)
+    steps = int(num_steps(jnp.int32(size), 2, 6))
+    seen: list[list[int]] = [[], []]
+    for step in range(steps):
+        positions, mask = batch_at(shuffled, jnp.int32(size), jnp.int32(step), 6)
+        seen[step // (steps // 2)] += np.asarray(positions)[np.asarray(mask)].tolist()
+    assert [sorted(epoch) for epoch in seen] == [list(range(size))] * 2
+
+
+def test_weight_decay_is_added_to_the_gradient():
+    params = {"w": jnp.float32([2.0])}
+    opt = optimizer("sgd", 0.1, weight_decay=0.5)
+    updates, _ = opt.update({"w": jnp.float32([3.0])}, opt.init(params), params)
+    assert updates["w"].tolist() == pytest.approx([-0.1 * (3 + 0.5 * 2)])
+
+
+def test_bad_optimisers_are_named():
+    with pytest.raises(ConfigError, match=r"local\.optimizer.*Did you mean 'adam'"):
+        optimizer("adamm", 1e-3)
+    with pytest.raises(ConfigError, match="momentun"):
+        optimizer("sgd", 1e-3, arguments={"momentun": 0.9})
+    assert "lbfgs" not in optimizer_names()

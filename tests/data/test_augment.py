@@ -1,0 +1,88 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedcode_jax.data import augment, augmentations, crop_and_flip
+from fedcode_jax.errors import ConfigError
+
+# Run jitted, as in a round: eager operations are compiled one by one, which takes longer.
+run = jax.jit(crop_and_flip, static_argnums=2)
+
+
+def images(batch, height=8, width=6, channels=3, dtype=np.uint8):
+    rng = np.random.default_rng(batch)
+    return rng.integers(1, 256, (batch, height, width, channels)).astype(dtype)
+
+
+def plain(x, dy, dx, flip, pad):
+    """The textbook way, one image at a time: pad, crop, flip."""
+    out = np.empty_like(x)
+    for b in range(len(x)):
+        padded = np.pad(x[b], ((pad, pad), (pad, pad), (0, 0)))
+        top, left = pad + dy[b], pad + dx[b]
+        crop = padded[top : top + x.shape[1], left : left + x.shape[2]]
+        out[b] = crop[:, ::-1] if flip[b] else crop
+    return out
+
+
+@pytest.mark.parametrize(
+    ("pad", "dtype"),
+    [(4, np.uint8), (1, np.float32), (9, np.float16), (0, np.int32)],
+)
+def test_it_is_pad_crop_flip(pad, dtype):
+    x, key = images(64, dtype=dtype), jax.random.key(pad)
+    out = run(key, x, pad)
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out, plain(x, *map(np.asarray, augment._draw(key, 64, pad)), pad))
+
+
+def test_the_output_shows_every_shift_and_half_are_flipped():
+    # Each pixel has its own value, so what was drawn is read off the output, not off the draw.
+    x = np.arange(1, 17 * 17 + 1, dtype=np.int32).reshape(1, 17, 17, 1)
+    n = 4000
+    out = np.asarray(run(jax.random.key(0), np.repeat(x, n, axis=0)))[..., 0]
+    middle = out[:, 8, 8] - 1
+    dy, dx = middle // 17 - 8, middle % 17 - 8
+    flipped = out[:, 8, 9] < out[:, 8, 8]
+    shifts, counts = np.unique(np.stack([dy, dx]), axis=1, return_counts=True)
+    assert shifts.shape[1] == 81
+    assert np.abs(shifts).max() == 4
+    assert ((counts - n / 81) ** 2 / (n / 81)).sum() < 137  # chi-squared, 80 d.o.f., p = 1e-4
+    assert abs(flipped.mean() - 0.5) < 4 * 0.5 / n**0.5
+    assert abs(np.corrcoef(flipped, dx)[0, 1]) < 4 / n**0.5
+
+
+def test_images_of_a_batch_and_keys_differ():
+    x = np.repeat(images(1), 64, axis=0)
+    out = np.asarray(run(jax.random.key(0), x, 4))
+    assert len(np.unique(out.reshape(64, -1), axis=0)) > 40
+    np.testing.assert_array_equal(out, run(jax.random.key(0), x, 4))
+    assert not np.array_equal(out, run(jax.random.key(1), x, 4))
+
+
+def test_vmap_over_clients_is_a_loop_over_clients():
+    keys = jax.random.split(jax.random.key(3), 5)
+    x = np.stack([images(64) // 2 + np.uint8(i) for i in range(5)])
+    together = jax.jit(jax.vmap(crop_and_flip))(keys, x)
+    for key, own, out in zip(keys, x, together, strict=True):
+        np.testing.assert_array_equal(out, run(key, own, 4))
+
+
+def test_it_is_one_gather_without_a_padded_copy():
+    text = str(jax.make_jaxpr(crop_and_flip)(jax.random.key(0), images(4)))
+    assert text.count(" gather[") == 1
+    assert " pad[" not in text
+
+
+def test_registry():
+    assert set(augmentations) == {"none", "crop_flip"}
+    assert augmentations["none"] is None
+    assert augmentations["crop_flip"] is crop_and_flip
+
+
+def test_errors():
+    with pytest.raises(ConfigError, match=r"local\.augment: crop_flip is for images"):
+        crop_and_flip(jax.random.key(0), jnp.zeros((4, 20)))
+    with pytest.raises(ConfigError, match="pad -1"):
+        crop_and_flip(jax.random.key(0), jnp.zeros((4, 8, 8, 1)), -1)

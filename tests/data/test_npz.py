@@ -1,0 +1,219 @@
+import pathlib
+import zipfile
+
+import numpy as np
+import pytest
+
+from fedcode_jax import data
+from fedcode_jax.errors import ConfigError, DataError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SETS = [folder for folder in (ROOT / "shared/data", ROOT.parent / "shared/data") if folder.is_dir()]
+
+
+def arrays(n=6, **changed):
+    rng = np.random.default_rng(n)
+    made = {
+        "train_x": rng.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8),
+        "train_y": np.arange(n) % 3,
+        "test_x": rng.integers(0, 256, (3, 4, 4, 3), dtype=np.uint8),
+        "test_y": np.arange(3),
+    }
+    return {name: a for name, a in (made | changed).items() if a is not None}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name="set.npz", **changed):
+        np.savez(tmp_path / name, **arrays(**changed))
+        return tmp_path / name
+
+    return write
+
+
+def test_one_file(write):
+    loaded = data.load("npz", path=write())
+    for name, array in arrays().items():
+        np.testing.assert_array_equal(getattr(loaded, name), array)
+    assert loaded.name == "set"
+    assert loaded.num_classes == 3
+
+
+@pytest.mark.parametrize("kind", [str, pathlib.Path, lambda p: [str(p)], lambda p: (p,)])
+def test_kinds_of_path_and_compression(tmp_path, kind):
+    np.savez_compressed(tmp_path / "set.npz", **arrays())
+    whole = data.load("npz", path=kind(tmp_path / "set.npz"))
+    assert whole.num_train == 6
+
+
+def test_home_is_understood(write, monkeypatch):
+    path = write()
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert data.load("npz", path="~/set.npz").num_train == 6
+
+
+def test_several_files_follow_each_other(write):
+    a = write("a.npz", n=6, train_user=list("xyxyxy"), class_names=["k", "l", "m"])
+    b = write("b.npz", n=4, train_user=list("zxzz"), class_names=["k", "l", "m"])
+    loaded = data.load("npz", path=(a, b))
+    assert loaded.name == "a+b"
+    np.testing.assert_array_equal(
+        loaded.train_x, np.concatenate([arrays(6)["train_x"], arrays(4)["train_x"]])
+    )
+    np.testing.assert_array_equal(loaded.train_user, [0, 1, 0, 1, 0, 1, 2, 0, 2, 2])
+    assert loaded.num_test == 6
+    assert loaded.class_names == ("k", "l", "m")
+
+
+def test_label_names_are_class_names_too(write):
+    assert data.load("npz", path=write(label_names=[b"k", b"l", b"m"])).class_names == (
+        "k",
+        "l",
+        "m",
+    )
+
+
+def test_num_classes_can_be_set(write):
+    assert data.load("npz", path=write(), num_classes=5).num_classes == 5
+    with pytest.raises(DataError, match=r"set\.npz: train_y: label 2 .* outside 0\.\.1"):
+        data.load("npz", path=write(), num_classes=2)
+    with pytest.raises(ConfigError, match=r"data\.num_classes"):
+        data.load("npz", path=write(), num_classes=0)
+
+
+def test_extra_members_are_left_alone(write):
+    assert data.load("npz", path=write(notes=np.array("x"), test_user=[1, 2, 3])).num_train == 6
+
+
+@pytest.mark.parametrize("path", [None, (), ""])
+def test_no_path(path):
+    with pytest.raises(ConfigError, match=r"data\.path: not set"):
+        data.load("npz", path=path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.npz: no such file; set data\.path"):
+        data.load("npz", path=tmp_path / "gone.npz")
+    with pytest.raises(DataError, match="a folder, not a file"):
+        data.load("npz", path=tmp_path)
+
+
+def test_not_an_npz(tmp_path):
+    file = tmp_path / "set.npz"
+    for content in (b"", b"hello", b"PK\x03\x04 but no more"):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"set\.npz: not an \.npz file"):
+            data.load("npz", path=file)
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"one\.npy: not an \.npz file"):
+        data.load("npz", path=tmp_path / "one.npy")
+
+
+def test_missing_members_are_named_beside_those_there(write):
+    with pytest.raises(DataError, match=r"no array train_y, test_x; it holds train_x, test_y, z\."):
+        data.load("npz", path=write(train_y=None, test_x=None, z=np.zeros(1)))
+
+
+@pytest.mark.parametrize("name", ["train_x", "train_y", "train_user"])
+def test_object_arrays_are_not_unpickled(write, name):
+    with pytest.raises(DataError, match=rf"set\.npz: {name}: an object array"):
+        data.load("npz", path=write(**{name: np.array([None] * 6, object)}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"train_y": np.arange(5)}, "train_y: shape"),
+        ({"train_y": np.arange(6.0)}, "train_y: dtype float64"),
+        ({"test_x": np.zeros((3, 4, 4, 1), np.uint8)}, "test_x: samples of shape"),
+        ({"train_x": np.zeros(6)}, "train_x: shape"),
+        ({"train_x": np.float32(1)}, "train_x: a single value"),
+        ({"train_user": np.arange(3)}, "train_user: shape"),
+        ({"class_names": ["a", "b"]}, "train_y: label 2"),
+        ({"class_names": np.array("a")}, "class_names: a single value"),
+    ],
+)
+def test_wrong_arrays_name_file_and_array(write, changed, message):
+    with pytest.raises(DataError, match=rf"set\.npz: {message}"):
+        data.load("npz", path=write(**changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"train_x": np.zeros((6, 4, 4, 1), np.uint8)}, r"b\.npz: train_x: samples uint8\[4, 4, 1"),
+        ({"train_x": np.zeros((6, 4, 4, 3), np.float32)}, r"b\.npz: train_x: samples float32"),
+        ({"train_y": np.arange(5)}, r"b\.npz: train_y: shape"),
+        ({"train_user": None}, r"b\.npz: no array train_user, but .*a\.npz has one"),
+        ({"train_user": list("xyxyxy")}, r"b\.npz: train_user: dtype"),
+        ({"class_names": list("abc")}, r"a\.npz: no array class_names, but .*b\.npz has one"),
+    ],
+)
+def test_files_that_do_not_fit_together(write, changed, message):
+    a = write("a.npz", train_user=np.arange(6))
+    b = write("b.npz", **({"train_user": np.arange(6)} | changed))
+    with pytest.raises(DataError, match=message):
+        data.load("npz", path=[a, b])
+
+
+def test_files_with_other_class_names(write):
+    a, b = write("a.npz", class_names=list("abc")), write("b.npz", class_names=list("acb"))
+    with pytest.raises(DataError, match=r"b\.npz: class_names: not those of"):
+        data.load("npz", path=[a, b])
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_damaged_bytes_never_pass_and_never_crash(tmp_path, save):
+    file = tmp_path / "set.npz"
+    save(file, **arrays())
+    whole, right = file.read_bytes(), data.load("npz", path=file).checksum
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        broken = bytearray(whole)
+        for place in rng.integers(len(broken), size=rng.integers(1, 9)):
+            broken[place] = rng.integers(256)
+        file.write_bytes(broken)
+        try:
+            # Bytes that carry no content (times, attributes) may change unnoticed.
+            assert data.load("npz", path=file).checksum == right
+        except DataError as error:
+            assert "set.npz" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 200
+
+
+@pytest.mark.parametrize("part", [0.3, 0.9, 0.999])
+def test_a_file_cut_short(write, part):
+    file = write()
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * part)])
+    with pytest.raises(DataError, match="cut short"):
+        data.load("npz", path=file)
+
+
+def test_a_forged_shape_is_refused(tmp_path):
+    file = tmp_path / "set.npz"
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 4, 4), }" % 10**15
+    header = header.ljust(117) + b"\n"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("train_x", "train_y", "test_x", "test_y"):
+            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + b"v\x00" + header)
+    with pytest.raises(DataError, match=r"train_x: (too large|damaged)"):
+        data.load("npz", path=file)
+
+
+@pytest.mark.skipif(not SETS, reason="no shared/data beside or inside the repository")
+def test_real_mnist():
+    mnist = data.load("npz", path=SETS[0] / "mnist/mnist.npz")
+    assert mnist.train_x.shape == (60000, 28, 28, 1)
+    assert mnist.test_x.shape == (10000, 28, 28, 1)
+    assert np.bincount(mnist.train_y).tolist()[:3] == [5923, 6742, 5958]
+    np.testing.assert_allclose(mnist.mean / 255, 0.130660, atol=1e-6)
+    np.testing.assert_allclose(mnist.std / 255, 0.308108, atol=1e-6)
+
+
+@pytest.mark.skipif(not SETS, reason="no shared/data beside or inside the repository")
+def test_a_real_file_of_another_form_is_explained():
+    with pytest.raises(DataError, match=r"no array train_x, test_x; it holds .*train_res"):
+        data.load("npz", path=SETS[0] / "cifar10_small/cifar10_small.npz")

@@ -1,0 +1,244 @@
+"""The command, with a stand-in for the simulation; the real run is tested beside it."""
+
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import fedcode_jax
+from fedcode_jax.cli import main
+from fedcode_jax.config import ExperimentConfig, replace, setting_names, to_yaml
+from fedcode_jax.errors import ConfigError, DataError
+from fedcode_jax.results import summarise
+
+RECORD = {
+    "round": 1,
+    "test_accuracy": 0.75,
+    "uplink_bytes": 10,
+    "downlink_bytes": 30,
+    "cumulative_bytes": 40,
+    "wall_seconds": 1.0,
+}
+
+
+@pytest.fixture
+def simulation(monkeypatch, tmp_path):
+    """Stands in for ``fedcode_jax.experiment``: notes what it is asked, and obeys."""
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("fedcode_jax.experiment")
+    module.calls = []
+    module.status = "completed"
+    module.error = None
+
+    def run(config, *, observer=None, overwrite=False):
+        module.calls.append((config, overwrite))
+        if observer is not None:
+            observer.started({"data": "digits: 1,437 samples", "plan": "vmap"}, 1)
+        if module.error is not None:
+            raise module.error
+        summary = summarise(
+            [RECORD], period=1, status=module.status, fedavg_bytes=400, fedavg_formula_bits=0
+        )
+        if observer is not None:
+            observer.advanced([RECORD])
+            observer.finished(summary)
+        return types.SimpleNamespace(
+            config=config, records=[RECORD], summary=summary, folder=Path(config.out)
+        )
+
+    module.run = run
+    monkeypatch.setitem(sys.modules, "fedcode_jax.experiment", module)
+    monkeypatch.setattr(fedcode_jax, "experiment", module, raising=False)
+    return module
+
+
+def test_a_run_shows_its_facts_its_progress_and_its_figures(simulation, capsys):
+    assert main(["run"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.index("digits: 1,437 samples") < out.index("vmap") < out.index("round 1/1")
+    assert "75.00 %" in out
+    assert "10.00x measured" in out
+    assert "1 Mbit/s up, 10 Mbit/s down" in out
+    assert simulation.calls == [(ExperimentConfig(out="runs/fedcode-digits"), False)]
+
+
+def test_the_folder_is_named_after_algorithm_and_data(simulation):
+    assert main(["run", "--algorithm.name", "fedavg", "--data.name", "synthetic"]) == 0
+    assert main(["run", "--out", "here"]) == 0
+    assert [config.out for config, _ in simulation.calls] == ["runs/fedavg-synthetic", "here"]
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        ("--rounds 3 --seed=7", {"rounds": 3, "seed": 7}),
+        ("--algorithm.num-clusters 32", {"algorithm.num_clusters": 32}),
+        ("--algorithm.num_clusters 32", {"algorithm.num_clusters": 32}),
+        ("--clients-per-round 4", {"clients_per_round": 4}),
+        ("--clients-per-round None", {}),
+        ("--data.path a.npz b.npz", {"data.path": ["a.npz", "b.npz"]}),
+        ("--data.shape 8 8 3", {"data.shape": [8, 8, 3]}),
+        ("--local.learning-rate 1e-2", {"local.learning_rate": 0.01}),
+        (
+            "--local.optimizer sgd --local.optimizer-args momentum=0.9",
+            {"local.optimizer": "sgd", "local.optimizer_args": {"momentum": 0.9}},
+        ),
+        ("--execution.client-axis map", {"execution.client_axis": "map"}),
+    ],
+)
+def test_options_are_the_fields_of_the_config(simulation, words, changes):
+    assert main(["run", "--out", "x", *words.split()]) == 0
+    ((config, _),) = simulation.calls
+    assert config == replace(ExperimentConfig(out="x"), changes)
+
+
+def test_options_override_the_file(simulation):
+    changes = {
+        "rounds": 9,
+        "local.optimizer": "sgd",
+        "local.optimizer_args": {"momentum": 0.9},
+        "partition.alpha": 0.1,
+    }
+    in_file = replace(ExperimentConfig(out="x"), changes)
+    Path("exp.yaml").write_text(to_yaml(in_file))
+    assert main(["run", "--config", "exp.yaml"]) == 0
+    assert main(["run", "--rounds", "5", "--config=exp.yaml", "--partition.alpha", "0.5"]) == 0
+    assert main(["run", "--config", "exp.yaml", "--local.optimizer-args", "nesterov=1"]) == 0
+    configs = [config for config, _ in simulation.calls]
+    assert configs[0] == in_file
+    assert configs[1] == replace(in_file, {"rounds": 5, "partition.alpha": 0.5})
+    assert configs[2].local.optimizer_args == {"nesterov": 1.0}
+
+
+def test_flags(simulation, capsys):
+    assert main(["run", "--overwrite", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert simulation.calls[0][1] is True
+    assert "round 1/1" not in out
+    assert "75.00 %" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("run --rounds 0", "rounds: 0 cannot be used"),
+        ("run --schedule.server-period 0", "schedule.server_period: 0 cannot be used"),
+        ("run --local.learning-rate=-1", "local.learning_rate: -1.0 cannot be used"),
+        ("run --algorithm.name fedcod", "Did you mean 'fedcode'?"),
+        ("run --clients-per-round 11", "partition.num_clients, which is 10"),
+        ("run --config nope.yaml", "nope.yaml: cannot be read"),
+        ("run --config bad.yaml", "bad.yaml: rounds: 'sixty' cannot be used"),
+        ("run --config bad.yaml --rounds 3", "bad.yaml: rounds: 'sixty' cannot be used"),
+        ("rum", "Did you mean 'run'?"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(simulation, capsys, words, message):
+    Path("bad.yaml").write_text("rounds: sixty")
+    assert main(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("fedcode: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert simulation.calls == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("run --algorithm.num-cluster 3", "--algorithm.num-clusters"),
+        ("run --rounds sixty", "sixty"),
+        ("run --merge mean", "--algorithm.merge"),
+        ("run --execution.plan best", "best"),
+        ("run --local.optimizer-args momentum", "--local.optimizer-args"),
+        ("run --config", "--config"),
+        ("run stray", "stray"),
+        ("--sed 3", "--sed"),
+        ("", "usage: fedcode"),
+    ],
+)
+def test_options_that_do_not_parse_exit_with_2(simulation, capsys, words, message):
+    assert main(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert message in out + err
+    assert "Traceback" not in out + err
+    assert simulation.calls == []
+
+
+@pytest.mark.parametrize("error", [DataError("a.npz: is missing"), ConfigError("out: is taken")])
+def test_errors_of_the_run(simulation, capsys, error):
+    simulation.error = error
+    assert main(["run"]) == 2
+    assert capsys.readouterr().err == f"fedcode: error: {error}\n"
+    assert main(["run", "--debug"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback")
+    assert err.endswith(f"fedcode: error: {error}\n")
+
+
+def test_a_run_that_diverges(simulation, capsys):
+    simulation.status = "diverged"
+    assert main(["run", "--out", "x"]) == 1
+    out, err = capsys.readouterr()
+    assert "diverged after 1 round" in out
+    assert err == (
+        "fedcode: the run diverged: its loss is not finite; the results so far are in x\n"
+    )
+
+
+def test_a_run_that_is_interrupted(simulation, capsys):
+    simulation.status = "interrupted"
+    assert main(["run", "--out", "x"]) == 130
+    out, err = capsys.readouterr()
+    assert "interrupted after 1 round" in out
+    assert err == "fedcode: interrupted; the results so far are in x\n"
+
+
+def test_ctrl_c_before_the_first_round(simulation, capsys):
+    simulation.error = KeyboardInterrupt()
+    assert main(["run"]) == 130
+    assert capsys.readouterr().err == "fedcode: interrupted\n"
+
+
+def test_other_errors_are_not_hidden(simulation):
+    simulation.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        main(["run"])
+
+
+def test_help_lists_every_setting_with_its_text(simulation, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")  # in one column
+    assert main(["run", "--help"]) == 0
+    out = " ".join(word for word in capsys.readouterr().out.split() if word != "│")
+    for name in setting_names():
+        shown = re.search(rf"--{re.escape(name.replace('_', '-'))} (.*?)\(default: ", out)
+        assert shown, f"{name} is not shown"
+        assert len(shown[1].split()) > 3, f"{name} has no help text"
+    assert "--experiment" not in out
+    assert simulation.calls == []
+
+
+def test_help_shows_the_values_of_the_file(simulation, capsys):
+    Path("exp.yaml").write_text("rounds: 1234")
+    assert main(["run", "--config", "exp.yaml", "--help"]) == 0
+    assert "(default: 1234)" in capsys.readouterr().out
+
+
+def test_help_and_version(capsys):
+    assert main(["--help"]) == 0
+    assert "run one experiment" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"fedcode_jax {fedcode_jax.__version__}\n"
+
+
+def test_help_does_not_wait_for_jax():
+    code = (
+        "import sys; from fedcode_jax.cli import main; code = main(['run', '--help']);"
+        "sys.exit(code or 'jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
