@@ -1,3 +1,41 @@
-"""fedcode_jax: a vectorised simulator for communication-efficient federated learning."""
+"""fedcode_jax: a vectorised simulator for communication-efficient federated learning.
+
+    from fedcode_jax import ExperimentConfig, run
+    result = run(ExperimentConfig(rounds=10))
+
+The rooms: ``codebook``, ``wire``, ``schedules``, ``models``, ``data``, ``algorithms``,
+``clients``, ``simulation``, ``network``, ``results``, ``config``, ``experiment``.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedcode_jax import algorithms, clients, codebook, config, data, experiment, models
+    from fedcode_jax import network, results, schedules, simulation, wire
+    from fedcode_jax.config import ExperimentConfig
+    from fedcode_jax.experiment import Result, build, run
 
 __version__ = "0.1.0"
+
+__all__ = ["ExperimentConfig", "Result", "__version__", "build", "run"]
+
+_HOMES = {
+    "ExperimentConfig": "fedcode_jax.config",
+    "Result": "fedcode_jax.experiment",
+    "build": "fedcode_jax.experiment",
+    "run": "fedcode_jax.experiment",
+}
+_ROOMS = (
+    "algorithms", "clients", "codebook", "config", "data", "experiment", "models", "network",
+    "results", "schedules", "simulation", "wire",
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when used: `fedcode --help` should not wait for JAX.
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"fedcode_jax.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -150,11 +150,10 @@ def build(config: ExperimentConfig) -> Experiment:
             config.model.name, dataset.num_classes, norm=config.model.norm, lowering=lowering
         )
 
-    arrays = {"mean": dataset.mean, "std": dataset.std}
     clients = ClientData.from_arrays(
-        dataset.train_x, dataset.train_y, clients=partition.clients, **arrays
+        dataset.train_x, dataset.train_y, dataset.mean, dataset.std, partition.clients
     )
-    test = EvaluationData.from_arrays(dataset.test_x, dataset.test_y, **arrays)
+    test = EvaluationData.from_arrays(dataset.test_x, dataset.test_y, dataset.mean, dataset.std)
     weights = models.init(model("native"), jax.random.key(config.seed), dataset.input_shape)
 
     def program(plan: Plan) -> Program:
@@ -174,7 +173,7 @@ def build(config: ExperimentConfig) -> Experiment:
     settings = config.execution
     plans = plan_choices(
         jax.default_backend(),
-        model_name=config.model.name,
+        weights=weights,
         sizes=sizes,
         cohort=cohort,
         epochs=config.local.epochs,
@@ -217,32 +216,39 @@ def run(
       >>> result.summary["status"], result.summary["total_downlink_bytes"]
       ('completed', 50330)
     """
-    folder = None
-    if config.out is not None:
-        results.check_free(config.out, overwrite=overwrite or resume)
+    if config.out is not None and not (overwrite or resume):
+        results.RunFolder.check_free(config.out)
+    if resume:
+        _check_same(config)
     experiment = build(config)
     program = experiment.program
-    state, records = program.start(experiment.weights), []
-    if config.out is not None:
-        device = experiment.info["device"]
-        if resume:
-            folder, records = results.RunFolder.reopen(config.out)
-            state = checkpoint.restore(checkpoint.latest(folder.checkpoints), state)
-            records = records[: int(state.round)]
-        else:
-            folder = results.RunFolder.create(
-                config.out,
-                configs.to_yaml(config),
-                results.installed_versions(device),
-                overwrite=overwrite,
-            )
-        folder.describe(experiment.partition, experiment.dataset)
+    state, folder = program.start(experiment.weights), None
+    records: list[dict] = []
+    if resume:
+        latest = checkpoint.latest(pathlib.Path(config.out or "") / results.CHECKPOINTS)
+        state = checkpoint.restore(latest, state)
+        folder, records = results.RunFolder.reopen(config.out or "", rounds=int(state.round))
+    elif config.out is not None:
+        folder = results.RunFolder.create(
+            config.out,
+            configs.to_yaml(config),
+            results.installed_versions(experiment.info["device"]),
+            overwrite=overwrite,
+        )
+        folder.describe(experiment.dataset, experiment.partition)
     if observer is not None:
         observer.started(experiment.info, config.rounds)
 
+    saved = int(state.round)
+
     def advanced(new: list[dict], state: State) -> None:
+        nonlocal saved
         if folder is not None:
             folder.append(new)
+            done = new[-1]["round"]
+            if config.checkpoint_every and done - saved >= config.checkpoint_every:
+                checkpoint.save(folder.checkpoints, state)
+                saved = done
         if observer is not None:
             observer.advanced(new)
 
@@ -257,11 +263,11 @@ def run(
     )
     summary = _summary(experiment, outcome.records, outcome.status)
     if folder is not None:
-        if outcome.records:
+        if len(outcome.records) > saved:
             checkpoint.save(folder.checkpoints, outcome.state)
-        folder.finish(summary)
         label = f"{config.algorithm.name} on {config.data.name}"
-        results.plot_curves({label: outcome.records}, folder.path / "curves.png")
+        results.plot_curves({label: outcome.records}, folder.path / results.CURVES)
+        folder.finish(summary)
     if observer is not None:
         observer.finished(summary)
     weights, _ = program.algorithm.report(outcome.state.server, outcome.state.store)
@@ -272,6 +278,21 @@ def run(
         weights=jax.tree.map(lambda leaf: np.asarray(leaf[0]), weights),
         folder=folder.path if folder is not None else None,
     )
+
+
+def _check_same(config: ExperimentConfig) -> None:
+    """Checks that a run to be resumed has the config that its folder holds, but for rounds."""
+    if config.out is None:
+        raise ConfigError("out: --resume needs the folder of a run; pass --out")
+    text = results.read(config.out).config_text
+    free = {"rounds": config.rounds, "out": config.out, "checkpoint_every": config.checkpoint_every}
+    earlier = configs.to_dict(configs.replace(configs.from_yaml(text), free))
+    for section, value in configs.to_dict(config).items():
+        if value != earlier[section]:
+            raise ConfigError(
+                f"{section}: {value!r} is not what the run in {config.out!r} has, "
+                f"{earlier[section]!r}; to resume it, pass --config {config.out}/config.yaml"
+            )
 
 
 def _algorithm(settings: configs.AlgorithmConfig) -> algorithms.Algorithm:
@@ -307,7 +328,7 @@ def _network(settings: configs.NetworkConfig) -> Network:
     return Network(**dataclasses.asdict(settings))
 
 
-def _summary(experiment: Experiment, records: list[dict], status: str) -> dict[str, Any]:
+def _summary(experiment: Experiment, records: list[dict], status: results.Status) -> dict[str, Any]:
     program, message = experiment.program, experiment.fedavg_message
     messages = 2 * program.cohort * len(records)
     summary = results.summarise(

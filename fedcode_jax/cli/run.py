@@ -16,12 +16,14 @@ class RunOptions(Options):
     """Run one experiment.
 
     Without options: FedCode on scikit-learn's handwritten digits. A run writes config.yaml,
-    metrics.jsonl, summary.json and curves.png into the folder --out, which is
-    runs/<algorithm>-<data> if it is not given.
+    metrics.jsonl, summary.json, curves.png, partition.txt, partition.png and checkpoints/ into
+    the folder --out, which is runs/<algorithm>-<data> if it is not given.
     """
 
     overwrite: bool = False
     """Replace the files of an earlier run in the same folder."""
+    resume: bool = False
+    """Go on from the latest checkpoint of the run in --out; give the config that it has."""
     quiet: bool = False
     """Print the closing table alone."""
 
@@ -54,7 +56,9 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(width=None if sys.stdout.isatty() else 200)
     observer = None if options.quiet else ProgressObserver(console)
     with observer or contextlib.nullcontext():
-        result = experiment.run(config, observer=observer, overwrite=options.overwrite)
+        result = experiment.run(
+            config, observer=observer, overwrite=options.overwrite, resume=options.resume
+        )
     network = Network(**dataclasses.asdict(config.network))
     console.print(closing_table(result.summary, network=network, folder=result.folder))
 

@@ -61,7 +61,7 @@ def num_steps(size: jax.Array, epochs: int, batch_size: int) -> jax.Array:
     return epochs * ((size + batch_size - 1) // batch_size)
 
 
-def shuffles(key: jax.Array, size: jax.Array, max_size: int, epochs: int) -> jax.Array:
+def shuffles(key: jax.Array, size: jax.Array | int, max_size: int, epochs: int) -> jax.Array:
     """A fresh order of a client's samples for every epoch.
 
     The order of an epoch depends on the key, the epoch and the number of samples, not on

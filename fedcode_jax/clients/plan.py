@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 
 from fedcode_jax.clients.batches import num_steps
@@ -76,7 +77,7 @@ def expected_waste(
       >>> round(expected_waste([32, 32, 64, 64], 4, 4, epochs=1, batch_size=32), 3)
       0.333
     """
-    steps = np.asarray(num_steps(np.asarray(sizes), epochs, batch_size))
+    steps = np.asarray(num_steps(jnp.asarray(sizes), epochs, batch_size))
     rng = np.random.default_rng(seed)
     needed = executed = 0
     for _ in range(1 if cohort == len(steps) else 20):
@@ -89,7 +90,7 @@ def expected_waste(
 def plan_choices(
     backend: str,
     *,
-    convolutional: bool,
+    weights: Any,
     sizes: Sequence[int],
     cohort: int,
     epochs: int,
@@ -103,7 +104,7 @@ def plan_choices(
 
     Args:
       backend: JAX's name of it: cpu, gpu or tpu.
-      convolutional: whether the model has convolutions.
+      weights: the variables of the model: its kernels' shapes tell how to run it.
       sizes: samples of every client.
       cohort: M, clients in a round.
       epochs: local epochs.

@@ -111,7 +111,7 @@ def train(
 
     def batch(
         order: jax.Array, client: jax.Array, size: jax.Array, key: jax.Array, step: jax.Array
-    ):
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         positions, mask = batch_at(order, size, step, training.batch_size)
         samples = data.order[data.offsets[client] + positions]
         x = data.x[samples]
@@ -122,7 +122,9 @@ def train(
     start_params = starts["params"]
     state = {name: value for name, value in starts.items() if name != "params"}
 
-    def total(params: Weights, state: Weights, x: jax.Array, y: jax.Array, mask: jax.Array):
+    def total(
+        params: Weights, state: Weights, x: jax.Array, y: jax.Array, mask: jax.Array
+    ) -> tuple[jax.Array, tuple]:
         losses, aux = lift(training.loss)(params, state, start_params, x, y, mask)
         return jnp.sum(losses), aux
 

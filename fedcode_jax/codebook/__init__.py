@@ -1,0 +1,20 @@
+"""Codebooks of one-dimensional k-means: K numbers that stand for n values.
+
+`fit` finds the centers, `encode` and `decode` go from values to codes and back, `snap` does both,
+and `union` puts the codebooks of several clients together. All are pure functions for one client,
+made to run under jit, vmap and `jax.lax.map` over many.
+
+Example:
+  >>> import jax.numpy as jnp
+  >>> import numpy as np
+  >>> from fedcode_jax import codebook
+  >>> values = jnp.array([0.0, 0.2, 1.0, 1.2])
+  >>> centers = codebook.fit(values, 2)
+  >>> np.asarray(codebook.encode(centers, values)).tolist()
+  [0, 0, 1, 1]
+"""
+
+from fedcode_jax.codebook.coding import decode, encode, snap, union
+from fedcode_jax.codebook.fitting import fit
+
+__all__ = ["decode", "encode", "fit", "snap", "union"]

@@ -1,8 +1,9 @@
 """Atoms: the values condensed to ascending points with weights.
 
-Optimal one-dimensional clusters are intervals, so all that k-means needs of n values is their order.
-Up to a few thousand values the atoms are the distinct values. Above, sorting would cost more than
-everything else, and the atoms are the means of fine bins that adapt to the data (see `zoom`).
+Optimal one-dimensional clusters are intervals, so all that k-means needs of n values is their
+order. Up to a few thousand values the atoms are the distinct values. Above, sorting would cost
+more than everything else, and the atoms are the means of fine bins that adapt to the data (see
+`zoom`).
 """
 
 from typing import NamedTuple
@@ -18,14 +19,14 @@ class Atoms(NamedTuple):
     """Distinct points with weights.
 
     Attributes:
-      positions: f32[A], ascending; entries from ``count`` on repeat the last point.
-      weights: f32[A], positive; 0 from ``count`` on.
-      count: i32[], how many there are.
+      positions: f32[A], ascending; entries from ``number`` on repeat the last point.
+      weights: f32[A], positive; 0 from ``number`` on.
+      number: i32[], how many there are.
     """
 
     positions: jax.Array
     weights: jax.Array
-    count: jax.Array
+    number: jax.Array
 
 
 def sorted_atoms(values: jax.Array, weights: jax.Array) -> Atoms:

@@ -1,9 +1,9 @@
 """Cells: a partition of the atoms into intervals, and the moments of each.
 
 The sums behind a cell's mean and error differ by many magnitudes from the same sums taken from the
-first atom on, so differences of global running sums of x and x^2 lose all digits in float32. Here the
-running sums are of residuals to a reference inside each cell, and a boundary moved by a cell or two
-changes only sums of that cell's own magnitude.
+first atom on, so differences of global running sums of x and x^2 lose all digits in float32. Here
+the running sums are of residuals to a reference inside each cell, and a boundary moved by a cell
+or two changes only sums of that cell's own magnitude.
 """
 
 from typing import NamedTuple
@@ -22,8 +22,8 @@ class Cells(NamedTuple):
       edges: i32[K + 1], strictly ascending from 0 to the number of atoms: cell j holds the atoms
         ``edges[j]`` to ``edges[j + 1] - 1``.
       references: f32[K], a point inside each cell.
-      running: f32[3, A + 1], running sums of w, w r and w r^2, where r is an atom's distance from the
-        reference of its cell.
+      running: f32[3, A + 1], running sums of w, w r and w r^2, where r is an atom's distance from
+        the reference of its cell.
     """
 
     edges: jax.Array

@@ -4,16 +4,17 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.codebook.atoms import Atoms
-from fedcode_jax.codebook.cells import Cells, errors, move_edges, separate
+from fedcode_jax.codebook.cells import Cells, move_edges, separate
 from fedcode_jax.codebook.numerics import prefix_sum
 
 
 def density_start(atoms: Atoms, num_clusters: int) -> jax.Array:
     """Edges by the point density of an optimal quantiser, f^(1/3).
 
-    An atom of weight w with a room of width h to itself gets w^(1/3) h^(2/3) centers, up to a factor,
-    but never more than one: that keeps far outliers from drawing all centers into empty space. (Starting
-    at quantiles, density f, ends 1.5 to 15 times above the optimum.)
+    An atom of weight w with a room of width h to itself gets w^(1/3) h^(2/3) centers, up to a
+    factor,
+    but never more than one: that keeps far outliers from drawing all centers into empty space.
+    (Starting at quantiles, density f, ends 1.5 to 15 times above the optimum.)
 
     Args:
       atoms: the atoms, more than K.
@@ -22,7 +23,7 @@ def density_start(atoms: Atoms, num_clusters: int) -> jax.Array:
     Returns:
       i32[K + 1] edges.
     """
-    x, w, count = atoms
+    x, w, _ = atoms
     index = jnp.arange(x.size, dtype=jnp.int32)
     below = x[jnp.maximum(index - 1, 0)]
     above = x[jnp.minimum(index + 1, x.size - 1)]
@@ -49,11 +50,10 @@ def center_start(atoms: Atoms, centers: jax.Array) -> jax.Array:
 
 def close(atoms: Atoms, inner: jax.Array) -> jax.Array:
     """Adds the outer edges to inner ones i32[K - 1], and leaves no cell empty."""
-    ends = jnp.zeros(1, jnp.int32), atoms.count[None].astype(jnp.int32)
-    return separate(jnp.concatenate([ends[0], inner, ends[1]]), atoms.count)
+    return separate(jnp.pad(inner, 1).at[-1].set(atoms.number), atoms.number)
 
 
-def lloyd(atoms: Atoms, cells: Cells, edges: jax.Array, steps: int) -> tuple:
+def lloyd(atoms: Atoms, cells: Cells, edges: jax.Array, steps: int) -> jax.Array:
     """Lloyd's iteration: means, then edges half-way between means, by running sums.
 
     Edges stay within one cell of where ``cells`` has them.
@@ -65,7 +65,7 @@ def lloyd(atoms: Atoms, cells: Cells, edges: jax.Array, steps: int) -> tuple:
       steps: how many iterations.
 
     Returns:
-      edges i32[K + 1], and the squared error f32[].
+      edges: i32[K + 1].
     """
     lower = jnp.concatenate([cells.edges[:1], cells.edges[:-1]])
     upper = jnp.concatenate([cells.edges[1:], cells.edges[-1:]])
@@ -76,8 +76,7 @@ def lloyd(atoms: Atoms, cells: Cells, edges: jax.Array, steps: int) -> tuple:
         inner = jnp.searchsorted(atoms.positions, middles, side="right").astype(jnp.int32)
         return jnp.clip(close(atoms, inner), lower, upper)
 
-    edges = jax.lax.fori_loop(0, steps, step, edges)
-    return edges, jnp.sum(errors(move_edges(cells, edges)))
+    return jax.lax.fori_loop(0, steps, step, edges)
 
 
 def means(cells: Cells, edges: jax.Array) -> jax.Array:

@@ -1,11 +1,11 @@
 """Leaving local optima: the best set of edges among candidates near the present ones.
 
-Lloyd's iteration moves each edge to suit its neighbours; a center that a far region lacks comes only
-slowly, or never. Here every edge has R candidates, at equal steps within a few cells of where it is, and
-dynamic programming over the cells finds the best combination in K R^2 operations. As all edges between
-two regions may move by a cell or two at once, centers travel any distance in one round. It is the exact
-algorithm for one-dimensional k-means (Bruce, 1965; Wang and Song, 2011; Grønlund et al., 2017), with
-the choice restricted so that shapes are static and the work is small.
+Lloyd's iteration moves each edge to suit its neighbours; a center that a far region lacks comes
+only slowly, or never. Here every edge has R candidates, at equal steps within a few cells of where
+it is, and dynamic programming over the cells finds the best combination in K R^2 operations. As
+all edges between two regions may move by a cell or two at once, centers travel any distance in one
+round. It is the exact algorithm for one-dimensional k-means (Bruce, 1965; Wang and Song, 2011;
+Grønlund et al., 2017), with the choice restricted so that shapes are static and the work is small.
 """
 
 import jax
@@ -57,10 +57,11 @@ def refine(cells: Cells, reach: jax.Array, half: int) -> tuple[jax.Array, jax.Ar
 
 
 def _candidates(cells: Cells, offset: jax.Array, jump: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The candidates of every edge: index i32[K + 1, R], and the moments f32[3, K + 1, R] of the
-    atoms below the candidate in the cell where it lies, about that cell's reference.
+    """The candidates of every edge; those beyond the outer edges repeat these, of use to no cell.
 
-    Candidates beyond the outer edges repeat these, which no cell can use.
+    Returns:
+      index i32[K + 1, R], and f32[3, K + 1, R], the moments of the atoms below the candidate in the
+      cell where it lies, about that cell's reference.
     """
     K = cells.references.size
     lies_in = jnp.arange(K + 1)[:, None] + jump
@@ -71,12 +72,13 @@ def _candidates(cells: Cells, offset: jax.Array, jump: jax.Array) -> tuple[jax.A
 
 
 def _walk(cells: Cells, head: jax.Array, jump: jax.Array) -> jax.Array:
-    """The moments from the start of a cell to each candidate of an edge, about the cell's reference.
+    """The moments from the start of a cell to each candidate of an edge, about the cell's
+    reference.
 
     Returns:
       f32[4, 3, K, R]: entry [d, :, j, r] starts at cell j + d - 2, where a candidate of edge j can
-      lie, and ends at candidate r of edge j + 1. Nothing is subtracted on the way, so the sums are of
-      the magnitude of what they describe.
+      lie, and ends at candidate r of edge j + 1. Nothing is subtracted on the way, so the sums are
+      of the magnitude of what they describe.
     """
     K = cells.references.size
     whole = jnp.pad(cells.moments(), [(0, 0), (_SPANS, _SPANS)])

@@ -1,10 +1,11 @@
 """An adaptive histogram: fine bins where an optimal codebook will have its fine cells.
 
-Uniform bins fail on far outliers and on values of many magnitudes. Two passes do not. The first bins
-the values by the leading bits of their float representation, which resolves every magnitude alike, and
-notes each bin's weight n_b and its extent [lo_b, hi_b]. The second cuts each of these bins into equal
-parts, their number proportional to n_b^(1/3) (hi_b - lo_b)^(2/3): the number of centers that an optimal
-codebook puts there (the point density f^(1/3) of Panter and Dite, 1951, and Bennett, 1948).
+Uniform bins fail on far outliers and on values of many magnitudes. Two passes do not. The first
+bins the values by the leading bits of their float representation, which resolves every magnitude
+alike, and notes each bin's weight n_b and its extent [lo_b, hi_b]. The second cuts each of these
+bins into equal parts, their number proportional to n_b^(1/3) (hi_b - lo_b)^(2/3): the number of
+centers that an optimal codebook puts there (the point density f^(1/3) of Panter and Dite, 1951,
+and Bennett, 1948).
 """
 
 from typing import NamedTuple
@@ -20,7 +21,7 @@ _COARSE_BITS = 12
 class _Bins(NamedTuple):
     """The bin of each value, i32[n], and of each bin its weight, lowest and highest value."""
 
-    index: jax.Array
+    place: jax.Array
     mass: jax.Array
     low: jax.Array
     high: jax.Array
@@ -29,7 +30,7 @@ class _Bins(NamedTuple):
 class _Search(NamedTuple):
     """The search for few distinct values: the bins so far, and whether each holds one value."""
 
-    index: jax.Array
+    place: jax.Array
     mass: jax.Array
     means: jax.Array
     resolved: jax.Array
@@ -62,7 +63,7 @@ def bin_values(
         return (jnp.sum(carry.mass > 0) <= num_clusters) & ~carry.resolved & (carry.passes < 8)
 
     def cut(carry: _Search) -> _Search:
-        bins = _measure(values, carry.index, carry.mass)
+        bins = _measure(values, carry.place, carry.mass)
         mixed = bins.high > bins.low
         resolved = ~jnp.any(mixed)
         index, mass, means = _subdivide(values, weights, bins, mixed * 1.0, num_bins)
@@ -131,7 +132,7 @@ def _subdivide(
     low = jnp.where(occupied, bins.low, 0)
     width = jnp.where(mixed, (bins.high - bins.low) / jnp.maximum(parts, 1), 1)
 
-    at = bins.index
+    at = bins.place
     scaled = (values - low[at]) / width[at]
     step = jnp.clip(jnp.floor(scaled), 0, parts[at] - 1)
     residual = (scaled - step) * width[at]

@@ -123,8 +123,9 @@ class AlgorithmConfig(Section):
     groups: Annotated[str, _check_groups] = "kernels"
     """Which values share a codebook: kernels, everything (the authors' program), or parts such as
     kernel=coded,bias+norm+stats=dense."""
-    merge: Literal["union"] = "union"
-    """How the server combines the clients' codebooks in a codebook round."""
+    merge: Literal["union", "rank_mean"] = "union"
+    """How the server combines the clients' codebooks in a codebook round (fedcode only): union,
+    the paper's, or rank_mean, the mean of the centers of equal rank."""
     coding: Literal["fixed"] = "fixed"
     """How codes are written: fixed, ceil(log2 K) bits each."""
     period: Annotated[int, checks.whole(1)] = 5
@@ -207,6 +208,8 @@ class ExperimentConfig(Section):
     """Clients drawn for each round; None: all."""
     eval_every: Annotated[int, checks.whole(1)] = 1
     """Rounds between two evaluations; the last round is always evaluated."""
+    checkpoint_every: Annotated[int | None, checks.whole(1)] = None
+    """Rounds between two checkpoints, at evaluations; None: one at the end."""
     out: Annotated[str | None, checks.path] = None
     """Folder of the run."""
     data: DataConfig = DataConfig()

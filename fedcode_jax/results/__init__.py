@@ -1,16 +1,26 @@
 """Run folders, metrics, tables and plots."""
 
-from fedcode_jax.results.folder import RunFiles, RunFolder, installed_versions, read
+from fedcode_jax.results.folder import (
+    CHECKPOINTS,
+    CURVES,
+    RunFiles,
+    RunFolder,
+    installed_versions,
+    read,
+)
 from fedcode_jax.results.plots import plot_curves
 from fedcode_jax.results.progress import ProgressObserver
-from fedcode_jax.results.summary import summarise
+from fedcode_jax.results.summary import Status, summarise
 from fedcode_jax.results.table import closing_table
 from fedcode_jax.results.units import format_accuracy, format_bytes, format_seconds
 
 __all__ = [
+    "CHECKPOINTS",
+    "CURVES",
     "ProgressObserver",
     "RunFiles",
     "RunFolder",
+    "Status",
     "closing_table",
     "format_accuracy",
     "format_bytes",

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,10 @@ CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 CURVES = "curves.png"
+PARTITION = "partition.txt"
+PARTITION_PLOT = "partition.png"
+CHECKPOINTS = "checkpoints"
+_WRITTEN_LATER = (METRICS, SUMMARY, CURVES, PARTITION, PARTITION_PLOT)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -52,6 +57,31 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints of the run lie."""
+        return self.path / CHECKPOINTS
+
+    @staticmethod
+    def check_free(path: str | os.PathLike[str]) -> None:
+        """Checks, before anything is loaded or computed, that no run would be overwritten.
+
+        Args:
+          path: the folder; it need not exist.
+
+        Raises:
+          ConfigError: the folder holds a run, or is a file.
+        """
+        folder = Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"out: {str(folder)!r} is not a folder; choose another --out")
+        earlier = [name for name in (CONFIG, METRICS, SUMMARY) if (folder / name).exists()]
+        if earlier:
+            raise ConfigError(
+                f"out: {str(folder)!r} already holds a run ({earlier[0]}); choose another"
+                " --out or pass --overwrite"
+            )
+
     @classmethod
     def create(
         cls,
@@ -79,15 +109,13 @@ class RunFolder:
 
         folder = Path(path)
         try:
-            earlier = [name for name in (CONFIG, METRICS, SUMMARY) if (folder / name).exists()]
-            if earlier and not overwrite:
-                raise ConfigError(
-                    f"out: {str(folder)!r} already holds a run ({earlier[0]}); choose another"
-                    " --out or pass --overwrite"
-                )
+            if not overwrite:
+                cls.check_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            for name in (METRICS, SUMMARY, CURVES):
+            for name in _WRITTEN_LATER:
                 (folder / name).unlink(missing_ok=True)
+            for stale in (folder / CHECKPOINTS).glob("round_[0-9]*"):
+                shutil.rmtree(stale)
             noted = yaml.safe_dump({"versions": dict(versions)}, sort_keys=False)
             write_atomically(folder / CONFIG, config_text.rstrip("\n") + "\n" + noted)
             (folder / METRICS).touch()
@@ -100,6 +128,53 @@ class RunFolder:
                 f"out: {str(folder)!r} cannot be written ({error.strerror}); choose another --out"
             ) from error
         return cls(folder)
+
+    @classmethod
+    def reopen(
+        cls, path: str | os.PathLike[str], *, rounds: int
+    ) -> tuple["RunFolder", list[dict[str, Any]]]:
+        """Opens the folder of a run that is to go on, cut back to its first ``rounds`` rounds.
+
+        Args:
+          path: the folder.
+          rounds: rounds to keep, those of the checkpoint that the run goes on from.
+
+        Returns:
+          The folder and its records.
+
+        Raises:
+          CheckpointError: the folder does not hold so many rounds.
+        """
+        records = read(path).records[:rounds]
+        if len(records) < rounds:
+            raise CheckpointError(
+                f"{Path(path) / METRICS}: has {len(records)} rounds, but the checkpoint {rounds}"
+            )
+        folder = cls(Path(path))
+        with _named(folder.path / METRICS):
+            lines = "".join(_to_json(record) + "\n" for record in records)
+            write_atomically(folder.path / METRICS, lines)
+            (folder.path / SUMMARY).unlink(missing_ok=True)
+        return folder, records
+
+    def describe(self, dataset: Any, partition: Any) -> None:
+        """Writes what data each client has: ``partition.txt`` and ``partition.png``.
+
+        Args:
+          dataset: the data set, for its labels and class names.
+          partition: which client holds which samples.
+
+        Raises:
+          CheckpointError: a file cannot be written.
+        """
+        labels, names = dataset.train_y, dataset.class_names
+        text = (
+            f"{dataset}\nchecksum {dataset.checksum}\n\n"
+            f"{partition.describe(labels, names)}\nchecksum {partition.checksum}\n"
+        )
+        with _named(self.path / PARTITION):
+            write_atomically(self.path / PARTITION, text)
+            partition.plot(labels, self.path / PARTITION_PLOT, names)
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Adds records to ``metrics.jsonl``, one object a line; NaN and infinity become null.

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
@@ -30,7 +30,7 @@ class Outcome:
 
     state: State
     records: list[Record]
-    status: str
+    status: Literal["completed", "diverged", "interrupted"]
 
 
 def simulate(

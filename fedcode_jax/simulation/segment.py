@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -93,7 +94,7 @@ class Program:
             self.compilations += 1
         return self._compiled[num_rounds](state, self.data, self.test, key)
 
-    def _segment(self, num_rounds: int):
+    def _segment(self, num_rounds: int) -> Callable[..., tuple[State, SegmentOutput]]:
         run_round = make_round(
             self.algorithm,
             self.schedule,

@@ -1,0 +1,154 @@
+"""Fitting a codebook: one-dimensional k-means, close to the exact optimum in a few milliseconds."""
+
+import operator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from fedcode_jax.codebook.atoms import Atoms, binned_atoms, sorted_atoms
+from fedcode_jax.codebook.cells import Cells, errors, make_cells
+from fedcode_jax.codebook.lloyd import center_start, density_start, lloyd, means
+from fedcode_jax.codebook.refine import refine
+from fedcode_jax.errors import ConfigError, DataError
+
+MAX_CLUSTERS = 65536
+
+_SORT_UP_TO = 1024  # values; above, binning is faster on CPU
+_SORT_FROM_CLUSTERS = 4096  # so many cells want more bins than there is room for
+_BINS_PER_CELL = 128
+_HALF = 12  # candidates on either side of an edge
+_NARROWEST = 0.1  # the reach, in cells, of the last refinement
+_MOST_PASSES = 24
+_WORTHWHILE = 0.01  # a pass that gains less than this share of the error ends its reach
+_LLOYD_STEPS = 5
+
+
+def fit(
+    values: jax.Array,
+    num_clusters: int,
+    *,
+    weights: jax.Array | None = None,
+    init: jax.Array | None = None,
+) -> jax.Array:
+    """Fits the K centers with the least squared error to values.
+
+    Minimises sum_i w_i min_j (v_i - c_j)^2. The values are condensed to ordered atoms, the cells
+    start at the point density f^(1/3), dynamic programming over candidate edges improves them at
+    ever finer reach, and a few Lloyd steps make each center the mean of its members. On weights
+    and common distributions the error is within about 0.1 % of the optimum. The result is
+    deterministic.
+
+    Works under jit, vmap and `jax.lax.map`, in float32 and with static shapes. Not differentiable.
+
+    Args:
+      values: f32[n], n >= 1. If any is not finite, the result is unspecified.
+      num_clusters: K, 1 to 65536; static.
+      weights: f32[n] >= 0, or None for equal weights. Values of zero weight are ignored; if all
+        weights are zero, all count alike.
+      init: f32[K], an earlier codebook to start from instead of the density.
+
+    Returns:
+      Centers f32[K], ascending, within the range of the values. If there are no more distinct
+      values than K, these are the first centers, exactly, and the last is repeated.
+
+    Raises:
+      ConfigError: ``num_clusters`` is not a whole number from 1 to 65536.
+      DataError: ``values`` is empty, or an argument has the wrong shape.
+
+    References:
+      Khalilian et al., FedCode, arXiv 2311.09270, section 3. Lloyd, 1982. Panter and Dite, 1951.
+      Wang and Song, Ckmeans.1d.dp, R Journal 3(2), 2011.
+
+    Example:
+      >>> import numpy as np
+      >>> values = jnp.array([0.0, 0.1, 0.2, 5.0, 5.1, 9.0])
+      >>> np.asarray(fit(values, 3)).round(3).tolist()
+      [0.1..., 5.05..., 9.0]
+      >>> np.asarray(fit(jnp.array([2.0, 1.0, 2.0]), 4)).tolist()
+      [1.0, 2.0, 2.0, 2.0]
+    """
+    K = _check_count(num_clusters)
+    x = jnp.asarray(values, jnp.float32)
+    if x.ndim != 1 or x.size == 0:
+        raise DataError(f"codebook.fit: values must be f32[n] with n >= 1, not shape {x.shape}")
+    if weights is not None:
+        weights = jnp.asarray(weights, jnp.float32)
+        if weights.shape != x.shape:
+            raise DataError(f"codebook.fit: weights must be {x.shape}, not shape {weights.shape}")
+    if init is not None:
+        init = jnp.asarray(init, jnp.float32)
+        if init.shape != (K,):
+            raise DataError(f"codebook.fit: init must be ({K},), not shape {init.shape}")
+    return _fit(x, weights, init, K)
+
+
+def _check_count(num_clusters: int) -> int:
+    try:
+        K = operator.index(num_clusters)
+    except TypeError:
+        K = 0
+    if isinstance(num_clusters, bool) or not 1 <= K <= MAX_CLUSTERS:
+        raise ConfigError(
+            f"algorithm.num_clusters: {num_clusters!r} is not possible. "
+            f"Allowed: a whole number from 1 to {MAX_CLUSTERS}"
+        )
+    return K
+
+
+@partial(jax.jit, static_argnames="K")
+def _fit(x: jax.Array, weights: jax.Array | None, init: jax.Array | None, K: int) -> jax.Array:
+    if weights is None:
+        w = jnp.ones_like(x)
+    else:
+        w = jnp.where(jnp.any(weights > 0), weights, 1)
+        w = w / jnp.max(w)
+        # A value of no weight stands where another one does: it may not open a bin of its own.
+        x = jnp.where(w > 0, x, jnp.max(jnp.where(w > 0, x, -jnp.inf)))
+    if x.size <= _SORT_UP_TO or K >= _SORT_FROM_CLUSTERS:
+        atoms = sorted_atoms(x, w)
+    else:
+        num_bins = 2 ** min(max((_BINS_PER_CELL * K - 1).bit_length(), 14), 17)
+        atoms = binned_atoms(x, w, num_bins, K)
+    distinct = atoms.positions[jnp.minimum(jnp.arange(K), atoms.number - 1)]
+    if x.size <= K:
+        return distinct
+    return jnp.where(atoms.number <= K, distinct, _optimise(atoms, init, K))
+
+
+def _optimise(atoms: Atoms, init: jax.Array | None, K: int) -> jax.Array:
+    """The centers for more atoms than centers."""
+    # A scale near 1 keeps the squares of very large and very small values within float32.
+    low, high = atoms.positions[0], atoms.positions[-1]
+    _, exponent = jnp.frexp(jnp.maximum(jnp.abs(low), jnp.abs(high)))
+    scaled = atoms._replace(positions=jnp.ldexp(atoms.positions, -exponent))
+    if init is None:
+        edges = density_start(scaled, K)
+    else:
+        edges = center_start(scaled, jnp.ldexp(jnp.sort(init), -exponent))
+    if K > 1:
+        edges = _refine_to_the_end(scaled, edges)
+    cells = make_cells(scaled, edges)
+    centers = means(cells, lloyd(scaled, cells, edges, _LLOYD_STEPS))
+    return jnp.clip(jnp.ldexp(centers, exponent), low, high)
+
+
+def _refine_to_the_end(atoms: Atoms, edges: jax.Array) -> jax.Array:
+    """Refines at a reach of two cells while that pays, then at half of it, and so on."""
+
+    def unfinished(carry: tuple) -> jax.Array:
+        _, reach, passes = carry
+        return (reach >= _NARROWEST) & (passes < _MOST_PASSES)
+
+    def improve(carry: tuple) -> tuple:
+        edges, reach, passes = carry
+        cells: Cells = make_cells(atoms, edges)
+        before = jnp.sum(errors(cells.moments()))
+        better, after = refine(cells, reach, _HALF)
+        gain = before - after
+        edges = jnp.where(gain > 0, better, edges)
+        reach = jnp.where(gain > _WORTHWHILE * before, reach, reach / 2)
+        return edges, reach, passes + 1
+
+    edges, _, _ = jax.lax.while_loop(unfinished, improve, (edges, jnp.float32(2), jnp.int32(0)))
+    return edges

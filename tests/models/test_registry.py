@@ -1,0 +1,181 @@
+"""What every registered model keeps to, and what each of them is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedcode_jax import models
+from fedcode_jax.errors import ConfigError, DataError
+from fedcode_jax.models.resnet import resnet
+
+NORMS = {"mlp": ("none",), "cnn": ("none", "batch", "group"), "resnet20": ("batch", "group")}
+CASES = [(name, norm) for name, norms in NORMS.items() for norm in norms]
+CLASSES = 5
+
+
+def build(name, norm, lowering="native"):
+    if name == "resnet8":  # the code of resnet20 in a third of its compile time
+        return resnet(8, CLASSES, norm=norm, lowering=lowering)
+    return models.make(name, CLASSES, norm=norm, lowering=lowering)
+
+
+def batch(size=8):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(size, 8, 8, 3)).astype(np.float32)
+    return images, rng.integers(0, CLASSES, size)
+
+
+def step(model, variables, images, labels, mask=None):
+    """Logits, updated statistics and gradients of the mean loss over the samples that count."""
+
+    def loss(params):
+        logits, updated = model.apply(
+            {**variables, "params": params}, images, train=True, mask=mask, mutable=["batch_stats"]
+        )
+        each = -jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels]
+        return each.mean(where=mask), (logits, updated)
+
+    (_, aux), gradients = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+    return *aux, gradients
+
+
+def assert_close(ours, theirs, tolerance=2e-4):
+    def one(a, b):
+        scale = max(float(np.abs(b).max()), 1e-3)
+        np.testing.assert_allclose(a / scale, b / scale, rtol=0, atol=tolerance)
+
+    jax.tree.map(one, ours, theirs)
+
+
+def test_every_registered_model_is_tested():
+    assert set(NORMS) == set(models.registry)
+
+
+@pytest.mark.parametrize(("name", "norm"), CASES)
+def test_variables_are_float32_and_found_by_their_names(name, norm):
+    variables = models.init(build(name, norm), jax.random.key(0), (8, 8, 3))
+    assert set(variables) == ({"params", "batch_stats"} if norm == "batch" else {"params"})
+    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
+    assert sum(leaf.size for _, leaf in leaves) == models.count_parameters(variables)
+    for path, leaf in leaves:
+        assert leaf.dtype == jnp.float32
+        keys = [entry.key for entry in path]
+        assert keys[-1] in ("kernel", "bias", "scale")
+        in_norm = any("norm" in key for key in keys)
+        assert in_norm or keys[-1] != "scale"
+        assert leaf.ndim in ((1,) if in_norm or keys[-1] == "bias" else (2, 4))
+
+
+@pytest.mark.parametrize(("name", "norm"), CASES)
+def test_evaluation_gives_a_row_of_finite_logits_per_sample(name, norm):
+    model, (images, _) = build(name, norm), batch()
+    variables = models.init(model, jax.random.key(0), images.shape[1:])
+    logits = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
+    assert logits.shape == (8, CLASSES)
+    assert logits.dtype == jnp.float32
+    assert np.isfinite(logits).all()
+    assert np.unique(np.round(logits, 6), axis=0).shape == (8, CLASSES)  # no two rows alike
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [
+        pytest.param(name, norm, marks=[pytest.mark.slow] if name == "resnet20" else [])
+        for name, norm in [*CASES, ("resnet8", "batch"), ("resnet8", "group")]
+    ],
+)
+def test_a_training_step(name, norm):
+    """Both lowerings agree, and a padded, masked batch is the smaller batch."""
+    native, (images, labels) = build(name, norm), batch()
+    variables = models.init(native, jax.random.key(0), images.shape[1:])
+    mask = np.arange(8) < 5
+    images[~mask] = 7.0
+
+    @jax.jit
+    def masked(variables, images, labels, mask):
+        return step(native, variables, images, labels, mask)
+
+    logits, statistics, gradients = masked(variables, images, labels, mask)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients))
+    assert set(statistics) == ({"batch_stats"} if norm == "batch" else set())
+
+    patches = build(name, norm, "patches")
+    smaller = jax.jit(lambda v, x, y: step(patches, v, x, y))(variables, images[:5], labels[:5])
+    assert_close((logits[:5], statistics, gradients), smaller)
+
+
+@pytest.mark.parametrize(("name", "norm"), [("mlp", "none"), ("cnn", "batch")])
+def test_clients_under_vmap_equal_clients_one_by_one(name, norm):
+    model, (images, labels) = build(name, norm), batch()
+    keys = jax.random.split(jax.random.key(1), 3)
+    variables = jax.vmap(lambda key: models.init(model, key, images.shape[1:]))(keys)
+    one = jax.jit(lambda v: step(model, v, images, labels))
+    together = jax.jit(jax.vmap(lambda v: step(model, v, images, labels)))(variables)
+    for c in range(3):
+        client = jax.tree.map(lambda leaf, c=c: leaf[c], (variables, together))
+        assert_close(client[1], one(client[0]))
+
+
+def test_the_first_variables_depend_on_the_key_alone():
+    model = build("cnn", "none")
+    first, again, other = (
+        models.init(model, jax.random.key(seed), (8, 8, 1))["params"]["conv1"]["kernel"]
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_parameter_counts():
+    def count(model, shape):
+        return models.count_parameters(
+            jax.eval_shape(lambda key: models.init(model, key, shape), jax.random.key(0))
+        )
+
+    assert count(models.cnn(10), (8, 8, 1)) == 6_090
+    assert count(models.cnn(10, norm="batch"), (8, 8, 1)) == 6_090 + 16 + 32
+    assert count(models.mlp(10), (64,)) == 64 * 64 + 64 + 64 * 10 + 10
+    assert count(models.mlp(10, hidden=()), (8, 8, 1)) == 650
+    assert count(models.make("resnet20", 10), (32, 32, 3)) == 269_722
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet20"])
+def test_image_models_refuse_flat_features_and_raw_bytes(name):
+    with pytest.raises(DataError, match=rf"{name}: needs images .* \(1, 64\)"):
+        models.init(build(name, None), jax.random.key(0), (64,))
+    variables = jax.eval_shape(
+        lambda key: models.init(build(name, None), key, (8, 8, 3)), jax.random.key(0)
+    )
+    with pytest.raises(DataError, match="got uint8"):
+        build(name, None).apply(variables, np.zeros((2, 8, 8, 3), np.uint8), train=False)
+
+
+def test_the_cnn_takes_images_from_4_by_4_pixels():
+    variables = models.init(models.cnn(10), jax.random.key(0), (4, 5, 1))
+    assert models.cnn(10).apply(variables, jnp.ones((2, 4, 5, 1)), train=False).shape == (2, 10)
+    with pytest.raises(DataError, match=r"cnn: .* at least 4 x 4 pixels, .* \(1, 3, 8, 1\)"):
+        models.init(models.cnn(10), jax.random.key(0), (3, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("resnet", 10), {}, "model.name: unknown name 'resnet'. Did you mean 'resnet20'"),
+        (("cnn", 10), {"norm": "layer"}, "model.norm: cnn .* Allowed: batch, group, none"),
+        (("mlp", 10), {"norm": "batch"}, "model.norm: mlp .* Allowed: none"),
+        (("resnet20", 10), {"norm": "none"}, "model.norm: resnet20 .* Allowed: batch, group"),
+        (("cnn", 10), {"lowering": "im2col"}, "execution.conv: unknown name 'im2col'"),
+        (("mlp", 10), {"lowering": "im2col"}, "execution.conv: unknown name 'im2col'"),
+        (("cnn", 0), {}, "num_classes: must be at least 1, got 0"),
+    ],
+)
+def test_settings_that_no_model_has_are_refused(arguments, options, message):
+    with pytest.raises(ConfigError, match=message):
+        models.make(*arguments, **options)
+
+
+def test_hidden_widths_are_checked():
+    with pytest.raises(ConfigError, match=r"\(8, 0\)"):
+        models.mlp(10, hidden=(8, 0))
