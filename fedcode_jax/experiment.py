@@ -261,7 +261,7 @@ def run(
         records=records,
         advanced=advanced,
     )
-    summary = _summary(experiment, outcome.records, outcome.status)
+    summary = summary_of(experiment, outcome.records, outcome.status)
     if folder is not None:
         if len(outcome.records) > saved:
             checkpoint.save(folder.checkpoints, outcome.state)
@@ -328,7 +328,20 @@ def _network(settings: configs.NetworkConfig) -> Network:
     return Network(**dataclasses.asdict(settings))
 
 
-def _summary(experiment: Experiment, records: list[dict], status: results.Status) -> dict[str, Any]:
+def summary_of(
+    experiment: Experiment, records: list[dict], status: results.Status
+) -> dict[str, Any]:
+    """The closing figures of a run, as ``summary.json`` holds them.
+
+    Args:
+      experiment: what ran.
+      records: one dict a round.
+      status: how it ended.
+
+    Returns:
+      The figures of ``results.summarise``, and the mean padding waste, the compilations, the
+      plan, the network and the checksums of data and partition.
+    """
     program, message = experiment.program, experiment.fedavg_message
     messages = 2 * program.cohort * len(records)
     summary = results.summarise(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.codebook.atoms import Atoms, binned_atoms, sorted_atoms
-from fedcode_jax.codebook.cells import Cells, errors, make_cells
+from fedcode_jax.codebook.cells import errors, make_cells
 from fedcode_jax.codebook.lloyd import center_start, density_start, lloyd, means
 from fedcode_jax.codebook.refine import refine
 from fedcode_jax.errors import ConfigError, DataError
@@ -18,7 +18,8 @@ _SORT_UP_TO = 1024  # values; above, binning is faster on CPU
 _SORT_FROM_CLUSTERS = 4096  # so many cells want more bins than there is room for
 _BINS_PER_CELL = 128
 _HALF = 12  # candidates on either side of an edge
-_NARROWEST = 0.1  # the reach, in cells, of the last refinement
+_WIDEST = 2.0  # the reach, in cells, of the first refinement, and the least of the last
+_NARROWEST = 0.1
 _MOST_PASSES = 24
 _WORTHWHILE = 0.01  # a pass that gains less than this share of the error ends its reach
 _LLOYD_STEPS = 5
@@ -136,19 +137,30 @@ def _optimise(atoms: Atoms, init: jax.Array | None, K: int) -> jax.Array:
 def _refine_to_the_end(atoms: Atoms, edges: jax.Array) -> jax.Array:
     """Refines at a reach of two cells while that pays, then at half of it, and so on."""
 
+    # Very many cells hold few atoms each, which need few candidates.
+    half = _HALF if edges.size <= _SORT_FROM_CLUSTERS else _HALF // 3
+
     def unfinished(carry: tuple) -> jax.Array:
-        _, reach, passes = carry
+        _, _, reach, passes = carry
         return (reach >= _NARROWEST) & (passes < _MOST_PASSES)
 
     def improve(carry: tuple) -> tuple:
-        edges, reach, passes = carry
-        cells: Cells = make_cells(atoms, edges)
+        edges, judged, reach, passes = carry
+        cells = make_cells(atoms, edges)
         before = jnp.sum(errors(cells.moments()))
-        better, after = refine(cells, reach, _HALF)
-        gain = before - after
-        edges = jnp.where(gain > 0, better, edges)
-        reach = jnp.where(gain > _WORTHWHILE * before, reach, reach / 2)
-        return edges, reach, passes + 1
+        # At full reach, steps by value and by number take turns, and are judged together.
+        by_value = (reach == _WIDEST) & (passes % 2 == 0)
+        better, after = refine(atoms, cells, reach, half, by_value)
+        edges = jnp.where(after < before, better, edges)
+        error = jnp.minimum(after, before)
+        pays = by_value | (judged - error > _WORTHWHILE * error)
+        return (
+            edges,
+            jnp.where(by_value, judged, error),
+            jnp.where(pays, reach, reach / 2),
+            passes + 1,
+        )
 
-    edges, _, _ = jax.lax.while_loop(unfinished, improve, (edges, jnp.float32(2), jnp.int32(0)))
+    start = (edges, jnp.float32(jnp.finfo(jnp.float32).max), jnp.float32(_WIDEST), jnp.int32(0))
+    edges, *_ = jax.lax.while_loop(unfinished, improve, start)
     return edges

@@ -11,28 +11,34 @@ Grønlund et al., 2017), with the choice restricted so that shapes are static an
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax.codebook.atoms import Atoms
 from fedcode_jax.codebook.cells import Cells, errors, shift
 
 _REACH = 2  # cells that an edge may pass in one round
 _SPANS = 2 * _REACH  # cells in which a candidate may lie
 
 
-def refine(cells: Cells, reach: jax.Array, half: int) -> tuple[jax.Array, jax.Array]:
+def refine(
+    atoms: Atoms, cells: Cells, reach: jax.Array, half: int, by_value: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """The best edges among candidates.
 
     The present edges are among the candidates, so the error does not grow (beyond rounding).
 
     Args:
+      atoms: the atoms.
       cells: the present cells.
       reach: f32[], how far an edge may move, in cells; at most 2.
       half: candidates on each side of the present edge: R = 2 half + 1.
+      by_value: bool[], whether the steps inside a cell are equal in value or in number of atoms.
+        The first finds the gaps around outliers, the second the structure of dense regions.
 
     Returns:
       i32[K + 1] edges and f32[], their squared error.
     """
     offset = jnp.arange(-half, half + 1) * (reach / half)
     jump = jnp.clip(jnp.floor(offset), -_REACH, _REACH - 1).astype(jnp.int32)
-    index, head = _candidates(cells, offset, jump)
+    index, head = _candidates(atoms, cells, offset, jump, by_value)
     reached = _walk(cells, head, jump)
     per_cell = (index[:-1], index[1:], jnp.moveaxis(head, 1, 0)[:-1], jnp.moveaxis(reached, 2, 0))
 
@@ -56,7 +62,9 @@ def refine(cells: Cells, reach: jax.Array, half: int) -> tuple[jax.Array, jax.Ar
     return jnp.concatenate([edges, cells.edges[-1:]]), last[half]
 
 
-def _candidates(cells: Cells, offset: jax.Array, jump: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _candidates(
+    atoms: Atoms, cells: Cells, offset: jax.Array, jump: jax.Array, by_value: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """The candidates of every edge; those beyond the outer edges repeat these, of use to no cell.
 
     Returns:
@@ -66,19 +74,27 @@ def _candidates(cells: Cells, offset: jax.Array, jump: jax.Array) -> tuple[jax.A
     K = cells.references.size
     lies_in = jnp.arange(K + 1)[:, None] + jump
     start = cells.edges[jnp.clip(lies_in, 0, K)]
-    length = cells.edges[jnp.clip(lies_in + 1, 0, K)] - start
-    index = start + jnp.floor((offset - jump) * length).astype(jnp.int32)
+    stop = cells.edges[jnp.clip(lies_in + 1, 0, K)]
+    part = offset - jump
+    by_number = start + jnp.floor(part * (stop - start)).astype(jnp.int32)
+
+    def search() -> jax.Array:
+        x = atoms.positions
+        low, high = x[start], x[jnp.maximum(stop - 1, start)]
+        found = jnp.searchsorted(x, low + part * (high - low)).astype(jnp.int32)
+        return jnp.where(part > 0, jnp.clip(found, start, stop), start)
+
+    index = jax.lax.cond(by_value, search, lambda: by_number)
     return index, cells.running[:, index] - cells.running[:, start]
 
 
 def _walk(cells: Cells, head: jax.Array, jump: jax.Array) -> jax.Array:
-    """The moments from the start of a cell to each candidate of an edge, about the cell's
-    reference.
+    """What lies between the start of a cell and each candidate of an edge above it.
 
     Returns:
       f32[4, 3, K, R]: entry [d, :, j, r] starts at cell j + d - 2, where a candidate of edge j can
-      lie, and ends at candidate r of edge j + 1. Nothing is subtracted on the way, so the sums are
-      of the magnitude of what they describe.
+      lie, and ends at candidate r of edge j + 1; moments about the reference of the cell where it
+      starts. Nothing is subtracted on the way: the sums keep the magnitude of what they describe.
     """
     K = cells.references.size
     whole = jnp.pad(cells.moments(), [(0, 0), (_SPANS, _SPANS)])

@@ -18,6 +18,11 @@ class Layer(nn.Module):
         return norm(self.kind, x, name="norm", train=train, mask=mask)
 
 
+def train(variables, x, mask=None):
+    layer = Layer("batch")
+    return jax.jit(lambda v, x: layer.apply(v, x, mask=mask, mutable=["batch_stats"]))(variables, x)
+
+
 def drawn(*shape, seed=0):
     return np.random.default_rng(seed).normal(1.0, 2.0, shape).astype(np.float32)
 
@@ -34,7 +39,7 @@ def batch_variables(channels):
 
 def test_batch_norm_training_equals_numpy():
     x, variables = drawn(6, 3, 4, 5), batch_variables(5)
-    y, updated = Layer("batch").apply(variables, x, mutable=["batch_stats"])
+    y, updated = train(variables, x)
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
     params, old = variables["params"]["norm"], variables["batch_stats"]["norm"]
     want = params["scale"] * (x - mean) / np.sqrt(var + 1e-5) + params["bias"]
@@ -54,8 +59,8 @@ def test_batch_norm_equals_flax():
             layer = nn.BatchNorm(momentum=0.9, name="norm")
             return layer(x, use_running_average=False, mask=mask.reshape(-1, 1, 1, 1))
 
-    ours = Layer("batch").apply(variables, x, mask=mask, mutable=["batch_stats"])
-    theirs = Flax().apply(variables, x, mutable=["batch_stats"])
+    ours = train(variables, x, mask)
+    theirs = jax.jit(lambda v, x: Flax().apply(v, x, mutable=["batch_stats"]))(variables, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, theirs)
 
 
@@ -75,6 +80,7 @@ def test_a_masked_batch_equals_the_smaller_batch(shape):
     x[~mask] = 1e3  # what stands in the padding must not matter
     weights = drawn(*shape, seed=1)
 
+    @jax.jit
     def run(params, x, weights, mask):
         def loss(params, x):
             y, updated = Layer("batch").apply(
@@ -99,16 +105,14 @@ def test_a_masked_batch_equals_the_smaller_batch(shape):
 
 
 def test_a_batch_without_any_sample_stays_finite():
-    out = Layer("batch").apply(
-        batch_variables(3), drawn(4, 2, 2, 3), mask=np.zeros(4, bool), mutable=["batch_stats"]
-    )
+    out = train(batch_variables(3), drawn(4, 2, 2, 3), np.zeros(4, bool))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(out))
 
 
 def test_a_constant_channel_is_not_amplified():
     # E[x^2] - E[x]^2 of a large constant rounds below zero
     x = np.full((32, 3, 3, 1), 333.3, np.float32)
-    y, _ = Layer("batch").apply(batch_variables(1), x, mutable=["batch_stats"])
+    y, _ = train(batch_variables(1), x)
     assert np.isfinite(y).all()
 
 

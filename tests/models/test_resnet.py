@@ -33,9 +33,11 @@ def test_the_shortcut_subsamples_and_pads_with_channels_of_zeros(shape, features
 def test_a_block_that_adds_nothing_is_its_shortcut():
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
     block = Block(8, 2, "batch", "native")
-    variables = block.init(jax.random.key(0), x, train=False)
-    kernel = variables["params"]["conv2"]["kernel"]
-    variables["params"]["conv2"]["kernel"] = jnp.zeros_like(kernel)
+    shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), x, train=False))
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
+    for part in (variables["params"]["conv2"]["kernel"], variables["batch_stats"]["norm2"]["mean"]):
+        part[...] = 0
+    variables["params"]["norm2"]["bias"][...] = 0
     y = block.apply(variables, x, train=False)
     np.testing.assert_array_equal(y, np.maximum(numpy_shortcut(x, 8, 2), 0))
     assert set(variables["params"]) == {"conv1", "conv2", "norm1", "norm2"}

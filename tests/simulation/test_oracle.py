@@ -66,11 +66,20 @@ def nearest(centers, values):
     return centers[np.argmin(np.abs(values[:, None] - centers[None]), axis=1)]
 
 
-def assert_nearest(found, centers, values, tolerance):
-    """``found`` are centers, and none is nearer; exact only up to rounding of ``values``."""
+def assert_rounding(differences):
+    """Differences as float32 training leaves them.
+
+    They are tiny but for a few units: where a sample meets the kink of a relu, rounding
+    decides whether it counts, and its share of one step is lost or gained.
+    """
+    assert np.quantile(differences, 0.9) < 1e-5
+    assert np.max(differences) < 2e-3
+
+
+def assert_nearest(found, centers, values):
+    """``found`` are centers, and none is nearer but for the rounding of ``values``."""
     assert np.isin(found, centers).all()
-    best = np.abs(values[:, None] - centers[None]).min(axis=1)
-    assert (np.abs(found - values) <= best + tolerance).all()
+    assert_rounding(np.abs(found - values) - np.abs(values - nearest(centers, values)))
 
 
 def assert_near_optimal(centers, values):
@@ -110,7 +119,7 @@ def snapshot(state):
     """The package's state, as NumPy arrays (its own are donated)."""
     server = plain(state.server.weights)
     parts = [jax.tree.map(np.array, part) for part in state.store.parts]
-    stored = [part for part in parts if hasattr(part, "codes")][0]
+    stored = next(part for part in parts if hasattr(part, "codes"))
     dense = [part for part in parts if not hasattr(part, "codes")]
     return server, stored, dense[0] if dense else None, np.array(state.contacted)
 
@@ -147,7 +156,7 @@ def test_every_round_is_what_the_paper_says(groups):
         c_s = np.unique(broadcast)
         assert len(c_s) <= K
         assert_near_optimal(c_s, own)
-        assert_nearest(broadcast, c_s, own, 0)
+        np.testing.assert_array_equal(broadcast, nearest(c_s, own))
 
         uploads, sizes, expected_down = [], [], 0
         for client in cohort:
@@ -172,11 +181,12 @@ def test_every_round_is_what_the_paper_says(groups):
             c_i = new_stored.centers[client]
             kept = c_i[new_stored.codes[client]]
             assert_near_optimal(c_i, values)
-            assert_nearest(kept, c_i, values, 1e-5)
+            assert_nearest(kept, c_i, values)
             dense_values = flat(trained, groups, "dense")
             if dense is not None:
-                np.testing.assert_allclose(new_dense[client], dense_values, atol=1e-5)
-            uploads.append((c_i, kept, dense_values))
+                assert_rounding(np.abs(new_dense[client] - dense_values))
+            dense_sent = dense_values if dense is None else new_dense[client]
+            uploads.append((c_i, kept, dense_sent))
             sizes.append(len(rows))
         absent = np.setdiff1d(np.arange(CLIENTS), cohort)
         np.testing.assert_array_equal(new_stored.codes[absent], stored.codes[absent])
@@ -188,7 +198,7 @@ def test_every_round_is_what_the_paper_says(groups):
             mean = sum(s * kept for s, (_, kept, _) in zip(shares, uploads, strict=True))
             np.testing.assert_allclose(found, mean, atol=1e-6)
             mean = sum(s * values for s, (_, _, values) in zip(shares, uploads, strict=True))
-            np.testing.assert_allclose(found_dense, mean, atol=1e-5)
+            np.testing.assert_allclose(found_dense, mean, atol=1e-6)
         else:
             union = np.concatenate([c_i for c_i, _, _ in uploads])
             np.testing.assert_array_equal(found, nearest(np.sort(union), own))

@@ -1,0 +1,61 @@
+"""Result files: raw samples with the command, versions and device that gave them."""
+
+import json
+import os
+import pathlib
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from fedcode_jax.results import installed_versions
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def interleaved(variants: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Times every variant once a turn, in turns, after one call of each that is not counted.
+
+    Args:
+      variants: functions whose results JAX can wait for.
+      repeats: turns.
+
+    Returns:
+      Seconds of every call, by variant.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in range(repeats + 1):
+        for name, function in variants.items():
+            began = time.perf_counter()
+            jax.block_until_ready(function())
+            if turn:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def describe(seconds: list[float]) -> str:
+    """Median and range, in milliseconds."""
+    low, mid, high = min(seconds), statistics.median(seconds), max(seconds)
+    return f"{1e3 * mid:10.2f} ms   ({1e3 * low:.2f} to {1e3 * high:.2f})"
+
+
+def write(name: str, result: Mapping[str, Any]) -> pathlib.Path:
+    """Writes ``results/name.json`` with everything needed to read its figures."""
+    device = jax.devices()[0]
+    record = {
+        "command": shlex.join(["python", *sys.argv]),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "versions": installed_versions(f"{jax.device_count()} x {device.device_kind}"),
+        "cores": os.cpu_count(),
+        "processor": platform.processor() or platform.machine(),
+        **result,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return path
