@@ -136,7 +136,6 @@ def _optimise(atoms: Atoms, init: jax.Array | None, K: int) -> jax.Array:
 
 def _refine_to_the_end(atoms: Atoms, edges: jax.Array) -> jax.Array:
     """Refines at a reach of two cells while that pays, then at half of it, and so on."""
-
     # Very many cells hold few atoms each, which need few candidates.
     half = _HALF if edges.size <= _SORT_FROM_CLUSTERS else _HALF // 3
 

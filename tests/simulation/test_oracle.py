@@ -11,7 +11,7 @@ import kmeans1d
 import numpy as np
 import pytest
 
-from fedcode_jax import experiment, wire
+from fedcode_jax import experiment
 from fedcode_jax.clients.batches import shuffles
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.simulation.round import sample_cohort
@@ -236,14 +236,3 @@ def test_every_round_is_what_the_paper_says(groups):
     assert {(True, True, False), (True, False, False), (False, True, False)} <= seen
     assert (False, False, False) in seen
     assert any(first and not down for down, _, first in seen)
-
-
-def test_messages_of_a_run_encode_to_the_bytes_that_are_counted():
-    built = experiment.build(CONFIG)
-    program = built.program
-    state = program.start(built.weights)
-    state, output = program.advance(state, 1)
-    exchange = program.schedule(2)
-    message, _ = program.algorithm.broadcast(state.server, exchange, jax.random.key(0))
-    assert 8 * len(wire.encode(message)) == int(wire.size_bits(message))
-    assert int(output.metrics.uplink_bits[0]) == int(wire.size_bits(message))

@@ -1,0 +1,172 @@
+"""The real command and the real run, through their public doors."""
+
+import json
+
+import numpy as np
+import pytest
+
+import fedcode_jax
+from fedcode_jax import cli, results
+from fedcode_jax.config import ExperimentConfig, from_yaml, replace
+from fedcode_jax.errors import CheckpointError, ConfigError, DataError
+
+QUICK = ["--rounds", "2", "--model.name", "mlp", "--local.epochs", "1"]
+
+
+def command(*arguments):
+    try:
+        return cli.main(["run", *arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+def test_a_run_writes_a_folder_that_repeats_it(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert command(*QUICK, "--out", str(out)) == 0
+    shown = capsys.readouterr().out
+    assert "reduction against FedAvg" in shown
+    assert "side by side" in shown or "one after another" in shown
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "config.yaml", "metrics.jsonl", "summary.json", "curves.png", "partition.txt",
+        "partition.png", "checkpoints",
+    }  # fmt: skip
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [record["round"] for record in records] == [1, 2]
+    assert {
+        "round", "test_accuracy", "test_loss", "train_loss", "uplink_bytes", "downlink_bytes",
+        "cumulative_bytes", "exchange", "simulated_seconds", "wall_seconds",
+    } <= records[0].keys()  # fmt: skip
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["status"] == "completed"
+    assert summary["final_accuracy"] == records[-1]["test_accuracy"]
+    assert summary["total_uplink_bytes"] == sum(r["uplink_bytes"] for r in records)
+    assert summary["partition_checksum"] in (out / "partition.txt").read_text()
+
+    again = tmp_path / "again"
+    assert command("--config", str(out / "config.yaml"), "--out", str(again)) == 0
+    drop = ("wall_seconds",)
+    repeated = [json.loads(line) for line in (again / "metrics.jsonl").read_text().splitlines()]
+    for a, b in zip(records, repeated, strict=True):
+        assert {k: v for k, v in a.items() if k not in drop} == {
+            k: v for k, v in b.items() if k not in drop
+        }
+
+    # A folder that holds a run is not overwritten, unless that is asked for.
+    before = (out / "metrics.jsonl").read_bytes()
+    assert command(*QUICK, "--out", str(out)) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert (out / "metrics.jsonl").read_bytes() == before
+    assert command(*QUICK, "--rounds", "1", "--out", str(out), "--overwrite") == 0
+    assert [p.name for p in (out / "checkpoints").iterdir()] == ["round_000001"]
+
+
+def test_resume_goes_on_bitwise_from_the_latest_checkpoint(tmp_path, capsys):
+    config = replace(
+        ExperimentConfig(),
+        {
+            "rounds": 4,
+            "model.name": "mlp",
+            "local.epochs": 1,
+            "out": str(tmp_path / "whole"),
+            "algorithm.num_clusters": 8,
+        },
+    )
+    whole = fedcode_jax.run(config)
+    part = replace(config, {"out": str(tmp_path / "part"), "rounds": 3, "checkpoint_every": 2})
+    fedcode_jax.run(part)
+    kept = tmp_path / "part" / "checkpoints"
+    assert sorted(p.name for p in kept.iterdir()) == ["round_000002", "round_000003"]
+    resumed = fedcode_jax.run(replace(part, {"rounds": 4}), resume=True)
+    np.testing.assert_array_equal(
+        resumed.weights["params"]["head"]["kernel"], whole.weights["params"]["head"]["kernel"]
+    )
+    stored = results.read(tmp_path / "part")
+    assert [record["round"] for record in stored.records] == [1, 2, 3, 4]
+    assert stored.summary["total_uplink_bytes"] == whole.summary["total_uplink_bytes"]
+    with pytest.raises(ConfigError, match="seed"):
+        fedcode_jax.run(replace(part, {"seed": 5}), resume=True)
+    with pytest.raises(CheckpointError):
+        fedcode_jax.run(replace(part, {"out": str(tmp_path / "none")}), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--algorithm.name", "fedcod"], "Did you mean 'fedcode'"),
+        (["--data.name", "digit"], "Did you mean 'digits'"),
+        (["--model.name", "resnet"], "Did you mean 'resnet20'"),
+        (["--partition.name", "dirichlett"], "Did you mean 'dirichlet'"),
+        (["--local.optimizer", "adamm"], "Did you mean 'adam'"),
+        (["--algorithm.num-clusters", "0"], "algorithm.num_clusters"),
+        (["--algorithm.num-clusters", "65537"], "65536"),
+        (["--partition.name", "dirichlet", "--partition.alpha", "0"], "partition.alpha"),
+        (["--schedule.server-period", "0"], "schedule.server_period"),
+        (["--schedule.client-period", "0"], "schedule.client_period"),
+        (["--partition.num-clients", "2000"], "2,000 clients|2000"),
+        (["--clients-per-round", "11"], "clients_per_round"),
+        (["--data.name", "npz"], "data.path"),
+        (["--data.name", "npz", "--data.path", "nowhere.npz"], "nowhere.npz"),
+        (["--execution.client-axis", "map", "--execution.chunk", "4"], "execution.chunk"),
+        (["--resume"], "holds no|cannot be read"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_code_2(
+    arguments, complaint, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert command(*arguments) == 2
+    shown = capsys.readouterr()
+    lines = shown.err.strip().splitlines()
+    import re
+
+    assert re.search(complaint, shown.err)
+    assert len(lines) == 1
+    assert lines[0].startswith("fedcode: error: ")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_labels_out_of_range_and_malformed_files_lose_nothing(tmp_path):
+    path = tmp_path / "own.npz"
+    arrays = {
+        "train_x": np.zeros((20, 4), np.float32),
+        "train_y": np.arange(20) % 2,
+        "test_x": np.zeros((4, 4), np.float32),
+        "test_y": np.array([0, 1, 0, 2]),
+    }
+    np.savez(path, **arrays)
+    config = replace(
+        ExperimentConfig(),
+        {"data.name": "npz", "data.path": (str(path),), "out": str(tmp_path / "out")},
+    )
+    with pytest.raises(DataError, match="test_y"):
+        fedcode_jax.run(config)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"own\.npz"):
+        fedcode_jax.run(config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_algorithm_runs_and_learns():
+    from fedcode_jax import algorithms
+
+    base = replace(
+        ExperimentConfig(),
+        {"rounds": 4, "eval_every": 4, "model.name": "mlp", "local.learning_rate": 3e-3},
+    )
+    reductions = {}
+    for name in algorithms.registry:
+        result = fedcode_jax.run(replace(base, {"algorithm.name": name}))
+        assert result.summary["final_accuracy"] > 0.6, name
+        reductions[name] = result.summary["reduction_vs_fedavg"]
+    assert reductions["fedavg"] == 1
+    assert reductions["skip"] > reductions["fedcode"] > reductions["weight_clustering"] > 4
+
+
+def test_yaml_of_a_run_is_the_config_of_the_run(tmp_path):
+    config = replace(
+        ExperimentConfig(),
+        {"rounds": 1, "model.name": "mlp", "algorithm.name": "fedavg", "out": str(tmp_path / "a")},
+    )
+    fedcode_jax.run(config)
+    assert from_yaml((tmp_path / "a" / "config.yaml").read_text()) == config
