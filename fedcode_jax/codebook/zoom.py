@@ -55,29 +55,30 @@ def bin_values(
     Returns:
       means f32[B], ascending over the occupied bins, and weights f32[B], 0 in empty bins.
     """
-    coarse = _bin_by_magnitude(values, weights)
-    wanted = _cube_root(coarse.mass, coarse.high - coarse.low)
-    index, mass, means = _subdivide(values, weights, coarse, wanted, num_bins)
+    place = _place_by_magnitude(values)
+    mass = jnp.zeros(num_bins).at[place].add(weights, mode="promise_in_bounds")
 
-    def unresolved(carry: _Search) -> jax.Array:
-        return (jnp.sum(carry.mass > 0) <= num_clusters) & ~carry.resolved & (carry.passes < 8)
+    def unfinished(carry: _Search) -> jax.Array:
+        few = (jnp.sum(carry.mass > 0) <= num_clusters) & ~carry.resolved
+        return (carry.passes == 0) | (few & (carry.passes < 8))
 
     def cut(carry: _Search) -> _Search:
         bins = _measure(values, carry.place, carry.mass)
-        mixed = bins.high > bins.low
-        resolved = ~jnp.any(mixed)
-        index, mass, means = _subdivide(values, weights, bins, mixed * 1.0, num_bins)
+        mixed = bins.low < bins.high
+        wanted = jnp.where(carry.passes == 0, _cube_root(bins.mass, bins.high - bins.low), 1)
+        place, mass, means = _subdivide(values, weights, bins, wanted)
         # A lone value is its bin's lowest, exactly; a mean could be off by rounding.
+        resolved = ~jnp.any(mixed)
         mass = jnp.where(resolved, bins.mass, mass)
         means = jnp.where(resolved, bins.low, means)
-        return _Search(index, mass, means, resolved, carry.passes + 1)
+        return _Search(place, mass, means, resolved, carry.passes + 1)
 
-    start = _Search(index, mass, means, jnp.zeros((), bool), jnp.zeros((), jnp.int32))
-    found = jax.lax.while_loop(unresolved, cut, start)
+    start = _Search(place, mass, jnp.zeros(num_bins), jnp.zeros((), bool), jnp.int32(0))
+    found = jax.lax.while_loop(unfinished, cut, start)
     return found.means, found.mass
 
 
-def _bin_by_magnitude(values: jax.Array, weights: jax.Array) -> _Bins:
+def _place_by_magnitude(values: jax.Array) -> jax.Array:
     """Bins by the leading bits of the float's rank among all floats between the extremes."""
     bits = jax.lax.bitcast_convert_type(values, jnp.int32)
     rank = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # ascending with the value, negative ones included
@@ -86,9 +87,7 @@ def _bin_by_magnitude(values: jax.Array, weights: jax.Array) -> _Bins:
     extent = jax.lax.bitcast_convert_type(highest - lowest, jnp.uint32)
     used = 32 - jax.lax.clz(extent).astype(jnp.int32)
     shift = jnp.maximum(used - _COARSE_BITS, 0).astype(jnp.uint32)
-    index = (offset >> shift).astype(jnp.int32)
-    mass = jnp.zeros(2**_COARSE_BITS).at[index].add(weights, mode="promise_in_bounds")
-    return _measure(values, index, mass)
+    return (offset >> shift).astype(jnp.int32)
 
 
 def _measure(values: jax.Array, index: jax.Array, mass: jax.Array) -> _Bins:
@@ -106,7 +105,7 @@ def _cube_root(mass: jax.Array, width: jax.Array) -> jax.Array:
 
 
 def _subdivide(
-    values: jax.Array, weights: jax.Array, bins: _Bins, wanted: jax.Array, num_bins: int
+    values: jax.Array, weights: jax.Array, bins: _Bins, wanted: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Cuts each bin that holds several values into equal parts, more where more are wanted.
 
@@ -115,11 +114,11 @@ def _subdivide(
       weights: f32[n].
       bins: the bins to cut.
       wanted: relative number of parts of each bin.
-      num_bins: how many parts there may be in all.
 
     Returns:
-      The part of each value i32[n], the weight of each part f32[num_bins], its mean f32[num_bins].
+      The part of each value i32[n], the weight of each part f32[B], and its mean f32[B].
     """
+    num_bins = bins.mass.size
     occupied = bins.low <= bins.high
     mixed = bins.low < bins.high
     spare = num_bins - jnp.sum(occupied)
@@ -141,12 +140,11 @@ def _subdivide(
     excess = jnp.zeros(num_bins).at[index].add(weights * residual, mode="promise_in_bounds")
 
     # Each part's start, from the bin that owns it: the occupied bins, closed up.
-    size = bins.mass.size
-    slot = jnp.where(occupied, prefix_sum(occupied * 1.0)[:-1].astype(jnp.int32), size)
+    slot = jnp.where(occupied, prefix_sum(occupied * 1.0)[:-1].astype(jnp.int32), num_bins)
     mark = jnp.where(occupied, first.astype(jnp.int32), num_bins)
     owner = prefix_sum(jnp.zeros(num_bins).at[mark].add(1.0, mode="drop"))[1:].astype(jnp.int32) - 1
     low, width, first = (
-        jnp.zeros(size).at[slot].set(a, mode="drop")[owner] for a in (low, width, first)
+        jnp.zeros(num_bins).at[slot].set(a, mode="drop")[owner] for a in (low, width, first)
     )
     start = low + (jnp.arange(num_bins) - first) * width
     mean = start + excess / jnp.where(mass > 0, mass, 1)

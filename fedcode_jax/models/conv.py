@@ -153,8 +153,7 @@ def _input_gradient(
 def _kernel_gradient(x: Array, g: Array, window: tuple[int, ...], stride: int, pads: Pads) -> Array:
     """dk: the images convolved with the output gradient, the batch in the role of the channels."""
 
-    @jax.custom_batching.custom_vmap
-    def gradient(x: Array, g: Array) -> Array:
+    def canonical(x: Array, g: Array) -> Array:
         around = []
         for axis in (1, 2):
             spread = (g.shape[axis] - 1) * stride + 1
@@ -173,31 +172,35 @@ def _kernel_gradient(x: Array, g: Array, window: tuple[int, ...], stride: int, p
         )
         return dk.transpose(1, 2, 0, 3)
 
-    @gradient.def_vmap
-    def gradients(size: int, batched: list[bool], x: Array, g: Array) -> tuple[Array, bool]:
-        # One kernel a client: the transpose of the grouped convolution. GPU libraries have a
-        # routine for that form, and none for the form above with groups.
-        x, g = (
-            a if is_batched else jnp.broadcast_to(a, (size, *a.shape))
-            for a, is_batched in zip((x, g), batched, strict=True)
-        )
-        channels, features = x.shape[4], g.shape[4]
+    def transposed(x: Array, g: Array) -> Array:
+        clients, channels, features = x.shape[0], x.shape[4], g.shape[4]
 
         def grouped(kernel: Array) -> Array:
             return lax.conv_general_dilated(
-                jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], size * channels),
+                jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], clients * channels),
                 kernel,
                 (stride, stride),
                 pads,
                 dimension_numbers=_NHWC,
-                feature_group_count=size,
+                feature_group_count=clients,
             )
 
-        like = jax.ShapeDtypeStruct((*window, channels, size * features), x.dtype)
+        like = jax.ShapeDtypeStruct((*window, channels, clients * features), x.dtype)
         (dk,) = jax.linear_transpose(grouped, like)(
-            jnp.moveaxis(g, 0, 3).reshape(*g.shape[1:4], size * features)
+            jnp.moveaxis(g, 0, 3).reshape(*g.shape[1:4], clients * features)
         )
-        dk = dk.reshape(*window, channels, size, features)
-        return jnp.moveaxis(dk, 3, 0), True
+        return jnp.moveaxis(dk.reshape(*window, channels, clients, features), 3, 0)
+
+    gradient = jax.custom_batching.custom_vmap(canonical)
+
+    @gradient.def_vmap
+    def gradients(size: int, batched: list[bool], x: Array, g: Array) -> tuple[Array, bool]:
+        x, g = (
+            a if is_batched else jnp.broadcast_to(a, (size, *a.shape))
+            for a, is_batched in zip((x, g), batched, strict=True)
+        )
+        # GPU libraries have a routine for the transpose of a grouped convolution, and none for
+        # the canonical form with groups. On CPU that transpose is the slow loop once more.
+        return lax.platform_dependent(x, g, cpu=jax.vmap(canonical), default=transposed), True
 
     return gradient(x, g)

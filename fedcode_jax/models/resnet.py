@@ -117,7 +117,9 @@ def resnet20(num_classes: int, *, norm: str = "batch", lowering: str = "native")
     Example:
       >>> import jax
       >>> from fedcode_jax import models
-      >>> variables = models.init(resnet20(10), jax.random.key(0), (32, 32, 3))
+      >>> def first(key):
+      ...     return models.init(resnet20(10), key, (32, 32, 3))
+      >>> variables = jax.eval_shape(first, jax.random.key(0))  # shapes only: nothing is compiled
       >>> models.count_parameters(variables)
       269722
       >>> list(variables["params"]["stage3_block0"])

@@ -9,13 +9,13 @@ import pytest
 from fedcode_jax import codebook
 from fedcode_jax.errors import ConfigError, DataError
 
-SMALL_AND_LARGE = pytest.mark.parametrize("n", [700, 7_000])
+SMALL_AND_LARGE = pytest.mark.parametrize("n", [900, 5_000])
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.7e20, 1e-30])
 @SMALL_AND_LARGE
 def test_constant_values(n, value):
-    for K in [1, 4]:
+    for K in [1, 16]:
         centers = np.asarray(codebook.fit(jnp.full(n, value), K))
         assert centers.tolist() == [np.float32(value)] * K
 
@@ -61,11 +61,11 @@ def test_one_center_is_the_mean(n):
 def test_values_of_no_weight_are_ignored(n):
     rng = np.random.default_rng(0)
     values = rng.normal(size=n).astype(np.float32)
-    strange = np.concatenate([values, np.full(50, 1e9, np.float32)])
-    weights = np.concatenate([np.ones(n), np.zeros(50)])
-    centers = codebook.fit(strange, 8, weights=weights)
-    np.testing.assert_allclose(centers, codebook.fit(values, 8), atol=1e-3)
-    assert np.all(np.isfinite(codebook.fit(values, 8, weights=np.zeros(n))))
+    strange = np.concatenate([values[:-50], np.full(50, 1e9, np.float32)])
+    weights = np.concatenate([np.ones(n - 50), np.zeros(50)])
+    centers = codebook.fit(strange, 16, weights=weights)
+    np.testing.assert_allclose(centers, codebook.fit(values, 16, weights=weights), atol=1e-6)
+    assert np.all(np.isfinite(codebook.fit(values, 16, weights=np.zeros(n))))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -73,7 +73,7 @@ def test_values_of_no_weight_are_ignored(n):
 def test_values_that_are_not_finite_do_not_hang(n, bad):
     values = np.random.default_rng(0).normal(size=n)
     for values_ in [np.where(np.arange(n) == 3, bad, values), np.full(n, bad)]:
-        assert codebook.fit(values_, 8).shape == (8,)
+        assert codebook.fit(values_, 16).shape == (16,)
 
 
 @pytest.mark.parametrize("K", [0, -1, 65537, 2.5, True, None])

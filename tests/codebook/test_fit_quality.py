@@ -72,34 +72,33 @@ def draw(name, n):
 @pytest.mark.parametrize("name", ["normal", "laplace", "student 2", "student 3", "uniform"])
 def test_within_a_thousandth_of_the_optimum(name, n):
     values = draw(name, n)
-    for K in [8, 16, 64]:
+    for K in [16] if n < 1000 else [8, 16, 64]:
         ratio = sse(values, codebook.fit(values, K)) / optimum(values, K)
-        assert ratio <= (1.001 if n > 1000 or K < 64 else 1.005), (K, ratio)
+        assert ratio <= 1.001, (K, ratio)
 
 
-@pytest.mark.parametrize("n", [5_000, None])
+@pytest.mark.parametrize("n", [5_000, 100_000])
 def test_trained_weights(trained, n):
-    values = trained if n is None else np.random.default_rng(0).choice(trained, n)
+    values = np.random.default_rng(0).choice(trained, n, replace=False)
     for K in [8, 16, 64]:
         assert sse(values, codebook.fit(values, K)) <= 1.001 * optimum(values, K), K
 
 
-HARD = [
-    "far outliers", "many decades", "bimodal", "narrow modes", "sparse", "few values", "ties", "offset",
-]  # fmt: skip
+HARD = ["far outliers", "many decades", "bimodal", "narrow modes"]
+HARD += ["sparse", "few values", "ties", "offset"]
 
 
-@pytest.mark.parametrize("n", [300, 6_000, 50_000])
+@pytest.mark.parametrize("n", [900, 5_000])
 @pytest.mark.parametrize("name", HARD)
 def test_hard_values(name, n):
     values = draw(name, n)
-    for K in [3, 16, 64]:
+    for K in [16] if n < 1000 else [8, 16, 64]:
         ratio = sse(values, codebook.fit(values, K)) / optimum(values, K)
         assert ratio <= 1.005, (K, ratio)
 
 
 def test_many_centers():
-    values = draw("student 3", 20_000)
+    values = draw("student 3", 5_000)
     assert sse(values, codebook.fit(values, 256)) <= 1.005 * optimum(values, 256)
 
 
@@ -110,12 +109,13 @@ finite = st.floats(-1e4, 1e4, width=32, allow_subnormal=False)
 @given(
     values=st.lists(st.one_of(finite, st.integers(-5, 5).map(float)), min_size=24, max_size=24),
     weights=st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.0, 3.0, 100.0]), min_size=24, max_size=24),
-    K=st.sampled_from([1, 2, 3, 5, 8]),
+    K=st.sampled_from([3, 8]),
     weighted=st.booleans(),
 )
 def test_tiny_inputs_are_optimal(values, weights, K, weighted):
     values = np.array(values, np.float32)
-    weights = np.array(weights, np.float32) if weighted and any(weights) else None
+    # One call signature, so that two compilations serve all examples.
+    weights = np.array(weights if weighted and any(weights) else np.ones(24), np.float32)
     centers = np.asarray(codebook.fit(values, K, weights=weights))
     scale = np.abs(values).max() ** 2 * values.size
     found, best = sse(values, centers, weights), brute_force(values, K, weights)
@@ -123,7 +123,7 @@ def test_tiny_inputs_are_optimal(values, weights, K, weighted):
     assert np.all(np.diff(centers) >= 0)
 
 
-@pytest.mark.parametrize("n", [800, 5_000])
+@pytest.mark.parametrize("n", [900, 5_000])
 def test_weights_count_like_copies(n):
     rng = np.random.default_rng(1)
     values = rng.laplace(size=n).astype(np.float32)
@@ -135,14 +135,14 @@ def test_weights_count_like_copies(n):
     assert sse(values, centers, copies) <= 1.0001 * oracle.inertia_
 
 
-@pytest.mark.parametrize("n", [900, 9_000])
+@pytest.mark.parametrize("n", [900, 5_000])
 def test_a_warm_start_reaches_the_same_error(n):
     values = draw("normal", n)
     poor = jnp.linspace(-1, 1, 16)
     assert sse(values, codebook.fit(values, 16, init=poor)) <= 1.001 * optimum(values, 16)
 
 
-@pytest.mark.parametrize("n", [900, 9_000])
+@pytest.mark.parametrize("n", [900, 5_000])
 def test_centers_are_the_means_of_their_members(n):
     values = draw("laplace", n)
     centers = np.asarray(codebook.fit(values, 16))
@@ -152,7 +152,7 @@ def test_centers_are_the_means_of_their_members(n):
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-10, 1e10, 1e30])
-@pytest.mark.parametrize("n", [900, 9_000])
+@pytest.mark.parametrize("n", [900, 5_000])
 def test_the_unit_of_the_values_does_not_matter(n, scale):
     values = draw("normal", n)
     scaled = np.asarray(codebook.fit(values * np.float32(scale), 16)) / scale

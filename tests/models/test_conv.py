@@ -168,16 +168,42 @@ def test_in_a_loop_every_convolution_has_the_layout_that_is_fast_on_cpu(case):
     assert not all(fast in c for c in convolutions(theirs, draw(case)))
 
 
-def test_under_vmap_the_kernel_gradient_is_a_transposed_grouped_convolution():
-    def gradient(x, k):
+# batch groups and feature groups of the output and of the two gradients; on a GPU the kernel's
+# must be the transpose of a grouped convolution, on CPU that form is the slow one
+@pytest.mark.parametrize(
+    ("platform", "expected"),
+    [("cpu", [(1, 3), (1, 3), (1, 3)]), ("cuda", [(1, 3), (1, 3), (3, 1)])],
+)
+def test_under_vmap_the_kernel_gradient_has_the_form_of_the_platform(platform, expected):
+    @jax.jit
+    @jax.vmap
+    def gradients(x, k):
         return jax.grad(lambda x, k: jnp.sum(conv(x, k) ** 2), (0, 1))(x, k)
 
-    found = convolutions(jax.vmap(gradient), *draw(CASES[0], (3,)))
-    groups = sorted(
-        tuple(int(n) for n in re.search(r"(\d+) : i64, feature_group_count = (\d+)", line).groups())
-        for line in found
+    lowered = gradients.trace(*draw(CASES[0], (3,))).lower(lowering_platforms=(platform,))
+    found = re.findall(
+        r"stablehlo.convolution.*batch_group_count = (\d+).*feature_group_count = (\d+)",
+        lowered.as_text(),
     )
-    assert groups == [(1, 3), (1, 3), (3, 1)]  # batch groups, feature groups
+    assert sorted((int(batch), int(feature)) for batch, feature in found) == expected
+
+
+# The form meant for a GPU is computed here as well, so that its values are tested without one.
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_form_for_a_gpu_gives_the_same_kernel_gradient(case, monkeypatch):
+    monkeypatch.setattr(lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    stride, padding = case[4:]
+    x, kernel = draw(case, (3,))
+
+    @jax.jit
+    @jax.vmap
+    def gradient(x, k):
+        return jax.grad(lambda k: jnp.sum(jnp.sin(conv(x, k, stride=stride, padding=padding))))(k)
+
+    ours = gradient(x, kernel)
+    for c in range(3):
+        y, gradients = numpy_conv(x[c], kernel[c], stride, padding)
+        np.testing.assert_allclose(ours[c], gradients(np.cos(y))[1], rtol=1e-4, atol=1e-4)
 
 
 def test_the_callers_matmul_precision_applies_to_both_lowerings():
