@@ -152,7 +152,13 @@ def test_every_algorithm_runs_and_learns():
 
     base = replace(
         ExperimentConfig(),
-        {"rounds": 4, "eval_every": 4, "model.name": "mlp", "local.learning_rate": 3e-3},
+        {
+            "rounds": 4,
+            "eval_every": 4,
+            "model.name": "mlp",
+            "local.learning_rate": 3e-3,
+            "algorithm.period": 2,
+        },
     )
     reductions = {}
     for name in algorithms.registry:

@@ -162,15 +162,20 @@ def fedcode(num_clusters: int = 64, groups: str = "kernels", merge: str = "union
     return Algorithm(init, broadcast, receive, upload, aggregate, report)
 
 
+def _decoded(section: Coded) -> jax.Array:
+    return codebook.decode(jnp.asarray(section.centers), jnp.asarray(section.codes))
+
+
 def _received(own: Coded | jax.Array, section: Coded | Dense | None, kind: Array) -> jax.Array:
     """The values of one group that a client starts from."""
     if isinstance(section, Coded):
-        weights = codebook.decode(section.centers, section.codes)
+        weights = _decoded(section)
         if not isinstance(own, Coded):
             return weights
-        stored = codebook.decode(own.centers, own.codes)
+        stored = _decoded(own)
         # Snapping n values is the same as snapping the K centers they take.
-        snapped = codebook.decode(codebook.snap(section.centers, own.centers), own.codes)
+        centers = codebook.snap(jnp.asarray(section.centers), jnp.asarray(own.centers))
+        snapped = _decoded(Coded(centers, own.codes))
         return jnp.select([kind == Kind.WEIGHTS, kind == Kind.CODEBOOK], [weights, snapped], stored)
     assert not isinstance(own, Coded)
     return own if section is None else jnp.where(kind == Kind.WEIGHTS, section.values, own)
@@ -189,11 +194,11 @@ def _aggregated(
         return jnp.where(exchange.clients_send_weights, mean, own)
 
     def weights_round() -> jax.Array:
-        return weighted_mean(jax.vmap(codebook.decode)(section.centers, section.codes), num_samples)
+        return weighted_mean(jax.vmap(_decoded)(section), num_samples)
 
     def codebook_round() -> jax.Array:
         if merge == "rank_mean":
             return codebook.snap(jnp.mean(section.centers, axis=0), own)
-        return codebook.snap(codebook.union(section.centers), own)
+        return codebook.snap(codebook.union(jnp.asarray(section.centers)), own)
 
     return jax.lax.cond(exchange.clients_send_weights, weights_round, codebook_round)
