@@ -11,8 +11,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedcode_jax import algorithms, clients, codebook, config, data, experiment, models
-    from fedcode_jax import network, results, schedules, simulation, wire
     from fedcode_jax.config import ExperimentConfig
     from fedcode_jax.experiment import Result, build, run
 

@@ -103,37 +103,35 @@ def plan_choices(
 ) -> list[Plan]:
     """The plans that fit the settings, the one that the rules choose first.
 
-        On CPU clients run one after another with native convolutions: measured on two cores it was
-        the fastest for a perceptron, a small CNN on 8 x 8 and 28 x 28 images, and ResNet-20 (1.3 to
-        1.4 times before patches, 10 to 45 times before vmapped native convolutions). Elsewhere they
-        run side by side, with convolutions as matrix products, in the largest chunk whose expected
-        padding waste is at most ``MAX_WASTE``; this has not been measured on a GPU or TPU yet.
+    On CPU clients run one after another with native convolutions: measured on two cores it was
+    the fastest for a small CNN on 8 x 8 and 28 x 28 images and for ResNet-20, 1.4 times before
+    patches, 2.6 to 4.6 times before clients side by side with native convolutions. Elsewhere they
+    run side by side, with convolutions as matrix products, in the largest chunk whose expected
+    padding waste is at most ``MAX_WASTE``; this has not been measured on a GPU or TPU yet.
 
-        Args:
-          backend: JAX's name of it: cpu, gpu or tpu.
-          weights: the variables of the model; without a kernel of four axes it has no convolution,
-            and there is nothing to lower.
-          sizes: samples of every client.
-          cohort: M, clients in a round.
-          epochs: local epochs.
-          batch_size: local batch size.
-          chunk: as set, or None to choose.
-          client_axis: as set, or None to choose; a chunk above 1 implies vmap.
-          conv: as set, or None to choose.
-          precision: as set.
+    Args:
+      backend: JAX's name of it: cpu, gpu or tpu.
+      weights: the variables of the model; without a kernel of four axes it has no convolution,
+        and there is nothing to lower.
+      sizes: samples of every client.
+      cohort: M, clients in a round.
+      epochs: local epochs.
+      batch_size: local batch size.
+      chunk: as set, or None to choose.
+      client_axis: as set, or None to choose; a chunk above 1 implies vmap.
+      conv: as set, or None to choose.
+      precision: as set.
 
-        Returns:
-          At least one plan.
+    Returns:
+      At least one plan.
 
-        Raises:
-          ConfigError: settings that contradict each other.
+    Raises:
+      ConfigError: settings that contradict each other.
 
-        Example:
-          >>> import jax
-    import jax.numpy as jnp
-          >>> conv = {"kernel": jnp.zeros((3, 3, 1, 8))}
-          >>> print(plan_choices("cpu", weights=conv, sizes=[9], cohort=1, epochs=1, batch_size=3)[0])
-          map (clients one after another), native convolutions, float32 (rule for cpu)
+    Example:
+      >>> work = {"sizes": [9, 9], "cohort": 2, "epochs": 1, "batch_size": 3}
+      >>> print(plan_choices("cpu", weights={"kernel": np.zeros((3, 3, 1, 8))}, **work)[0])
+      map (clients one after another), native convolutions, float32 (rule for cpu)
     """
     if chunk is not None and chunk > 1 and client_axis is None:
         client_axis = "vmap"
