@@ -5,7 +5,6 @@ from fedcode_jax.results.folder import (
     CURVES,
     RunFiles,
     RunFolder,
-    installed_versions,
     read,
 )
 from fedcode_jax.results.plots import plot_curves
@@ -13,6 +12,7 @@ from fedcode_jax.results.progress import ProgressObserver
 from fedcode_jax.results.summary import Status, summarise
 from fedcode_jax.results.table import closing_table
 from fedcode_jax.results.units import format_accuracy, format_bytes, format_seconds
+from fedcode_jax.results.versions import installed_versions
 
 __all__ = [
     "CHECKPOINTS",

@@ -1,17 +1,14 @@
 """The folder of a run: config.yaml, metrics.jsonl, summary.json; readable at any moment."""
 
-import contextlib
-import importlib.metadata
 import json
-import math
 import os
-import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedcode_jax.errors import CheckpointError, ConfigError
+from fedcode_jax.results.writing import named, to_json, write_atomically
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
@@ -21,7 +18,6 @@ PARTITION = "partition.txt"
 PARTITION_PLOT = "partition.png"
 CHECKPOINTS = "checkpoints"
 _WRITTEN_LATER = (METRICS, SUMMARY, CURVES, PARTITION, PARTITION_PLOT)
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 class RunFiles(NamedTuple):
@@ -151,8 +147,8 @@ class RunFolder:
                 f"{Path(path) / METRICS}: has {len(records)} rounds, but the checkpoint {rounds}"
             )
         folder = cls(Path(path))
-        with _named(folder.path / METRICS):
-            lines = "".join(_to_json(record) + "\n" for record in records)
+        with named(folder.path / METRICS):
+            lines = "".join(to_json(record) + "\n" for record in records)
             write_atomically(folder.path / METRICS, lines)
             (folder.path / SUMMARY).unlink(missing_ok=True)
         return folder, records
@@ -172,7 +168,7 @@ class RunFolder:
             f"{dataset}\nchecksum {dataset.checksum}\n\n"
             f"{partition.describe(labels, names)}\nchecksum {partition.checksum}\n"
         )
-        with _named(self.path / PARTITION):
+        with named(self.path / PARTITION):
             write_atomically(self.path / PARTITION, text)
             partition.plot(labels, self.path / PARTITION_PLOT, names)
 
@@ -185,9 +181,9 @@ class RunFolder:
         Raises:
           CheckpointError: the file cannot be written, e.g. on a full disk.
         """
-        lines = "".join(_to_json(record) + "\n" for record in records)
+        lines = "".join(to_json(record) + "\n" for record in records)
         with (
-            _named(self.path / METRICS),
+            named(self.path / METRICS),
             (self.path / METRICS).open("a", encoding="utf-8") as file,
         ):
             file.write(lines)
@@ -201,8 +197,8 @@ class RunFolder:
         Raises:
           CheckpointError: the file cannot be written.
         """
-        with _named(self.path / SUMMARY):
-            write_atomically(self.path / SUMMARY, _to_json(summary, indent=2) + "\n")
+        with named(self.path / SUMMARY):
+            write_atomically(self.path / SUMMARY, to_json(summary, indent=2) + "\n")
 
 
 def read(path: str | os.PathLike[str]) -> RunFiles:
@@ -241,65 +237,3 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
             raise CheckpointError(f"{folder / METRICS}, line {number}: is not a record of a round")
         records.append(record)
     return RunFiles(config_text, records, summary)
-
-
-def installed_versions(device: str) -> dict[str, str]:
-    """The versions that a run's figures depend on.
-
-    Args:
-      device: what it runs on, e.g. ``2 x NVIDIA H200``.
-
-    Returns:
-      Version by package, then Python's, the platform and the device.
-
-    Example:
-      >>> list(installed_versions("cpu"))[-3:]
-      ['python', 'platform', 'device']
-    """
-    from fedcode_jax import __version__
-
-    found = {"fedcode_jax": __version__}
-    found |= {name: importlib.metadata.version(name) for name in _PACKAGES}
-    where = {"python": platform.python_version(), "platform": platform.platform()}
-    return {**found, **where, "device": device}
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old text or the new, never a part.
-
-    Args:
-      path: the file, in an existing folder.
-      text: all of its new text.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turns an error of the system into ours, which names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(_strict(value), allow_nan=False, indent=indent, ensure_ascii=False)
-
-
-def _strict(value: Any) -> Any:
-    """The value in JSON's own types: array scalars as numbers, non-finite numbers as None."""
-    if isinstance(value, Mapping):
-        return {str(key): _strict(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(each) for each in value]
-    if hasattr(value, "tolist"):
-        return _strict(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -1,0 +1,6 @@
+"""From a config to a result: everything built, run and written down."""
+
+from fedcode_jax.experiment.building import Experiment, build
+from fedcode_jax.experiment.running import Observer, Result, run, summary_of
+
+__all__ = ["Experiment", "Observer", "Result", "build", "run", "summary_of"]

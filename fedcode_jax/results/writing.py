@@ -1,0 +1,53 @@
+"""Writing files so that a reader, at any moment, finds something whole."""
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedcode_jax.errors import CheckpointError
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees the old text or the new, never a part.
+
+    Args:
+      path: the file, in an existing folder.
+      text: all of its new text.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Turns an error of the system into ours, which names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Strict JSON: array scalars as numbers, NaN and infinity as null."""
+    return json.dumps(_strict(value), allow_nan=False, indent=indent, ensure_ascii=False)
+
+
+def _strict(value: Any) -> Any:
+    """The value in JSON's own types: array scalars as numbers, non-finite numbers as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(each) for each in value]
+    if hasattr(value, "tolist"):
+        return _strict(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
