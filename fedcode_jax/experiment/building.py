@@ -50,7 +50,7 @@ class Experiment:
         state = f" + {values - parameters:,} running statistics" if values > parameters else ""
         device = jax.devices()[0]
         return {
-            "data": str(self.dataset),
+            "data": str(self.dataset).splitlines()[0],
             "partition": f"{self.partition}; {self.program.cohort} a round",
             "model": f"{self.config.model.name}: {parameters:,} parameters{state}",
             "plan": str(self.program.plan),

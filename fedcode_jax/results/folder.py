@@ -165,7 +165,7 @@ class RunFolder:
         """
         labels, names = dataset.train_y, dataset.class_names
         text = (
-            f"{dataset}\nchecksum {dataset.checksum}\n\n"
+            f"{str(dataset).splitlines()[0]}\nchecksum {dataset.checksum}\n\n"
             f"{partition.describe(labels, names)}\nchecksum {partition.checksum}\n"
         )
         with named(self.path / PARTITION):

@@ -97,9 +97,7 @@ def assert_close(found, expected, tolerance=2e-5):
 PLANS = [
     Plan("map", 1, "native"),
     Plan("map", 1, "patches"),
-    Plan("vmap", 1, "native"),
-    Plan("vmap", 2, "patches"),
-    Plan("vmap", 5, "native"),
+    Plan("vmap", 2, "native"),
     Plan("vmap", 7, "patches"),
 ]
 
@@ -119,7 +117,12 @@ def test_every_plan_gives_what_the_python_loop_gives(plan, data, reference):
 
 
 @pytest.mark.parametrize(
-    ("model", "norm"), [("mlp", None), ("cnn", "batch"), ("cnn", "group"), ("resnet20", "batch")]
+    ("model", "norm"),
+    [
+        ("cnn", "batch"),
+        pytest.param("cnn", "group", marks=pytest.mark.slow),
+        pytest.param("resnet20", "batch", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("plan", [Plan("map", 1, "native"), Plan("vmap", 2, "patches")], ids=str)
 def test_models_and_norms_with_partial_batches(model, norm, plan, data):
@@ -134,7 +137,7 @@ def test_models_and_norms_with_partial_batches(model, norm, plan, data):
         assert float(done.loss[i]) == pytest.approx(loss, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd", "lion", "lamb"])
+@pytest.mark.parametrize("name", ["adam", "lamb"])
 def test_optimisers_work_side_by_side(name, data):
     opt = optimizer(name, 1e-3, weight_decay=1e-2)
     done = run_plan(make("mlp", opt=opt), Plan("vmap", 3, "native"), data)

@@ -72,7 +72,7 @@ def test_another_seed_gives_another_run(first):
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedcode"])
 def test_chunks_of_1_7_and_all_clients_agree_to_rounding(algorithm):
     found = []
-    for axis, chunk in [("map", 1), ("vmap", 1), ("vmap", 7), ("vmap", 10)]:
+    for axis, chunk in [("vmap", 1), ("vmap", 7), ("vmap", 10)]:
         plan = {"execution__client_axis": axis, "execution__chunk": chunk}
         one = built(
             **plan, algorithm__name=algorithm, local__optimizer="sgd", local__learning_rate=0.1
@@ -151,6 +151,12 @@ def test_divergence_stops_the_run_and_keeps_its_results():
     assert outcome.status == "diverged"
     assert 1 <= len(outcome.records) < 6
     assert not np.isfinite(outcome.records[-1]["train_loss"])
+
+
+def test_a_probe_takes_one_of_the_plans_and_says_what_it_measured():
+    one = built(execution__plan="probe", algorithm__name="fedavg")
+    assert one.program.plan.client_axis in ("map", "vmap")
+    assert one.program.plan.reason.startswith("probed: ")
 
 
 def test_divergence_of_fedcode_neither_hangs_nor_crashes():
