@@ -68,9 +68,7 @@ def draw(name, n):
     return values.astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    "n", [900, 5_000, pytest.param(100_000, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("n", [900, 5_000, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["normal", "laplace", "student 2", "student 3", "uniform"])
 def test_within_a_thousandth_of_the_optimum(name, n):
     values = draw(name, n)
