@@ -48,7 +48,9 @@ def write(name: str, result: Mapping[str, Any]) -> pathlib.Path:
     """Writes ``results/name.json`` with everything needed to read its figures."""
     device = jax.devices()[0]
     record = {
-        "command": shlex.join(["python", f"benchmarks/{pathlib.Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(
+            ["python", f"benchmarks/{pathlib.Path(sys.argv[0]).name}", *sys.argv[1:]]
+        ),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "versions": installed_versions(f"{jax.device_count()} x {device.device_kind}"),
         "cores": os.cpu_count(),

@@ -209,7 +209,7 @@ def test_checkpoints_that_do_not_fit_or_are_damaged_are_refused(first, tmp_path)
         checkpoint.latest(tmp_path)
     program = first.program
     path = checkpoint.save(tmp_path, program.start(first.weights))
-    other = built(algorithm__num_clusters=9)
+    other = built(partition__num_clients=9)
     with pytest.raises(CheckpointError, match="other shapes"):
         checkpoint.restore(path, other.program.start(other.weights))
     for file in path.rglob("*"):
