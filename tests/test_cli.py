@@ -33,8 +33,9 @@ def simulation(monkeypatch, tmp_path):
     module.status = "completed"
     module.error = None
 
-    def run(config, *, observer=None, overwrite=False):
+    def run(config, *, observer=None, overwrite=False, resume=False):
         module.calls.append((config, overwrite))
+        module.resume = resume
         if observer is not None:
             observer.started({"data": "digits: 1,437 samples", "plan": "vmap"}, 1)
         if module.error is not None:
@@ -118,8 +119,11 @@ def test_flags(simulation, capsys):
     assert main(["run", "--overwrite", "--quiet"]) == 0
     out = capsys.readouterr().out
     assert simulation.calls[0][1] is True
+    assert simulation.resume is False
     assert "round 1/1" not in out
     assert "75.00 %" in out
+    assert main(["run", "--resume"]) == 0
+    assert simulation.resume is True
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class PartitionConfig(Section):
     """Concentration of the Dirichlet rules; the smaller, the less alike the clients."""
     classes_per_client: Annotated[int, checks.whole(1)] = 2
     """Classes that each client holds (by_class only)."""
-    min_size: Annotated[int, checks.whole(0)] = 1
+    min_size: Annotated[int, checks.whole(1)] = 1
     """Fewest samples a client may have."""
 
 

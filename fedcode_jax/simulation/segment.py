@@ -60,9 +60,10 @@ class Program:
     cohort: int
     max_size: int
     seed: int = 0
-    compile_seconds: float = 0.0
-    compilations: int = 0
-    _compiled: dict[int, Any] = dataclasses.field(default_factory=dict)
+    # Not carried over by dataclasses.replace: another setting is another program.
+    compile_seconds: float = dataclasses.field(default=0.0, init=False)
+    compilations: int = dataclasses.field(default=0, init=False)
+    _compiled: dict[int, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def start(self, weights: Weights) -> State:
         """The state before the first round, from the initial variables of the model."""

@@ -145,20 +145,22 @@ def test_optimisers_work_side_by_side(name, data):
         assert_close(jax.tree.map(lambda x, c=client: x[c], done.outputs), weights, 5e-5)
 
 
+def squared_distance(a, b):
+    return sum(jnp.sum((x - y) ** 2) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
 def test_penalty_is_added_to_the_objective(data):
     def proximal(params, start):
-        return 50.0 * optax.tree_utils.tree_l2_norm(
-            jax.tree.map(jnp.subtract, params, start), squared=True
-        )
+        return 50.0 * squared_distance(params, start)
 
     free, held = make("mlp"), make("mlp", penalty=proximal)
     start = first_weights(free)["params"]
 
     def distance(training):
         trained = run_plan(training, Plan("map", 1, "native"), data).outputs["params"]
-        return float(optax.global_norm(jax.tree.map(lambda a, b: a[1] - b, trained, start)))
+        return float(squared_distance(jax.tree.map(lambda leaf: leaf[1], trained), start))
 
-    assert distance(held) < 0.5 * distance(free)
+    assert distance(held) < 0.3 * distance(free)
     (weights, _) = references(held, data)[1]
     done = run_plan(held, Plan("vmap", 2, "native"), data)
     assert_close(jax.tree.map(lambda x: x[1], done.outputs), weights)
