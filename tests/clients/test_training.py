@@ -151,7 +151,7 @@ def squared_distance(a, b):
 
 def test_penalty_is_added_to_the_objective(data):
     def proximal(params, start):
-        return 50.0 * squared_distance(params, start)
+        return 5.0 * squared_distance(params, start)
 
     free, held = make("mlp"), make("mlp", penalty=proximal)
     start = first_weights(free)["params"]
@@ -160,7 +160,7 @@ def test_penalty_is_added_to_the_objective(data):
         trained = run_plan(training, Plan("map", 1, "native"), data).outputs["params"]
         return float(squared_distance(jax.tree.map(lambda leaf: leaf[1], trained), start))
 
-    assert distance(held) < 0.3 * distance(free)
+    assert distance(held) < 0.5 * distance(free)
     (weights, _) = references(held, data)[1]
     done = run_plan(held, Plan("vmap", 2, "native"), data)
     assert_close(jax.tree.map(lambda x: x[1], done.outputs), weights)
