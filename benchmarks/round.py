@@ -65,14 +65,20 @@ def parts_of(built):
             max_size=program.max_size,
         )
 
-    def upload(stored, weights, keys):
-        one = lambda row: algorithm.upload(row[0], weights, weights, exchange, row[1])  # noqa: E731
+    def upload(stored, trained, keys):
+        one = lambda row: algorithm.upload(row[0], row[1], row[1], exchange, row[2])  # noqa: E731
         if program.plan.client_axis == "map":
-            return jax.lax.map(one, (stored, keys))
-        return jax.vmap(one)((stored, keys))
+            return jax.lax.map(one, (stored, trained, keys))
+        return jax.vmap(one)((stored, trained, keys))
+
+    def trained_of(leaf):
+        # Every client has weights of its own, or XLA would fit one codebook for all.
+        noise = jax.random.normal(key, (cohort, *leaf.shape))
+        return leaf + 0.1 * jnp.std(leaf) * noise
 
     train, upload = jax.jit(train), jax.jit(upload)
-    messages, _ = upload(stored, built.weights, keys)
+    trained = jax.tree.map(trained_of, built.weights)
+    messages, _ = upload(stored, trained, keys)
     samples = data.sizes[:cohort].astype(jnp.float32)
     aggregate = jax.jit(algorithm.aggregate)
     score = jax.jit(
@@ -83,7 +89,7 @@ def parts_of(built):
     return {
         "round": lambda: one_round(state, data, key),
         "local training": lambda: train(built.weights, data, keys),
-        "codebooks and codes": lambda: upload(stored, built.weights, keys),
+        "codebooks and codes": lambda: upload(stored, trained, keys),
         "aggregation": lambda: aggregate(state.server, messages, samples, exchange),
         "evaluation": lambda: score(state.server, state.store, program.test),
     }
