@@ -1,6 +1,7 @@
 """The real command and the real run, through their public doors."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ def test_a_run_writes_a_folder_that_repeats_it(tmp_path, capsys):
     assert command(*QUICK, "--out", str(out)) == 0
     shown = capsys.readouterr().out
     assert "reduction against FedAvg" in shown
+    assert re.search(r"padding waste +0\.0 %", shown)
     assert "side by side" in shown or "one after another" in shown
     names = {path.name for path in out.iterdir()}
     assert names == {
@@ -118,8 +120,6 @@ def test_bad_input_is_one_clear_line_and_code_2(
     assert command(*arguments) == 2
     shown = capsys.readouterr()
     lines = shown.err.strip().splitlines()
-    import re
-
     assert re.search(complaint, shown.err)
     assert len(lines) == 1
     assert lines[0].startswith("fedcode: error: ")

@@ -137,7 +137,7 @@ def plan_choices(
         client_axis = "vmap"
     convolutional = any(jnp.ndim(leaf) == 4 for leaf in jax.tree.leaves(weights))
     first = ("map", "native") if backend == "cpu" else ("vmap", "patches")
-    others = [(axis, lowering) for axis in ("map", "vmap") for lowering in ("native", "patches")]
+    others = [("map", "native"), ("map", "patches"), ("vmap", "patches"), ("vmap", "native")]
     choices = [first, *(choice for choice in others if choice != first)]
     plans = []
     for axis, lowering in choices:

@@ -57,6 +57,9 @@ def closing_table(
     compiling = summary.get("compile_seconds")
     wall = format_seconds(summary["wall_seconds"])
     row("wall time", wall + (f", compiling {format_seconds(compiling)}" if compiling else ""))
+    waste = summary.get("padding_waste")
+    if waste is not None:
+        row("padding waste", f"{100 * waste:.1f} % of the clients' steps")
     if folder is not None:
         row("folder", os.fspath(folder))
     return table
