@@ -54,6 +54,23 @@ def spread(summaries: list[dict], figure: str, scale: float = 100) -> str:
     return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
 
 
+def paired(runs: list[dict], algorithm: str = "fedcode", other: str = "skip") -> dict:
+    """Differences of the two, seed by seed, in points, for each split and kind of accuracy."""
+    found: dict[str, dict] = {}
+    for run in (run for run in runs if run["algorithm"] == algorithm):
+        (match,) = (
+            each
+            for each in runs
+            if (each["algorithm"], each["partition"], each["seed"])
+            == (other, run["partition"], run["seed"])
+        )
+        figures = found.setdefault(run["partition"], {})
+        for figure in FIGURES[:4]:
+            points = round(100 * (run[figure] - match[figure]), 2)
+            figures.setdefault(figure, []).append(points)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5)
@@ -83,7 +100,9 @@ def main() -> None:
         "config": to_dict(base),
         "runs": rows,
         "table": lines,
+        "fedcode_minus_skip": paired(rows),
     }
+    print("fedcode - skip, points, by seed:", result["fedcode_minus_skip"])
     print(f"written to {write('controls', result)}")
 
 

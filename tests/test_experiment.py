@@ -85,6 +85,7 @@ def test_resume_goes_on_bitwise_from_the_latest_checkpoint(tmp_path, capsys):
     )
     stored = results.read(tmp_path / "part")
     assert [record["round"] for record in stored.records] == [1, 2, 3, 4]
+    assert from_yaml(stored.config_text).rounds == 4
     assert stored.summary["total_uplink_bytes"] == whole.summary["total_uplink_bytes"]
     with pytest.raises(ConfigError, match="seed"):
         fedcode_jax.run(replace(part, {"seed": 5}), resume=True)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from fedcode_jax import codebook
 from fedcode_jax.algorithms.base import Algorithm, one, weighted_mean
 from fedcode_jax.algorithms.groups import Layout, Weights, parse
-from fedcode_jax.errors import ConfigError, check_name
+from fedcode_jax.codebook.fitting import check_num_clusters
+from fedcode_jax.errors import check_name
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Array, Coded, Dense, Kind, Message
 
@@ -84,8 +85,7 @@ def fedcode(num_clusters: int = 64, groups: str = "kernels", merge: str = "union
       >>> message.sections[0].codes.tolist()
       [0, 0, 1, 1]
     """
-    if isinstance(num_clusters, bool) or not 1 <= num_clusters <= 65536:
-        raise ConfigError(f"algorithm.num_clusters: {num_clusters!r}; K must be 1 to 65536")
+    num_clusters = check_num_clusters(num_clusters)
     check_name("algorithm.merge", merge, MERGES)
     parsed = parse(groups)
 

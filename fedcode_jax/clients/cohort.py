@@ -10,7 +10,6 @@ from fedcode_jax.clients.batches import ClientData, num_steps
 from fedcode_jax.clients.plan import Plan
 from fedcode_jax.clients.training import LocalTraining, Weights, train
 
-Stored = Any
 Output = Any
 
 

@@ -103,9 +103,9 @@ def plan_choices(
 ) -> list[Plan]:
     """The plans that fit the settings, the one that the rules choose first.
 
-    On CPU clients run one after another with native convolutions: measured on two cores it was
-    the fastest for a small CNN on 8 x 8 and 28 x 28 images and for ResNet-20, 1.4 times before
-    patches, 2.6 to 4.6 times before clients side by side with native convolutions. Elsewhere they
+    On CPU clients run one after another with native convolutions, which was the fastest for a
+    small CNN and for ResNet-20 (``execution.plan probe`` times all plans and says so). Elsewhere
+    they
     run side by side, with convolutions as matrix products, in the largest chunk whose expected
     padding waste is at most ``MAX_WASTE``; this has not been measured on a GPU or TPU yet.
 

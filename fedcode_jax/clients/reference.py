@@ -9,9 +9,7 @@ import numpy as np
 import optax
 
 from fedcode_jax.clients.batches import ClientData, normalise, shuffles
-from fedcode_jax.clients.training import LocalTraining
-
-Weights = Any
+from fedcode_jax.clients.training import LocalTraining, Weights
 
 
 def train_reference(

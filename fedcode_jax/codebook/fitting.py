@@ -69,7 +69,7 @@ def fit(
       >>> np.asarray(fit(jnp.array([2.0, 1.0, 2.0]), 4)).tolist()
       [1.0, 2.0, 2.0, 2.0]
     """
-    K = _check_count(num_clusters)
+    K = check_num_clusters(num_clusters)
     x = jnp.asarray(values, jnp.float32)
     if x.ndim != 1 or x.size == 0:
         raise DataError(f"codebook.fit: values must be f32[n] with n >= 1, not shape {x.shape}")
@@ -84,7 +84,8 @@ def fit(
     return _fit(x, weights, init, K)
 
 
-def _check_count(num_clusters: int) -> int:
+def check_num_clusters(num_clusters: int) -> int:
+    """Returns K as an int, or raises a ConfigError unless it is a whole number 1 to 65,536."""
     try:
         K = operator.index(num_clusters)
     except TypeError:

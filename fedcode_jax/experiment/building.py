@@ -15,7 +15,7 @@ from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.network import Network
 from fedcode_jax.simulation import EvaluationData, Program
-from fedcode_jax.simulation.probe import fastest_plan
+from fedcode_jax.simulation.probe import fastest_program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +154,11 @@ def build(config: ExperimentConfig) -> Experiment:
         conv=settings.conv,
         precision=settings.precision,
     )
-    plan = plans[0] if settings.plan == "auto" else fastest_plan(plans, program, weights)
-    return Experiment(config, dataset, partition, program(plan), weights)
+    if settings.plan == "probe":
+        chosen = fastest_program(plans, program, weights)
+    else:
+        chosen = program(plans[0])
+    return Experiment(config, dataset, partition, chosen, weights)
 
 
 def _algorithm(settings: configs.AlgorithmConfig) -> algorithms.Algorithm:

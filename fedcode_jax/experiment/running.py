@@ -86,17 +86,16 @@ def run(
     program = experiment.program
     state, folder = program.start(experiment.weights), None
     records: list[dict] = []
+    text = configs.to_yaml(config)
+    versions = results.installed_versions(experiment.info["device"])
     if resume:
         latest = checkpoint.latest(pathlib.Path(config.out or "") / results.CHECKPOINTS)
         state = checkpoint.restore(latest, state)
-        folder, records = results.RunFolder.reopen(config.out or "", rounds=int(state.round))
-    elif config.out is not None:
-        folder = results.RunFolder.create(
-            config.out,
-            configs.to_yaml(config),
-            results.installed_versions(experiment.info["device"]),
-            overwrite=overwrite,
+        folder, records = results.RunFolder.reopen(
+            config.out or "", text, versions, rounds=int(state.round)
         )
+    elif config.out is not None:
+        folder = results.RunFolder.create(config.out, text, versions, overwrite=overwrite)
         folder.describe(experiment.dataset, experiment.partition)
     if observer is not None:
         observer.started(experiment.info, config.rounds)
@@ -132,12 +131,13 @@ def run(
         folder.finish(summary)
     if observer is not None:
         observer.finished(summary)
-    weights, _ = program.algorithm.report(outcome.state.server, outcome.state.store)
+    # Jitted, so that the deployed model, which nobody asks for here, is not fitted.
+    report = jax.jit(lambda state: program.algorithm.report(state.server, state.store)[0])
     return Result(
         config=config,
         records=outcome.records,
         summary=summary,
-        weights=jax.tree.map(lambda leaf: np.asarray(leaf[0]), weights),
+        weights=jax.tree.map(lambda leaf: np.asarray(leaf[0]), report(outcome.state)),
         folder=folder.path if folder is not None else None,
     )
 

@@ -101,8 +101,6 @@ class RunFolder:
         Raises:
           ConfigError: the folder holds a run already, or cannot be written.
         """
-        import yaml
-
         folder = Path(path)
         try:
             if not overwrite:
@@ -112,8 +110,7 @@ class RunFolder:
                 (folder / name).unlink(missing_ok=True)
             for stale in (folder / CHECKPOINTS).glob("round_[0-9]*"):
                 shutil.rmtree(stale)
-            noted = yaml.safe_dump({"versions": dict(versions)}, sort_keys=False)
-            write_atomically(folder / CONFIG, config_text.rstrip("\n") + "\n" + noted)
+            _write_config(folder, config_text, versions)
             (folder / METRICS).touch()
         except (FileExistsError, NotADirectoryError) as error:
             raise ConfigError(
@@ -127,12 +124,19 @@ class RunFolder:
 
     @classmethod
     def reopen(
-        cls, path: str | os.PathLike[str], *, rounds: int
+        cls,
+        path: str | os.PathLike[str],
+        config_text: str,
+        versions: Mapping[str, str],
+        *,
+        rounds: int,
     ) -> tuple["RunFolder", list[dict[str, Any]]]:
         """Opens the folder of a run that is to go on, cut back to its first ``rounds`` rounds.
 
         Args:
           path: the folder.
+          config_text: the config that the whole run has from now on, as YAML.
+          versions: as of ``create``.
           rounds: rounds to keep, those of the checkpoint that the run goes on from.
 
         Returns:
@@ -151,6 +155,7 @@ class RunFolder:
             lines = "".join(to_json(record) + "\n" for record in records)
             write_atomically(folder.path / METRICS, lines)
             (folder.path / SUMMARY).unlink(missing_ok=True)
+            _write_config(folder.path, config_text, versions)
         return folder, records
 
     def describe(self, dataset: Any, partition: Any) -> None:
@@ -199,6 +204,13 @@ class RunFolder:
         """
         with named(self.path / SUMMARY):
             write_atomically(self.path / SUMMARY, to_json(summary, indent=2) + "\n")
+
+
+def _write_config(folder: Path, config_text: str, versions: Mapping[str, str]) -> None:
+    import yaml
+
+    noted = yaml.safe_dump({"versions": dict(versions)}, sort_keys=False)
+    write_atomically(folder / CONFIG, config_text.rstrip("\n") + "\n" + noted)
 
 
 def read(path: str | os.PathLike[str]) -> RunFiles:

@@ -8,8 +8,7 @@ import numpy as np
 import optax
 
 from fedcode_jax.clients import normalise
-
-Weights = Any
+from fedcode_jax.clients.training import Weights
 
 
 class EvaluationData(NamedTuple):

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from fedcode_jax import wire
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, LocalTraining, Plan, run_cohort
+from fedcode_jax.clients.training import Weights
 from fedcode_jax.schedules import Exchange, Schedule
-
-Weights = Any
 
 
 class State(NamedTuple):

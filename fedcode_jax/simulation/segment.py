@@ -10,11 +10,10 @@ import jax
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
 from fedcode_jax.clients.plan import PRECISIONS
+from fedcode_jax.clients.training import Weights
 from fedcode_jax.schedules import Schedule
 from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
 from fedcode_jax.simulation.round import RoundMetrics, State, initial_state, make_round
-
-Weights = Any
 
 
 class SegmentOutput(NamedTuple):
