@@ -7,19 +7,24 @@ file specifies the bytes.
 
 from fedcode_jax.wire.format import DecodeError, decode, encode
 from fedcode_jax.wire.message import (
+    CODINGS,
+    FLOAT_TYPES,
     Array,
     Coded,
     Dense,
     Kind,
     Message,
     addressed,
-    code_width,
-    formula_bits,
+    is_conditional,
+    reference,
+    remember,
     sent,
-    size_bits,
 )
+from fedcode_jax.wire.sizes import code_width, formula_bits, size_bits
 
 __all__ = [
+    "CODINGS",
+    "FLOAT_TYPES",
     "Array",
     "Coded",
     "DecodeError",
@@ -31,6 +36,9 @@ __all__ = [
     "decode",
     "encode",
     "formula_bits",
+    "is_conditional",
+    "reference",
+    "remember",
     "sent",
     "size_bits",
 ]

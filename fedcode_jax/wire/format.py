@@ -1,106 +1,171 @@
-"""The byte format, version 1, as ``FORMAT.md`` specifies it."""
+"""The byte format, version 2, as ``FORMAT.md`` specifies it."""
 
+import dataclasses
 import struct
 import zlib
 
 import numpy as np
 
-from fedcode_jax.wire.message import Coded, Dense, Kind, Message, Section, code_width, sent
+from fedcode_jax.wire import codes as code_bytes
+from fedcode_jax.wire.codes import Known
+from fedcode_jax.wire.entropy import VALUES_PER_BYTE
+from fedcode_jax.wire.message import (
+    CODINGS,
+    FLOAT_TYPES,
+    Coded,
+    Dense,
+    Kind,
+    Message,
+    Section,
+    held,
+    sent,
+)
+from fedcode_jax.wire.models import LEVELS
+from fedcode_jax.wire.sizes import block_size, code_width, used_centers
 
 MAGIC = b"FJ"
-VERSION = 1
+VERSION = 2
+MOST_CODEBOOK_VALUES = 2**18
 _PREFIX = struct.Struct("<2sBBB")  # magic, version, kind, number of sections
 _CHECKSUM = struct.Struct("<I")
-_CODED, _DENSE32, _DENSE16 = 0, 1, 2
-_DENSE_DTYPES = {_DENSE32: "float32", _DENSE16: "float16"}
-_DENSE_TYPES = {dtype: code for code, dtype in _DENSE_DTYPES.items()}
+_DENSE = {"float32": 1, "float16": 2, "bfloat16": 3}
+_CODED = {"fixed": 0, "entropy": 4, "adaptive": 5, "conditional": 6}
+_BLOCKS = 0x80  # set in the type of a coded section whose codewords are blocks
+_DENSE_TYPES = {code: dtype for dtype, code in _DENSE.items()}
+_CODED_TYPES = {code: coding for coding, code in _CODED.items()}
 
 
 class DecodeError(ValueError):
     """The bytes are not a message of this format: truncated, corrupted or foreign."""
 
 
-def encode(message: Message) -> bytes:
+def encode(message: Message, *, given: Message | None = None) -> bytes:
     """Encodes a message to the bytes that are sent.
 
     Args:
       message: a message with concrete arrays (not traced).
+      given: what the receiver holds: the last weights message exchanged with it (its codes
+        and centers are what matters). Sections whose coding is conditional are coded given
+        it; without a section that fits they are coded adaptively.
 
     Returns:
       The bytes; ``b""`` for a message of kind NOTHING, for which nothing is sent and so
       nothing is decoded.
 
     Raises:
-      ValueError: a code is not below the number of its centers, or there are more than 255
-        sections.
+      ValueError: a code is not below the number of its centers, there are more than 255
+        sections, or a section is beyond what its header can hold.
 
     Example:
-      >>> import numpy as np
       >>> section = Coded(np.float32([-1, 0, 2]), np.uint8([2, 0, 1, 1]))
       >>> data = encode(Message(np.int32(Kind.WEIGHTS), (section,)))
       >>> len(data), decode(data).sections[0].codes.tolist()
       (29, [2, 0, 1, 1])
     """
-    message = sent(message)
+    message = sent(message, given=given)
     kind = Kind(int(message.kind))
     if kind == Kind.NOTHING:
         return b""
     if len(message.sections) > 255:
         raise ValueError(f"{len(message.sections)} sections: a message holds at most 255")
     headers, bodies = [], []
-    for section in message.sections:
+    for index, section in enumerate(message.sections):
         if isinstance(section, Coded):
-            num_clusters, n = len(section.centers), len(section.codes)
-            headers.append(struct.pack("<BH", _CODED, num_clusters - 1))
-            bodies.append(np.asarray(section.centers, "<f4").tobytes())
-            if kind == Kind.WEIGHTS:
-                headers.append(struct.pack("<I", n))
-                bodies.append(_pack(np.asarray(section.codes), num_clusters))
+            known = held(given, index, section.codes.shape)
+            header, body = _coded_bytes(section, kind, known)
         else:
-            values = np.asarray(section.values)
-            headers.append(struct.pack("<BI", _DENSE_TYPES[section.dtype], len(values)))
-            bodies.append(values.astype(np.dtype(section.dtype).newbyteorder("<")).tobytes())
+            header = struct.pack("<BI", _DENSE[section.dtype], len(section.values))
+            wire_type = FLOAT_TYPES[section.dtype].newbyteorder("<")
+            body = np.asarray(section.values).astype(wire_type).tobytes()
+        headers.append(header)
+        bodies.append(body)
     prefix = _PREFIX.pack(MAGIC, VERSION, kind, len(message.sections))
     rest = b"".join(headers + bodies)
     return prefix + _CHECKSUM.pack(zlib.crc32(rest, zlib.crc32(prefix))) + rest
 
 
-def decode(data: bytes) -> Message:
+def decode(data: bytes, *, given: Message | None = None) -> Message:
     """Decodes the bytes of one message.
 
     Nothing is allocated before the lengths that the headers claim add up to the length of
-    ``data``, so that forged lengths cost nothing.
+    ``data``, and no more than 4,096 codes for each byte of an entropy-coded payload, so that
+    forged lengths cost little.
 
     Args:
       data: the bytes of exactly one message.
+      given: what was given to ``encode``; needed if a section was coded given it.
 
     Returns:
-      The message, with NumPy arrays: what ``sent`` keeps of the one encoded. The codes of a
-      codebook of one center are a read-only view that holds no memory.
+      The message, with NumPy arrays: what ``sent`` keeps of the one encoded. Where all codes
+      must be the same they are a read-only view that holds no memory.
 
     Raises:
-      DecodeError: the bytes are truncated, corrupted, of another version or foreign.
+      DecodeError: the bytes are truncated, corrupted, of another version or foreign, or were
+        coded given something else.
     """
     reader = _Reader(data)
-    magic, version, kind_byte, num_sections = reader.unpack(_PREFIX)
+    magic, version, kind_byte, num_sections = reader.unpack("<2sBBB")
     if magic != MAGIC:
         raise DecodeError(f"these bytes do not start with {MAGIC!r}: not a message")
     if version != VERSION:
         raise DecodeError(f"format version {version}; this program reads version {VERSION}")
     if kind_byte not in (Kind.CODEBOOK, Kind.WEIGHTS):
         raise DecodeError(f"unknown kind of message {kind_byte}")
-    (checksum,) = reader.unpack(_CHECKSUM)
+    (checksum,) = reader.unpack("<I")
     prefix_end = _PREFIX.size
     rest = memoryview(data)[prefix_end + _CHECKSUM.size :]
     if zlib.crc32(rest, zlib.crc32(data[:prefix_end])) != checksum:
         raise DecodeError("the checksum does not match: truncated or corrupted")
     kind = Kind(kind_byte)
     headers = [_read_header(reader, kind) for _ in range(num_sections)]
-    expected = sum(_body_bytes(header, kind) for header in headers)
+    expected = sum(header.body_bytes for header in headers)
     if reader.left != expected:
         raise DecodeError(f"the sections claim {expected} bytes, {reader.left} are there")
-    sections = tuple(_read_body(reader, header, kind) for header in headers)
+    sections = tuple(
+        _read_body(reader, header, held(given, index, (header.size,)))
+        for index, header in enumerate(headers)
+    )
     return Message(np.asarray(kind, np.int32), sections)
+
+
+def _coded_bytes(section: Coded, kind: Kind, known: Coded | None) -> tuple[bytes, bytes]:
+    """The header and the body of a coded section."""
+    K, n, coding = section.num_clusters, len(section.codes), section.coding
+    centers = np.asarray(section.centers, "<f4")
+    if n and int(np.max(section.codes)) >= K:
+        raise ValueError(f"code {int(np.max(section.codes))} with {K} centers")
+    block = block_size(section)
+    if K > 65536 or block > 256 or K * block > MOST_CODEBOOK_VALUES:
+        raise ValueError(
+            f"{K} centers of {block} values: a message holds at most 65,536 centers, blocks of "
+            f"256, and {MOST_CODEBOOK_VALUES} values in one codebook"
+        )
+    header = struct.pack("<BH", _CODED[coding] | (_BLOCKS if block > 1 else 0), K - 1)
+    if block > 1:
+        header += struct.pack("<B", block - 1)
+    if coding == "fixed":
+        if kind == Kind.CODEBOOK:
+            return header, centers.tobytes()
+        packed = code_bytes.pack(np.asarray(section.codes), K)
+        return header + struct.pack("<I", n), centers.tobytes() + packed
+    used = int(used_centers(section))
+    header, body = header + struct.pack("<H", used - 1), centers[:used].tobytes()
+    if kind == Kind.CODEBOOK:
+        return header, body
+    view = None
+    if coding == "conditional":
+        assert known is not None  # else ``sent`` made it adaptive
+        view = Known.of(known, centers[:used])
+    table, payload = code_bytes.write_codes(section, used, view)
+    header += struct.pack("<II", n, len(payload))
+    if coding == "adaptive":
+        layers = section.layers if len(section.layers) > 1 else ()
+        if len(layers) > 65535 or (layers and sum(layers) != n):
+            raise ValueError(f"{len(layers)} layers of {sum(layers)} codes, not {n}")
+        header += struct.pack(f"<H{len(layers)}I", len(layers), *layers)
+    if view is not None:
+        header += struct.pack("<I", view.checksum)
+    return header, body + table + payload
 
 
 class _Reader:
@@ -120,68 +185,122 @@ class _Reader:
         self._position += size
         return self._data[self._position - size : self._position]
 
-    def unpack(self, layout: struct.Struct) -> tuple:
-        return layout.unpack(self.take(layout.size))
+    def unpack(self, layout: str) -> tuple:
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))
 
 
-_Header = tuple[int, int, int]  # type, number of clusters (coded), number of values
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """What a section's header says; size counts floats or codes, 0 where none are sent."""
+
+    size: int
+    body_bytes: int
+    dtype: str = ""
+    coding: str = ""
+    num_clusters: int = 0
+    block: int = 1
+    used: int = 0
+    payload: int = 0
+    layers: tuple[int, ...] = ()
+    reference: int | None = None
 
 
 def _read_header(reader: _Reader, kind: Kind) -> _Header:
-    (section_type,) = reader.unpack(struct.Struct("<B"))
-    if section_type == _CODED:
-        (num_clusters,) = reader.unpack(struct.Struct("<H"))
-        (n,) = reader.unpack(struct.Struct("<I")) if kind == Kind.WEIGHTS else (0,)
-        return section_type, num_clusters + 1, n
-    if section_type in _DENSE_DTYPES and kind == Kind.WEIGHTS:
-        (n,) = reader.unpack(struct.Struct("<I"))
-        return section_type, 0, n
-    raise DecodeError(f"a section of type {section_type} in a {kind.name.lower()} message")
+    (section_type,) = reader.unpack("<B")
+    if section_type in _DENSE_TYPES and kind == Kind.WEIGHTS:
+        (size,) = reader.unpack("<I")
+        dtype = _DENSE_TYPES[section_type]
+        return _Header(size, size * FLOAT_TYPES[dtype].itemsize, dtype)
+    coding = _CODED_TYPES.get(section_type & ~_BLOCKS)
+    if coding is None:
+        raise DecodeError(f"a section of type {section_type} in a {kind.name.lower()} message")
+    K = reader.unpack("<H")[0] + 1
+    block = reader.unpack("<B")[0] + 1 if section_type & _BLOCKS else 1
+    if (section_type & _BLOCKS) and block == 1:
+        raise DecodeError("a section of blocks whose codewords hold one value")
+    used = K if coding == "fixed" else reader.unpack("<H")[0] + 1
+    if used > K or K * block > MOST_CODEBOOK_VALUES:
+        raise DecodeError(f"{used} centers used of {K} centers of {block} values")
+    centers = 4 * used * block
+    if kind == Kind.CODEBOOK:
+        return _Header(0, centers, "", coding, K, block, used)
+    (size,) = reader.unpack("<I")
+    if coding == "fixed":
+        packed = (size * code_width(K) + 7) // 8
+        return _Header(size, centers + packed, "", coding, K, block, used, packed)
+    (payload,) = reader.unpack("<I")
+    if size > payload * VALUES_PER_BYTE or payload % 4:
+        raise DecodeError(f"{size} codes in a payload of {payload} bytes")
+    layers, reference = (), None
+    if coding == "adaptive":
+        (count,) = reader.unpack("<H")
+        layers = reader.unpack(f"<{count}I")
+        if count and (count == 1 or sum(layers) != size):
+            raise DecodeError(f"{count} layers of {sum(layers)} codes; {size} are there")
+    if coding == "conditional":
+        (reference,) = reader.unpack("<I")
+    table = used if coding == "entropy" and size else 0
+    body = centers + table + payload
+    return _Header(size, body, "", coding, K, block, used, payload, layers, reference)
 
 
-def _body_bytes(header: _Header, kind: Kind) -> int:
-    section_type, num_clusters, n = header
-    if section_type != _CODED:
-        return n * np.dtype(_DENSE_DTYPES[section_type]).itemsize
-    codes = (n * code_width(num_clusters) + 7) // 8 if kind == Kind.WEIGHTS else 0
-    return 4 * num_clusters + codes
+def _read_body(reader: _Reader, header: _Header, known: Coded | None) -> Section:
+    if header.dtype:
+        wire_type = FLOAT_TYPES[header.dtype].newbyteorder("<")
+        values = np.frombuffer(reader.take(header.size * wire_type.itemsize), wire_type)
+        return Dense(values.astype(np.float32), header.dtype)
+    centers = _read_centers(reader, header)
+    try:
+        codes = _read_codes(reader, header, centers, known)
+    except DecodeError:
+        raise
+    except Exception as error:  # the coder's own complaints about bytes it cannot have written
+        raise DecodeError(f"the codes cannot be read: {error}") from error
+    if header.size and int(codes.max()) >= header.used:
+        raise DecodeError(f"code {int(codes.max())} with {header.used} centers")
+    kind = np.uint8 if header.num_clusters <= 256 else np.uint16
+    if codes.strides == (0,):
+        codes = np.broadcast_to(codes[:1].astype(kind), codes.shape)
+    return Coded(centers, codes.astype(kind, copy=False), header.coding, header.layers)
 
 
-def _read_body(reader: _Reader, header: _Header, kind: Kind) -> Section:
-    section_type, num_clusters, n = header
-    if section_type != _CODED:
-        dtype = _DENSE_DTYPES[section_type]
-        wire_dtype = np.dtype(dtype).newbyteorder("<")
-        values = np.frombuffer(reader.take(n * wire_dtype.itemsize), wire_dtype)
-        return Dense(values.astype(np.float32), dtype)
-    centers = np.frombuffer(reader.take(4 * num_clusters), "<f4").astype(np.float32)
-    if np.any(centers[1:] < centers[:-1]):
+def _read_centers(reader: _Reader, header: _Header) -> np.ndarray:
+    values = reader.take(4 * header.used * header.block)
+    centers = np.frombuffer(values, "<f4").astype(np.float32)
+    if header.block > 1:
+        centers = centers.reshape(header.used, header.block)
+    elif not np.all(centers[1:] >= centers[:-1]):
         raise DecodeError("the centers of a codebook are not ascending")
-    return Coded(centers, _unpack(reader, n, num_clusters))
+    repeats = header.num_clusters - header.used
+    return np.concatenate([centers, np.repeat(centers[-1:], repeats, axis=0)])
 
 
-def _pack(codes: np.ndarray, num_clusters: int) -> bytes:
-    """Codes in ceil(log2 K) bits each, least significant bit first, zero-padded to a byte."""
-    if codes.size and int(codes.max()) >= num_clusters:
-        raise ValueError(f"code {int(codes.max())} with {num_clusters} centers")
-    shifts = np.arange(code_width(num_clusters), dtype=codes.dtype)
-    bits = ((codes[:, None] >> shifts) & 1).astype(np.uint8)
-    return np.packbits(bits.ravel(), bitorder="little").tobytes()
-
-
-def _unpack(reader: _Reader, n: int, num_clusters: int) -> np.ndarray:
-    dtype = np.uint8 if num_clusters <= 256 else np.uint16
-    width = code_width(num_clusters)
-    if width == 0:
-        return np.broadcast_to(np.zeros((), dtype), (n,))
-    packed = np.frombuffer(reader.take((n * width + 7) // 8), np.uint8)
-    bits = np.unpackbits(packed, bitorder="little")
-    if bits[n * width :].any():
-        raise DecodeError("the padding after the codes is not zero")
-    shifts = np.arange(width, dtype=np.uint16)
-    codes = (bits[: n * width].reshape(n, width).astype(np.uint16) << shifts).sum(
-        axis=1, dtype=np.uint16
+def _read_codes(
+    reader: _Reader, header: _Header, centers: np.ndarray, known: Coded | None
+) -> np.ndarray:
+    if header.coding == "fixed":
+        return code_bytes.unpack(reader.take(header.payload), header.size, header.num_clusters)
+    levels = None
+    if header.coding == "entropy" and header.size:
+        levels = np.frombuffer(reader.take(header.used), np.uint8)
+        if not 1 <= levels.max() <= LEVELS:
+            raise DecodeError("a table of frequencies that no writer makes")
+    view = None
+    if header.reference is not None:
+        if known is None:
+            raise DecodeError("coded given an earlier message; pass it as given=")
+        view = Known.of(known, centers[: header.used])
+        if view.checksum != header.reference:
+            raise DecodeError("coded given another message than the one passed as given=")
+    return code_bytes.read_codes(
+        reader.take(header.payload),
+        header.size,
+        header.used,
+        levels=levels,
+        layers=header.layers,
+        known=view,
     )
-    if n and int(codes.max()) >= num_clusters:
-        raise DecodeError(f"code {int(codes.max())} with {num_clusters} centers")
-    return codes.astype(dtype)
+
+
+assert set(_CODED) == set(CODINGS)
+assert set(_DENSE) == set(FLOAT_TYPES)

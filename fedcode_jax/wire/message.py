@@ -7,9 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax.errors import ConfigError
-
 Array = jax.Array | np.ndarray
+
+CODINGS = ("fixed", "entropy", "adaptive", "conditional")
+"""How codes are written: ceil(log2 K) bits each; by a range coder with a table of frequencies,
+with frequencies learnt on the way (per layer), or with those given what the receiver holds."""
+
+FLOAT_TYPES = {
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(jnp.bfloat16),
+}
+"""The formats of floats on the wire."""
 
 
 class Kind(enum.IntEnum):
@@ -24,18 +33,33 @@ class Kind(enum.IntEnum):
     WEIGHTS = 2
 
 
+def _static(default: object) -> dataclasses.Field:
+    return dataclasses.field(default=default, metadata={"static": True})  # type: ignore[arg-type]
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Coded:
     """A group of values as a codebook and codes: value i is ``centers[codes[i]]``.
 
     Attributes:
-      centers: f32[K], ascending.
-      codes: u8[n] for K <= 256, else u16[n].
+      centers: f32[K], ascending; or f32[K, B], codewords of B consecutive values each. A
+        codebook that needs fewer centers repeats its last one.
+      codes: u8[m] for K <= 256, else u16[m]; m = n, or ceil(n / B).
+      coding: one of ``CODINGS``.
+      layers: the number of codes of each layer, in order, for codings that learn layer by
+        layer; empty for one layer.
     """
 
     centers: Array
     codes: Array
+    coding: str = _static("fixed")
+    layers: tuple[int, ...] = _static(())
+
+    @property
+    def num_clusters(self) -> int:
+        """K."""
+        return self.centers.shape[-1 if self.centers.ndim == self.codes.ndim else -2]
 
 
 @jax.tree_util.register_dataclass
@@ -44,20 +68,20 @@ class Dense:
     """A group of values as floats.
 
     Attributes:
-      values: f32[n]; with ``dtype`` float16 these are values that float16 represents, so
-        that what the receiver reads is what the sender meant (see ``rounded``).
-      dtype: float32 or float16, the format on the wire.
+      values: f32[n]; these are values that ``dtype`` represents, so that what the receiver
+        reads is what the sender meant (see ``rounded``).
+      dtype: one of ``FLOAT_TYPES``, the format on the wire.
     """
 
     values: Array
-    dtype: str = dataclasses.field(default="float32", metadata={"static": True})
+    dtype: str = _static("float32")
 
     @classmethod
     def rounded(cls, values: jax.Array, dtype: str) -> "Dense":
         """A section of the values nearest to ``values`` that ``dtype`` holds, kept finite."""
-        if dtype == "float16":
-            limit = float(np.finfo(np.float16).max)
-            values = jnp.clip(values, -limit, limit).astype(jnp.float16).astype(jnp.float32)
+        if dtype != "float32":
+            limit = float(jnp.finfo(FLOAT_TYPES[dtype]).max)
+            values = jnp.clip(values, -limit, limit).astype(FLOAT_TYPES[dtype]).astype(jnp.float32)
         return cls(values, dtype)
 
 
@@ -82,103 +106,6 @@ class Message:
     sections: tuple[Section, ...]
 
 
-def code_width(num_clusters: int) -> int:
-    """Bits of one fixed-width code, ceil(log2 K).
-
-    Example:
-      >>> [code_width(k) for k in (1, 2, 3, 64, 65, 65536)]
-      [0, 1, 2, 6, 7, 16]
-    """
-    return (num_clusters - 1).bit_length()
-
-
-MESSAGE_HEADER_BYTES = 9
-
-
-def header_bytes(section: Section, kind: Kind) -> int:
-    """Bytes of a section's header in a message of this kind; 0 where it is not sent."""
-    if isinstance(section, Coded):
-        return {Kind.NOTHING: 0, Kind.CODEBOOK: 3, Kind.WEIGHTS: 7}[kind]
-    return 5 if kind == Kind.WEIGHTS else 0
-
-
-def body_bytes(section: Section, kind: Kind) -> int:
-    """Bytes of a section's payload in a message of this kind."""
-    if isinstance(section, Coded):
-        num_clusters, n = section.centers.shape[-1], section.codes.shape[-1]
-        codes = (n * code_width(num_clusters) + 7) // 8
-        return {
-            Kind.NOTHING: 0,
-            Kind.CODEBOOK: 4 * num_clusters,
-            Kind.WEIGHTS: 4 * num_clusters + codes,
-        }[kind]
-    return (
-        section.values.shape[-1] * np.dtype(section.dtype).itemsize if kind == Kind.WEIGHTS else 0
-    )
-
-
-def size_bits(message: Message) -> jax.Array:
-    """Length of the encoded message, in bits: ``8 * len(encode(message))``.
-
-    Traceable and vmappable: the sizes depend on shapes, and the kind selects among them.
-
-    Args:
-      message: a message whose kind may be traced.
-
-    Returns:
-      u32[], bits, headers and checksum included; 0 where nothing is sent.
-
-    Raises:
-      ConfigError: a message of 2^32 bits (512 MiB) or more, which the count cannot hold.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> section = Coded(jnp.arange(4.0), jnp.zeros(100, jnp.uint8))
-      >>> [int(size_bits(Message(jnp.int32(kind), (section,)))) // 8 for kind in Kind]
-      [0, 28, 57]
-    """
-
-    def total(kind: Kind) -> int:
-        if kind == Kind.NOTHING:
-            return 0
-        parts = sum(header_bytes(s, kind) + body_bytes(s, kind) for s in message.sections)
-        return 8 * (MESSAGE_HEADER_BYTES + parts)
-
-    return _select(message.kind, [total(kind) for kind in Kind])
-
-
-def formula_bits(message: Message) -> jax.Array:
-    """The published count of the same message, in bits, no headers.
-
-    A codebook counts 32 K, a coded value ceil(log2 K), a float 32 (FedCode, arXiv
-    2311.09270, and the authors' accounting of weight clustering).
-
-    Args:
-      message: a message whose kind may be traced.
-
-    Returns:
-      u32[], bits.
-
-    Raises:
-      ConfigError: a count of 2^32 bits or more.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> section = Coded(jnp.arange(4.0), jnp.zeros(100, jnp.uint8))
-      >>> [int(formula_bits(Message(jnp.int32(kind), (section,)))) for kind in Kind]
-      [0, 128, 328]
-    """
-    codebooks = weights = 0
-    for section in message.sections:
-        if isinstance(section, Coded):
-            num_clusters = section.centers.shape[-1]
-            codebooks += 32 * num_clusters
-            weights += 32 * num_clusters + section.codes.shape[-1] * code_width(num_clusters)
-        else:
-            weights += 32 * section.values.shape[-1]
-    return _select(message.kind, [0, codebooks, weights])
-
-
 def addressed(message: Message, first_contact: jax.Array) -> Message:
     """The message as sent to one client: one that has no weights yet is sent weights.
 
@@ -193,36 +120,88 @@ def addressed(message: Message, first_contact: jax.Array) -> Message:
     return dataclasses.replace(message, kind=kind)
 
 
-def sent(message: Message) -> Message:
+def sent(message: Message, *, given: Message | None = None) -> Message:
     """What of a message reaches the receiver, as NumPy arrays.
 
     ``decode(encode(m))`` equals ``sent(m)``.
 
     Args:
       message: a message with a concrete kind.
+      given: what the receiver holds already, as of ``encode``.
 
     Returns:
       The message with only the arrays that are sent: of a codebook message the coded
-      sections, with no codes; of an empty one no section.
+      sections, with no codes; of an empty one no section. A section whose coding is
+      conditional is adaptive where nothing that fits is given.
     """
     kind = Kind(int(message.kind))
     sections: list[Section] = []
-    for section in message.sections:
-        if isinstance(section, Coded):
-            centers, codes = np.asarray(section.centers), np.asarray(section.codes)
+    for index, section in enumerate(message.sections):
+        if isinstance(section, Coded) and kind != Kind.NOTHING:
+            codes = np.asarray(section.codes)
             if kind == Kind.CODEBOOK:
-                sections.append(Coded(centers, codes[:0]))
-            elif kind == Kind.WEIGHTS:
-                sections.append(Coded(centers, codes))
-        elif kind == Kind.WEIGHTS:
+                section = dataclasses.replace(section, codes=codes[:0], layers=())
+            elif section.coding == "conditional" and held(given, index, codes.shape) is None:
+                section = dataclasses.replace(section, coding="adaptive")
+            if section.coding != "adaptive" or len(section.layers) == 1:
+                section = dataclasses.replace(section, layers=())
+            sections.append(jax.tree.map(np.asarray, section))
+        elif isinstance(section, Dense) and kind == Kind.WEIGHTS:
             sections.append(Dense(np.asarray(section.values), section.dtype))
     return Message(np.asarray(kind, np.int32), tuple(sections))
 
 
-def _select(kind: Array, sizes: list[int]) -> jax.Array:
-    if max(sizes) >= 2**32:
-        raise ConfigError(
-            f"a message of {max(sizes)} bits exceeds the 2^32 that sizes are counted in; "
-            "use a smaller model or fewer bits a value (algorithm.num_clusters)"
-        )
-    return jnp.asarray(np.array(sizes, np.uint32))[kind]
+def held(given: Message | None, index: int, shape: tuple[int, ...]) -> Coded | None:
+    """What ``given`` holds for the codes of section ``index``, or None.
+
+    Args:
+      given: a message with a concrete kind, or None.
+      index: place of the section.
+      shape: of its codes.
+
+    Returns:
+      The section there, if ``given`` is a weights message and has codes of that shape there.
+    """
+    if given is None or int(given.kind) != Kind.WEIGHTS or index >= len(given.sections):
+        return None
+    section = given.sections[index]
+    return section if isinstance(section, Coded) and section.codes.shape == shape else None
+
+
+def reference(message: Message) -> Message:
+    """What sender and receiver both keep of a message, to code the next one given it.
+
+    Args:
+      message: any message.
+
+    Returns:
+      The message without its floats: those of dense sections tell nothing about codes.
+    """
+
+    def kept(section: Section) -> Section:
+        if isinstance(section, Dense):
+            return Dense(section.values[..., :0], section.dtype)
+        return Coded(section.centers, section.codes)
+
+    return Message(message.kind, tuple(kept(section) for section in message.sections))
+
+
+def is_conditional(message: Message) -> bool:
+    """Whether any section is coded given what the receiver holds."""
+    sections = message.sections
+    return any(isinstance(s, Coded) and s.coding == "conditional" for s in sections)
+
+
+def remember(known: Message, message: Message) -> Message:
+    """The reference after a message: its content if it carries weights, else the old one.
+
+    Args:
+      known: as ``reference`` gives it; of kind NOTHING where there is none yet.
+      message: the message that was exchanged, its kind traced or not.
+
+    Returns:
+      The new reference.
+    """
+    new = reference(message)
+    carries = message.kind == Kind.WEIGHTS
+    return jax.tree.map(lambda a, b: jnp.where(carries, b, a), known, new)

@@ -1,71 +1,35 @@
 import numpy as np
 import pytest
+from fuzz import fuzz, with_checksum
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from messages import assert_equal, coded, dense, earlier, message, random_message
 
 from fedcode_jax import wire
-from fedcode_jax.wire import Coded, DecodeError, Dense, Kind, Message
+from fedcode_jax.wire import Coded, DecodeError, Dense, Kind
 
 
-def coded(rng, num_clusters, n):
-    dtype = np.uint8 if num_clusters <= 256 else np.uint16
-    return Coded(
-        np.sort(rng.normal(size=num_clusters)).astype(np.float32),
-        rng.integers(0, num_clusters, n).astype(dtype),
-    )
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 2**32), most_codes=st.sampled_from([0, 1, 50, 3000]))
+def test_round_trip(seed, most_codes):
+    rng = np.random.default_rng(seed)
+    m = random_message(rng, most_codes)
+    assert_equal(wire.decode(wire.encode(m)), wire.sent(m))
+    known = earlier(rng, m)
+    data = wire.encode(m, given=known)
+    assert_equal(wire.decode(data, given=known), wire.sent(m, given=known))
 
 
-def dense(rng, n, dtype="float32"):
-    values = rng.normal(size=n).astype(dtype).astype(np.float32)
-    return Dense(values, dtype)
-
-
-def message(kind, *sections):
-    return Message(np.int32(kind), sections)
-
-
-def assert_equal(a, b):
-    assert int(a.kind) == int(b.kind)
-    assert len(a.sections) == len(b.sections)
-    for x, y in zip(a.sections, b.sections, strict=True):
-        assert type(x) is type(y)
-        if isinstance(x, Coded):
-            np.testing.assert_array_equal(x.centers, y.centers)
-            np.testing.assert_array_equal(x.codes, y.codes)
-            assert x.codes.dtype == y.codes.dtype
-        else:
-            np.testing.assert_array_equal(x.values, y.values)
-            assert x.dtype == y.dtype
-
-
-@st.composite
-def messages(draw):
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    sections = []
-    for _ in range(draw(st.integers(0, 4))):
-        n = draw(st.integers(0, 50))
-        if draw(st.booleans()):
-            sections.append(coded(rng, draw(st.sampled_from([1, 2, 3, 64, 255, 256, 257])), n))
-        else:
-            sections.append(dense(rng, n, draw(st.sampled_from(["float32", "float16"]))))
-    return message(draw(st.sampled_from([Kind.CODEBOOK, Kind.WEIGHTS])), *sections)
-
-
-@settings(max_examples=200, deadline=None)
-@given(messages())
-def test_round_trip_and_size(m):
-    data = wire.encode(m)
-    assert_equal(wire.decode(data), wire.sent(m))
-    assert 8 * len(data) == int(wire.size_bits(m))
-
-
+@pytest.mark.parametrize("block", [1, 3])
+@pytest.mark.parametrize("coding", wire.CODINGS)
 @pytest.mark.parametrize("num_clusters", [1, 2, 3, 256, 257, 65536])
 @pytest.mark.parametrize("kind", [Kind.CODEBOOK, Kind.WEIGHTS])
-def test_edge_numbers_of_centers(num_clusters, kind):
-    m = message(kind, coded(np.random.default_rng(0), num_clusters, 1001))
-    data = wire.encode(m)
-    assert_equal(wire.decode(data), wire.sent(m))
-    assert 8 * len(data) == int(wire.size_bits(m))
+def test_edge_numbers_of_centers(num_clusters, kind, coding, block):
+    rng = np.random.default_rng(0)
+    m = message(kind, coded(rng, num_clusters, 1001, coding, block))
+    known = earlier(rng, m)
+    data = wire.encode(m, given=known)
+    assert_equal(wire.decode(data, given=known), wire.sent(m, given=known))
 
 
 def test_bytes_are_as_specified():
@@ -76,7 +40,7 @@ def test_bytes_are_as_specified():
         Dense(np.float32([0.5]), "float16"),
     )
     data = wire.encode(m)
-    assert data[:5] == b"FJ\x01\x02\x02"
+    assert data[:5] == b"FJ\x02\x02\x02"
     headers = b"\x00\x02\x00\x04\x00\x00\x00" + b"\x02\x01\x00\x00\x00"
     centers = bytes.fromhex("000080bf 00000000 00000040")
     assert data[9:] == headers + centers + bytes([0b01_01_00_10]) + b"\x00\x38"
@@ -112,10 +76,10 @@ def test_every_flipped_bit_is_refused():
 
 def forge(kind, sections, rest):
     """Bytes with a valid checksum, whatever they claim."""
-    import zlib
+    return with_checksum(b"FJ\x02" + bytes([kind, sections]) + bytes(4) + rest)
 
-    prefix = b"FJ\x01" + bytes([kind, sections])
-    return prefix + zlib.crc32(prefix + rest).to_bytes(4, "little") + rest
+
+ONE_CENTER = np.float32([1]).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +107,36 @@ def forge(kind, sections, rest):
             "padding",
         ),
         (b"PK\x03\x04 something else entirely", "not a message"),
-        (b"FJ\x02\x02\x00\x00\x00\x00\x00", "version 2"),
+        (b"FJ\x01\x02\x00\x00\x00\x00\x00", "version 1"),
+        # 2^32 codes in a payload of four bytes
+        (forge(2, 1, b"\x04\0\0\0\0" + b"\xff" * 4 + b"\x04\0\0\0"), "payload of 4"),
+        # a payload of no whole number of words
+        (forge(2, 1, b"\x05\0\0\0\0" + b"\x01\0\0\0\x03\0\0\0\0\0"), "payload of 3"),
+        # two centers sent of one; codebooks of 65,536 blocks of 256 values
+        (forge(1, 1, b"\x04\0\0\x01\0" + 2 * ONE_CENTER), "2 centers used of 1"),
+        (forge(1, 1, b"\x84\xff\xff\xff\0\0" + ONE_CENTER), "65536 centers of 256"),
+        (forge(1, 1, b"\x80\0\0\0" + ONE_CENTER), "hold one value"),
+        # a table with nothing in it, or beyond its levels
+        (
+            forge(2, 1, b"\x04\0\0\0\0\x01\0\0\0\x04\0\0\0" + ONE_CENTER + bytes(5)),
+            "table of frequencies",
+        ),
+        (
+            forge(2, 1, b"\x04\0\0\0\0\x01\0\0\0\x04\0\0\0" + ONE_CENTER + b"\x72" + bytes(4)),
+            "table of frequencies",
+        ),
+        # two layers that do not add up
+        (
+            forge(
+                2,
+                1,
+                b"\x05\0\0\0\0\x03\0\0\0\x04\0\0\0"
+                + b"\x02\0\x01\0\0\0\x01\0\0\0"
+                + ONE_CENTER
+                + bytes(4),
+            ),
+            "2 layers of 2 codes",
+        ),
     ],
 )
 def test_forged_and_foreign_bytes_are_refused(data, complaint):
@@ -152,7 +145,7 @@ def test_forged_and_foreign_bytes_are_refused(data, complaint):
 
 
 def test_forged_count_of_zero_width_codes_costs_no_memory():
-    data = forge(2, 1, b"\x00\x00\x00\xff\xff\xff\xff" + np.float32([1]).tobytes())
+    data = forge(2, 1, b"\x00\x00\x00\xff\xff\xff\xff" + ONE_CENTER)
     codes = wire.decode(data).sections[0].codes
     assert codes.shape == (2**32 - 1,)
     assert codes.strides == (0,)
@@ -163,9 +156,48 @@ def test_random_bytes_raise_nothing_else():
     for _ in range(2000):
         data = rng.integers(0, 256, rng.integers(0, 60)).astype(np.uint8).tobytes()
         with pytest.raises(DecodeError):
-            wire.decode(b"FJ\x01" + data)
+            wire.decode(b"FJ\x02" + data)
 
 
 def test_encode_refuses_codes_without_a_center():
     with pytest.raises(ValueError, match="code 3 with 3 centers"):
         wire.encode(message(Kind.WEIGHTS, Coded(np.zeros(3, np.float32), np.uint8([3]))))
+
+
+def test_a_conditional_message_is_refused_without_what_it_was_coded_given():
+    rng = np.random.default_rng(4)
+    m = message(Kind.WEIGHTS, coded(rng, 16, 500, "conditional"))
+    known = earlier(rng, m)
+    data = wire.encode(m, given=known)
+    assert len(data) < 0.8 * len(wire.encode(m))
+    with pytest.raises(DecodeError, match="pass it as given"):
+        wire.decode(data)
+    with pytest.raises(DecodeError, match="another message"):
+        wire.decode(data, given=earlier(rng, m))
+    nothing = message(Kind.CODEBOOK, *known.sections)
+    assert wire.decode(wire.encode(m, given=nothing)).sections[0].coding == "adaptive"
+
+
+def test_half_floats_keep_their_bits():
+    for dtype in ("float16", "bfloat16"):
+        values = np.float32([1.5, -(2.0**-14), 0.0, 3.0])
+        data = wire.encode(message(Kind.WEIGHTS, Dense(values, dtype)))
+        assert len(data) == 9 + 5 + 8
+        assert wire.decode(data).sections[0].values.tolist() == values.tolist()
+
+
+def test_mutated_bytes_give_a_message_or_a_decode_error():
+    outcomes, _ = fuzz(seed=1, count=1500)
+    assert outcomes["refused"] > 500
+    assert outcomes["valid"] > 20
+
+
+def test_a_forged_count_costs_time_and_memory_in_proportion_to_the_bytes():
+    payload = b"\xff" * 64
+    header = b"\x05\x03\0\x03\0" + (64 * 2**12).to_bytes(4, "little") + b"\x40\0\0\0\0\0"
+    data = forge(2, 1, header + np.float32([0, 1, 2, 3]).tobytes() + payload)
+    try:
+        found = wire.decode(data).sections[0].codes
+    except DecodeError:
+        return
+    assert found.nbytes == 64 * 2**12

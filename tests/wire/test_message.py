@@ -48,6 +48,14 @@ def test_addressed_upgrades_first_contact_only():
     assert kinds.tolist() == [Kind.WEIGHTS, Kind.CODEBOOK]
 
 
+def test_bfloat16_keeps_the_range_and_three_digits():
+    values = jnp.array([0.1, 1e30, -3.4e38, 65504.0])
+    section = Dense.rounded(values, "bfloat16")
+    received = wire.decode(wire.encode(Message(np.int32(Kind.WEIGHTS), (section,)))).sections[0]
+    np.testing.assert_array_equal(received.values, section.values)
+    np.testing.assert_allclose(received.values, values, rtol=2**-8)
+
+
 def test_half_floats_are_rounded_before_they_are_sent_and_stay_finite():
     values = jnp.array([0.1, 1e6, -1e6, 65504.0])
     section = Dense.rounded(values, "float16")

@@ -1,0 +1,135 @@
+"""The codes of one section as bytes, in each of the codings."""
+
+import dataclasses
+import zlib
+
+import numpy as np
+
+from fedcode_jax.wire import entropy, models
+from fedcode_jax.wire.message import Coded
+from fedcode_jax.wire.sizes import code_width
+
+
+def pack(codes: np.ndarray, num_clusters: int) -> bytes:
+    """Codes in ceil(log2 K) bits each, least significant bit first, zero-padded to a byte."""
+    shifts = np.arange(code_width(num_clusters), dtype=codes.dtype)
+    bits = ((codes[:, None] >> shifts) & 1).astype(np.uint8)
+    return np.packbits(bits.ravel(), bitorder="little").tobytes()
+
+
+def unpack(packed: bytes, size: int, num_clusters: int) -> np.ndarray:
+    """The inverse of ``pack``: u16[size].
+
+    Raises:
+      ValueError: the padding is not zero.
+    """
+    width = code_width(num_clusters)
+    if width == 0:
+        return np.broadcast_to(np.uint16(0), (size,))
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
+    if bits[size * width :].any():
+        raise ValueError("the padding after the codes is not zero")
+    shifts = np.arange(width, dtype=np.uint16)
+    rows = bits[: size * width].reshape(size, width).astype(np.uint16)
+    return (rows << shifts).sum(axis=1, dtype=np.uint16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What the receiver holds of a section, as a conditional coding needs it.
+
+    Attributes:
+      contexts: i64[m], of each code to come.
+      offsets: i64[X], the code that each context expects.
+      checksum: CRC-32 of the known centers and codes.
+    """
+
+    contexts: np.ndarray
+    offsets: np.ndarray
+    checksum: int
+
+    @classmethod
+    def of(cls, known: Coded, centers: np.ndarray) -> "Known":
+        """Reads the known section, in view of the centers f32[K] or f32[K, B] to come."""
+        old = np.asarray(known.centers, "<f4")
+        codes = np.asarray(known.codes)
+        width, count = models.contexts_of(len(old))
+        middle = np.minimum(np.arange(count) * width + width // 2, len(old) - 1)
+        checksum = zlib.crc32(np.asarray(codes, "<u2").tobytes(), zlib.crc32(old.tobytes()))
+        contexts = codes.astype(np.int64) // width
+        return cls(contexts, nearest(centers, old[middle]), checksum)
+
+
+def nearest(centers: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The center nearest to each value, the first of equals, as ``codebook.encode`` has it.
+
+    Args:
+      centers: f32[K] or f32[K, B].
+      values: f32[m] or f32[m, B].
+
+    Returns:
+      i64[m].
+
+    Raises:
+      ValueError: ``values`` are not of the centers' kind.
+    """
+    if centers.shape[1:] != values.shape[1:]:
+        raise ValueError(f"codewords {centers.shape[1:]} of blocks {values.shape[1:]}")
+    with np.errstate(invalid="ignore"):  # what is not a number is near to any center
+        centers, values = centers.astype(np.float64), values.astype(np.float64)
+        if centers.ndim == 1:
+            different, first = np.unique(centers, return_index=True)
+            middles = (different[:-1] + different[1:]) / 2
+            return first[np.searchsorted(middles, values)]
+        distance = np.zeros((len(values), len(centers)))
+        for b in range(centers.shape[1]):  # in this order, so that every machine rounds alike
+            distance += np.subtract.outer(values[:, b], centers[:, b]) ** 2
+        return distance.argmin(axis=1)
+
+
+def write_codes(section: Coded, used: int, known: Known | None) -> tuple[bytes, bytes]:
+    """The table, which static coding alone has, and the payload of entropy-coded codes.
+
+    Args:
+      section: the section as it is sent.
+      used: how many of its centers are sent; above every code.
+      known: what the receiver holds, for conditional coding.
+    """
+    codes = np.asarray(section.codes)
+    if not codes.size:
+        return b"", b""
+    if section.coding == "entropy":
+        levels = models.static_levels(codes, used)
+        return levels.tobytes(), entropy.encode_static(codes, levels)
+    model, blocks = _adaptive(used, section.layers or (codes.size,), known)
+    return b"", entropy.encode_adaptive(codes, model, blocks)
+
+
+def read_codes(
+    payload: bytes,
+    size: int,
+    used: int,
+    *,
+    levels: np.ndarray | None,
+    layers: tuple[int, ...],
+    known: Known | None,
+) -> np.ndarray:
+    """The inverse of ``write_codes``: u16[size]; forged ones may not be below ``used``."""
+    if not size:
+        return np.zeros(0, np.uint16)
+    if levels is not None:
+        return entropy.decode_static(payload, size, levels)
+    model, blocks = _adaptive(used, layers or (size,), known)
+    return entropy.decode_adaptive(payload, model, blocks)
+
+
+def _adaptive(
+    num_symbols: int, layers: tuple[int, ...], known: Known | None
+) -> tuple[models.Adaptive, entropy.Blocks]:
+    if known is not None:
+        model = models.Adaptive(num_symbols, known.offsets, peaked=True)
+        size = known.contexts.size
+        return model, entropy.Blocks(known.contexts, (size,), models.CONDITIONAL_GROWTH)
+    model = models.Adaptive(num_symbols, np.zeros(1, np.int64), peaked=False)
+    contexts = np.broadcast_to(np.int64(0), (sum(layers),))
+    return model, entropy.Blocks(contexts, layers, models.ADAPTIVE_GROWTH)

@@ -1,0 +1,111 @@
+"""Feeds mutated, truncated and random bytes to ``wire.decode``.
+
+    python tests/wire/fuzz.py [--count 100000] [--seed 0]
+
+Most mutants get a valid checksum again, or nothing behind it would ever be tried. Each must
+give a message that can be encoded again, or a DecodeError; anything else is raised. Prints what
+came of it, the longest time of a call and the memory that the process needed at most.
+"""
+
+import argparse
+import collections
+import resource
+import time
+import zlib
+
+import numpy as np
+from messages import earlier, random_message
+
+from fedcode_jax import wire
+from fedcode_jax.wire.format import VERSION
+
+
+def with_checksum(data):
+    """The bytes with the checksum that they should have."""
+    if len(data) < 9:
+        return data
+    return data[:5] + zlib.crc32(data[9:], zlib.crc32(data[:5])).to_bytes(4, "little") + data[9:]
+
+
+def mutate(rng, data):
+    """Changes, cuts, repeats or inserts some bytes; headers more often than the rest."""
+    data = bytearray(data)
+    for _ in range(rng.integers(1, 5)):
+        reach = len(data) if rng.random() < 0.5 else min(len(data), 60)
+        place = int(rng.integers(0, max(1, reach)))
+        action = rng.integers(0, 5)
+        if action == 0 and data:
+            data[place] ^= 1 << int(rng.integers(0, 8))
+        elif action == 1 and data:
+            data[place] = int(rng.choice([0, 1, 127, 128, 255]))
+        elif action == 2:
+            data[place:place] = rng.bytes(int(rng.integers(1, 9)))
+        elif action == 3:
+            del data[place : place + int(rng.integers(1, 9))]
+        else:
+            data += data[place : place + int(rng.integers(1, 40))]
+    return bytes(data)
+
+
+def candidates(seed, count):
+    """Bytes to decode, with what to give."""
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        if i % 20 == 0:
+            m = random_message(rng, most_codes=int(rng.choice([0, 1, 40, 400])))
+            given = earlier(rng, m)
+            data = wire.encode(m, given=given)
+        kind = rng.random()
+        if kind < 0.05:
+            yield rng.bytes(int(rng.integers(0, 80))), given
+        elif kind < 0.15:
+            yield data[: rng.integers(0, len(data) + 1)], given
+        elif kind < 0.2:
+            yield mutate(rng, data), given
+        elif kind < 0.3:
+            head = b"FJ" + bytes([VERSION, int(rng.integers(1, 3)), int(rng.integers(0, 4))])
+            yield with_checksum(head + bytes(4) + rng.bytes(int(rng.integers(0, 60)))), given
+        else:
+            reference = given if rng.random() < 0.9 else None
+            yield with_checksum(mutate(rng, data)), reference
+
+
+def check(message):
+    """Checks that what was decoded is a message."""
+    for section in message.sections:
+        if isinstance(section, wire.Coded):
+            assert section.codes.size == 0 or section.codes.max() < section.num_clusters
+            assert section.codes.dtype == (np.uint8 if section.num_clusters <= 256 else np.uint16)
+            assert section.centers.dtype == np.float32
+        else:
+            assert section.values.dtype == np.float32
+
+
+def fuzz(seed, count):
+    """Tries ``count`` byte strings; what came of them, and the longest call in seconds."""
+    outcomes, longest = collections.Counter(), 0.0
+    for data, given in candidates(seed, count):
+        began = time.perf_counter()
+        try:
+            found = wire.decode(data, given=given)
+        except wire.DecodeError:
+            outcomes["refused"] += 1
+        else:
+            check(found)
+            outcomes["valid"] += 1
+        longest = max(longest, time.perf_counter() - began)
+    return outcomes, longest
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    outcomes, longest = fuzz(options.seed, options.count)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(dict(outcomes), f"longest call {longest:.2f} s, peak memory {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
