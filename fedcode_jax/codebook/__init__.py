@@ -2,7 +2,8 @@
 
 `fit` finds the centers, `encode` and `decode` go from values to codes and back, `snap` does both,
 and `union` puts the codebooks of several clients together. All are pure functions for one client,
-made to run under jit, vmap and `jax.lax.map` over many.
+made to run under jit, vmap and `jax.lax.map` over many. Centers f32[K, B] are codewords of B
+consecutive values, under the same five verbs.
 
 Example:
   >>> import jax.numpy as jnp

@@ -3,25 +3,31 @@
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax.codebook import blocks
 from fedcode_jax.errors import DataError
 
 
-def encode(centers: jax.Array, values: jax.Array) -> jax.Array:
+def encode(centers: jax.Array, values: jax.Array, *, limits: jax.Array | None = None) -> jax.Array:
     """Codes each value by its nearest center; ties go to the lower center.
 
     code(v) = min argmin_j |v - c_j|, with the distances as real numbers: v is compared with the
     greatest float32 that is not above (c_j + c_{j+1}) / 2, so no rounding enters. Of equal centers
     the first is used. A value that is not a number gets code 0.
 
+    Codewords of B values code as many consecutive values each, by the least squared distance in
+    float32; values that a last block lacks do not count.
+
     Args:
-      centers: f32[K], ascending, finite.
-      values: f32[...].
+      centers: f32[K], ascending, finite; or f32[K, B], finite.
+      values: f32[...]; with codewords of B values f32[n].
+      limits: f32[K - 1], ascending, the greatest value that gets code j at most, in place of the
+        middle between two centers (see ``fit_rate``).
 
     Returns:
-      codes: u8[...] if K <= 256, else u16[...].
+      codes: u8[...] if K <= 256, else u16[...]; of blocks [ceil(n / B)].
 
     Raises:
-      DataError: ``centers`` is not f32[K] with K from 1 to 65536.
+      DataError: an argument has another shape than these, or K is not from 1 to 65536.
 
     References:
       FedCode, arXiv 2311.09270, section 3 (the assignment that a client sends).
@@ -32,17 +38,35 @@ def encode(centers: jax.Array, values: jax.Array) -> jax.Array:
       [0, 0, 1, 2]
     """
     centers, values = jnp.asarray(centers, jnp.float32), jnp.asarray(values, jnp.float32)
-    if centers.ndim != 1 or not 1 <= centers.size <= 65536:
-        raise DataError(f"codebook.encode: centers must be f32[1..65536], not {centers.shape}")
-    K = centers.size
+    if centers.ndim not in (1, 2) or not 1 <= len(centers) <= 65536 or centers.size == 0:
+        raise DataError(
+            f"codebook.encode: centers must be f32[K] or f32[K, B] with K from 1 to 65536, "
+            f"not {centers.shape}"
+        )
+    K = len(centers)
+    if centers.ndim == 2:
+        if values.ndim != 1 or limits is not None:
+            raise DataError(
+                f"codebook.encode: blocks code values f32[n] without limits, not {values.shape}"
+            )
+        rows = blocks.make_rows(values, None, centers.shape[1])
+        return blocks.encode_rows(rows, centers).astype(_code_type(K))
+    if limits is None:
+        limits = _limits(centers)
+    elif jnp.shape(limits) != (K - 1,):
+        raise DataError(f"codebook.encode: limits must be ({K - 1},), not {jnp.shape(limits)}")
     depth = (K - 1).bit_length()
-    limits = jnp.pad(_limits(centers), (0, 2**depth - K), constant_values=jnp.inf)
+    limits = jnp.pad(limits, (0, 2**depth - K), constant_values=jnp.inf)
     # A binary search without branches: code is the number of limits below the value.
     code = jnp.zeros(values.shape, jnp.int32)
     for level in reversed(range(depth)):
         limit = limits.at[code + (2**level - 1)].get(mode="promise_in_bounds")
         code = code + jnp.where(limit < values, 2**level, 0)
-    return code.astype(jnp.uint8 if K <= 256 else jnp.uint16)
+    return code.astype(_code_type(K))
+
+
+def _code_type(num_clusters: int) -> type:
+    return jnp.uint8 if num_clusters <= 256 else jnp.uint16
 
 
 def _limits(centers: jax.Array) -> jax.Array:
@@ -61,32 +85,35 @@ def decode(centers: jax.Array, codes: jax.Array) -> jax.Array:
     """The centers that codes stand for.
 
     Args:
-      centers: f32[K].
-      codes: u8[...] or u16[...], each below K.
+      centers: f32[K]; or f32[K, B].
+      codes: u8[...] or u16[...], each below K; of blocks [m].
 
     Returns:
-      values: f32[...].
+      values: f32[...]; of blocks f32[m B], those that filled up the last one included.
 
     Example:
       >>> import numpy as np
       >>> np.asarray(decode(jnp.array([0.5, 2.0]), jnp.array([1, 0, 1], jnp.uint8))).tolist()
       [2.0, 0.5, 2.0]
     """
-    return jnp.asarray(centers, jnp.float32)[jnp.asarray(codes).astype(jnp.int32)]
+    centers = jnp.asarray(centers, jnp.float32)
+    values = centers[jnp.asarray(codes).astype(jnp.int32)]
+    return values if centers.ndim == 1 else values.reshape(-1)
 
 
 def snap(centers: jax.Array, values: jax.Array) -> jax.Array:
     """Moves every value to its nearest center: decode(centers, encode(centers, values)).
 
     Args:
-      centers: f32[K], ascending.
-      values: f32[...].
+      centers: f32[K], ascending; or f32[K, B], each block of B values going to one codeword.
+      values: f32[...]; with codewords of B values f32[n].
 
     Returns:
-      values: f32[...]; snapping them again changes nothing.
+      values: of the same shape; snapping them again changes nothing (of blocks, but for
+      codewords that are equal to rounding).
 
     Raises:
-      DataError: ``centers`` is not f32[K] with K from 1 to 65536.
+      DataError: an argument has another shape than these, or K is not from 1 to 65536.
 
     References:
       FedCode, arXiv 2311.09270, section 3 (what a receiver of a codebook does with its own
@@ -97,17 +124,18 @@ def snap(centers: jax.Array, values: jax.Array) -> jax.Array:
       >>> np.asarray(snap(jnp.array([0.0, 1.0]), jnp.array([0.2, 0.7, 5.0]))).tolist()
       [0.0, 1.0, 1.0]
     """
-    return decode(centers, encode(centers, values))
+    snapped = decode(centers, encode(centers, values))
+    return snapped[: jnp.size(values)] if jnp.ndim(centers) == 2 else snapped
 
 
 def union(codebooks: jax.Array) -> jax.Array:
     """All centers of several codebooks, as one.
 
     Args:
-      codebooks: f32[M, K].
+      codebooks: f32[M, K]; or f32[M, K, B].
 
     Returns:
-      centers: f32[M * K], ascending; equal centers stay.
+      centers: f32[M * K], ascending; equal centers stay. Codewords f32[M * K, B] keep their order.
 
     References:
       FedCode, arXiv 2311.09270, section 3 (the server's codebook of a codebook round).
@@ -117,4 +145,7 @@ def union(codebooks: jax.Array) -> jax.Array:
       >>> np.asarray(union(jnp.array([[0.0, 2.0], [1.0, 3.0]]))).tolist()
       [0.0, 1.0, 2.0, 3.0]
     """
-    return jnp.sort(jnp.asarray(codebooks, jnp.float32).reshape(-1))
+    codebooks = jnp.asarray(codebooks, jnp.float32)
+    if codebooks.ndim == 3:
+        return codebooks.reshape(-1, codebooks.shape[-1])
+    return jnp.sort(codebooks.reshape(-1))

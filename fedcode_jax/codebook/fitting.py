@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax.codebook import blocks
 from fedcode_jax.codebook.atoms import Atoms, binned_atoms, sorted_atoms
 from fedcode_jax.codebook.cells import errors, make_cells
 from fedcode_jax.codebook.lloyd import center_start, density_start, lloyd, means
@@ -31,6 +32,7 @@ def fit(
     *,
     weights: jax.Array | None = None,
     init: jax.Array | None = None,
+    block: int = 1,
 ) -> jax.Array:
     """Fits the K centers with the least squared error to values.
 
@@ -47,14 +49,19 @@ def fit(
       num_clusters: K, 1 to 65536; static.
       weights: f32[n] >= 0, or None for equal weights. Values of zero weight are ignored; if all
         weights are zero, all count alike.
-      init: f32[K], an earlier codebook to start from instead of the density.
+      init: f32[K], an earlier codebook to start from instead of the density; or f32[K, B].
+      block: B, static. Above 1, codewords are vectors that stand for B consecutive values each:
+        the general k-means, whose optimum is out of reach. k-means++ and 25 Lloyd steps give a
+        local one, of about scikit-learn's error, in time proportional to n K.
 
     Returns:
       Centers f32[K], ascending, within the range of the values. If there are no more distinct
-      values than K, these are the first centers, exactly, and the last is repeated.
+      values than K, these are the first centers, exactly, and the last is repeated. With
+      ``block`` B > 1 f32[K, B], in lexicographic order.
 
     Raises:
-      ConfigError: ``num_clusters`` is not a whole number from 1 to 65536.
+      ConfigError: ``num_clusters`` is not a whole number from 1 to 65536, or ``block`` is
+        below 1.
       DataError: ``values`` is empty, or an argument has the wrong shape.
 
     References:
@@ -77,10 +84,15 @@ def fit(
         weights = jnp.asarray(weights, jnp.float32)
         if weights.shape != x.shape:
             raise DataError(f"codebook.fit: weights must be {x.shape}, not shape {weights.shape}")
+    if isinstance(block, bool) or not isinstance(block, int) or block < 1:
+        raise ConfigError(f"algorithm.block: {block!r}; give a whole number of at least 1")
+    shape = (K,) if block == 1 else (K, block)
     if init is not None:
         init = jnp.asarray(init, jnp.float32)
-        if init.shape != (K,):
-            raise DataError(f"codebook.fit: init must be ({K},), not shape {init.shape}")
+        if init.shape != shape:
+            raise DataError(f"codebook.fit: init must be {shape}, not shape {init.shape}")
+    if block > 1:
+        return blocks.fit_rows(blocks.make_rows(x, weights, block), init, K)
     return _fit(x, weights, init, K)
 
 

@@ -94,7 +94,7 @@ def test_union_is_sorted_and_keeps_all():
     assert joined.tolist() == sorted(codebooks.ravel().tolist())
 
 
-@pytest.mark.parametrize("shape", [(0,), (2, 2), (65537,)])
+@pytest.mark.parametrize("shape", [(0,), (2, 2, 2), (65537,), (0, 2)])
 def test_centers_of_a_wrong_shape(shape):
     with pytest.raises(DataError, match="centers"):
         codebook.encode(jnp.zeros(shape), jnp.ones(3))
