@@ -38,16 +38,15 @@ def parts_of(built):
     clients = jnp.arange(cohort)
     keys = jax.random.split(key, cohort)
     stored = jax.tree.map(lambda leaf: leaf[:cohort], state.store)
-    one_round = jax.jit(
-        make_round(
-            algorithm,
-            program.schedule,
-            program.training,
-            program.plan,
-            cohort=cohort,
-            max_size=program.max_size,
-        )
+    run_round = make_round(
+        algorithm,
+        program.schedule,
+        program.training,
+        program.plan,
+        cohort=cohort,
+        max_size=program.max_size,
     )
+    one_round = jax.jit(lambda *inputs: run_round(*inputs)[:2])
 
     def train(weights, data, keys):
         return run_cohort(

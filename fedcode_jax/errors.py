@@ -20,6 +20,10 @@ class CheckpointError(FedcodeError, RuntimeError):
     """A checkpoint or run folder cannot be written or read back."""
 
 
+class WireCheckError(FedcodeError, RuntimeError):
+    """A message did not survive encoding and decoding, or its counted size is not its length."""
+
+
 def check_name(setting: str, value: str, known: Iterable[str]) -> None:
     """Checks that a name is known, and suggests the nearest one if it is not.
 

@@ -33,7 +33,7 @@ def simulation(monkeypatch, tmp_path):
     module.status = "completed"
     module.error = None
 
-    def run(config, *, observer=None, overwrite=False, resume=False):
+    def run(config, *, observer=None, overwrite=False, resume=False, wire_check=False):
         module.calls.append((config, overwrite))
         module.resume = resume
         if observer is not None:

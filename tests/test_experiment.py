@@ -170,6 +170,62 @@ def test_every_algorithm_runs_and_learns():
     assert reductions["skip"] > reductions["fedcode"] > reductions["weight_clustering"] > 4
 
 
+CODED = ["--model.name", "mlp", "--local.epochs", "1", "--algorithm.num-clusters", "16"]
+
+
+@pytest.mark.parametrize("coding", ["fixed", "entropy", "adaptive", "conditional"])
+def test_wire_check_encodes_every_message_of_a_run(coding, tmp_path, capsys):
+    out = tmp_path / coding
+    arguments = ["--rounds", "6", "--eval-every", "3", "--clients-per-round", "4", "--wire-check"]
+    more = ["--algorithm.coding", coding, "--out", str(out)]
+    assert command(*CODED, *arguments, *more) == 0
+    assert "messages decoded as sent" in capsys.readouterr().out
+    summary = json.loads((out / "summary.json").read_text())
+    check = summary["wire_check"]
+    assert check["messages"] == 6 * 4 * 2
+    assert check["counted_bytes"] == summary["total_uplink_bytes"] + summary["total_downlink_bytes"]
+    if coding == "fixed":
+        assert check["encoded_bytes"] == check["counted_bytes"]
+    assert check["encoded_bytes"] == pytest.approx(check["counted_bytes"], rel=0.002)
+    assert check["largest_difference"] <= 0.01
+
+
+def test_codings_change_bytes_and_nothing_else():
+    base = replace(
+        ExperimentConfig(),
+        {"rounds": 4, "model.name": "mlp", "local.epochs": 1, "algorithm.num_clusters": 16},
+    )
+    runs = {
+        coding: fedcode_jax.run(replace(base, {"algorithm.coding": coding}))
+        for coding in ("fixed", "adaptive", "conditional")
+    }
+    accuracies = {c: [r["test_accuracy"] for r in run.records] for c, run in runs.items()}
+    assert accuracies["fixed"] == accuracies["adaptive"] == accuracies["conditional"]
+    sent = {coding: run.records[-1]["cumulative_bytes"] for coding, run in runs.items()}
+    assert sent["conditional"] < 0.75 * sent["adaptive"] < 0.75 * sent["fixed"]
+
+
+def test_conditional_runs_resume_with_what_both_sides_hold(tmp_path):
+    config = replace(
+        ExperimentConfig(),
+        {
+            "rounds": 4,
+            "model.name": "mlp",
+            "local.epochs": 1,
+            "algorithm.num_clusters": 8,
+            "algorithm.coding": "conditional",
+            "out": str(tmp_path / "whole"),
+        },
+    )
+    whole = fedcode_jax.run(config)
+    part = replace(config, {"out": str(tmp_path / "part"), "rounds": 2})
+    fedcode_jax.run(part)
+    resumed = fedcode_jax.run(replace(part, {"rounds": 4}), resume=True, wire_check=True)
+    counted = [record["uplink_bytes"] for record in resumed.records]
+    assert counted == [record["uplink_bytes"] for record in whole.records]
+    assert resumed.summary["wire_check"]["messages"] == 2 * 10 * 2
+
+
 def test_yaml_of_a_run_is_the_config_of_the_run(tmp_path):
     config = replace(
         ExperimentConfig(),

@@ -13,7 +13,13 @@ from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Kind, Message
 
 
-def skip(num_clusters: int = 64, groups: str = "kernels") -> Algorithm:
+def skip(
+    num_clusters: int = 64,
+    groups: str = "kernels",
+    coding: str = "fixed",
+    block: int = 1,
+    rate_weight: float = 0.0,
+) -> Algorithm:
     """FedCode with nothing at all sent in its codebook rounds.
 
     The same schedule, the same weights messages, the same K-valued clients; in a codebook
@@ -23,6 +29,9 @@ def skip(num_clusters: int = 64, groups: str = "kernels") -> Algorithm:
     Args:
       num_clusters: K, as of ``fedcode``.
       groups: as of ``fedcode``.
+      coding: as of ``fedcode``.
+      block: as of ``fedcode``.
+      rate_weight: as of ``fedcode``.
 
     Returns:
       The algorithm.
@@ -39,7 +48,7 @@ def skip(num_clusters: int = 64, groups: str = "kernels") -> Algorithm:
       >>> int(wire.size_bits(message))
       0
     """
-    base = fedcode(num_clusters, groups)
+    base = fedcode(num_clusters, groups, coding=coding, block=block, rate_weight=rate_weight)
 
     def silent(message: Message) -> Message:
         nothing = message.kind == Kind.CODEBOOK
@@ -71,12 +80,21 @@ def skip(num_clusters: int = 64, groups: str = "kernels") -> Algorithm:
     return base._replace(broadcast=broadcast, upload=upload, aggregate=aggregate)
 
 
-def weight_clustering(num_clusters: int = 64, groups: str = "kernels") -> Algorithm:
+def weight_clustering(
+    num_clusters: int = 64,
+    groups: str = "kernels",
+    coding: str = "fixed",
+    block: int = 1,
+    rate_weight: float = 0.0,
+) -> Algorithm:
     """FedAvg on clustered weights: FedCode with f1 = f2 = 1, a weights round every round.
 
     Args:
       num_clusters: K, as of ``fedcode``.
       groups: as of ``fedcode``.
+      coding: as of ``fedcode``.
+      block: as of ``fedcode``.
+      rate_weight: as of ``fedcode``.
 
     Returns:
       The algorithm.
@@ -88,4 +106,5 @@ def weight_clustering(num_clusters: int = 64, groups: str = "kernels") -> Algori
       >>> bool(weight_clustering().schedule(3).server_sends_weights)
       True
     """
-    return fedcode(num_clusters, groups)._replace(schedule=schedules.always())
+    base = fedcode(num_clusters, groups, coding=coding, block=block, rate_weight=rate_weight)
+    return base._replace(schedule=schedules.always())

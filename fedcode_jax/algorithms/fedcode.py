@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 from fedcode_jax import codebook
 from fedcode_jax.algorithms.base import Algorithm, one, weighted_mean
+from fedcode_jax.algorithms.coder import Coder
 from fedcode_jax.algorithms.groups import Layout, Weights, parse
-from fedcode_jax.codebook.fitting import check_num_clusters
-from fedcode_jax.errors import check_name
+from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Array, Coded, Dense, Kind, Message
 
 MERGES = ("union", "rank_mean")
-_DENSE_DTYPES = {"dense": "float32", "dense16": "float16"}
+_DENSE_DTYPES = {"dense": "float32", "dense16": "float16", "densebf16": "bfloat16"}
 
 
 class CodedServer(NamedTuple):
@@ -39,7 +39,14 @@ class CodedClient:
     layout: Layout = dataclasses.field(metadata={"static": True})
 
 
-def fedcode(num_clusters: int = 64, groups: str = "kernels", merge: str = "union") -> Algorithm:
+def fedcode(
+    num_clusters: int = 64,
+    groups: str = "kernels",
+    merge: str = "union",
+    coding: str = "fixed",
+    block: int = 1,
+    rate_weight: float = 0.0,
+) -> Algorithm:
     """FedCode: messages are codebooks, with codes only in weights rounds.
 
     The steps of the paper, for one coded group of n values; the rounds in which weights go
@@ -66,6 +73,14 @@ def fedcode(num_clusters: int = 64, groups: str = "kernels", merge: str = "union
       merge: how the server merges the codebooks of a codebook round: ``union``, all M K
         centers (the paper); or ``rank_mean``, the mean over the clients of the centers of
         equal rank (the 1-D Wasserstein barycenter of the codebooks with equal masses).
+      coding: how codes are written: ``fixed`` (the paper), ceil(log2 K) bits each;
+        ``entropy``, by their frequencies; ``adaptive``, by those learnt on the way, layer by
+        layer; ``conditional``, given the codes that both sides hold from the last weights
+        message between them. None of these changes what the codes are.
+      block: B, consecutive values that share a code; 1 in the paper.
+      rate_weight: above 0, codebooks minimise squared error + lambda x code length instead of
+        the error alone, lambda being this times the variance of the group; how many of the K
+        centers are in use follows.
 
     Returns:
       The algorithm.
@@ -85,32 +100,68 @@ def fedcode(num_clusters: int = 64, groups: str = "kernels", merge: str = "union
       >>> message.sections[0].codes.tolist()
       [0, 0, 1, 1]
     """
-    num_clusters = check_num_clusters(num_clusters)
+    coder = Coder(num_clusters, coding, block, rate_weight)
     check_name("algorithm.merge", merge, MERGES)
+    if merge == "rank_mean" and (block > 1 or rate_weight > 0):
+        raise ConfigError(
+            f"algorithm.merge: {merge} needs codebooks whose centers have equal ranks; use union "
+            "with algorithm.block above 1 or algorithm.rate_weight above 0"
+        )
     parsed = parse(groups)
 
-    def section_of(policy: str, vector: jax.Array) -> Coded | Dense:
-        if policy != "coded":
-            return Dense.rounded(vector, _DENSE_DTYPES[policy])
-        centers = codebook.fit(vector, num_clusters)
-        return Coded(centers, codebook.encode(centers, vector))
+    def section_of(policy: str, vector: jax.Array, sizes: tuple[int, ...]) -> Coded | Dense:
+        if policy == "coded":
+            return coder.encode(vector, sizes)
+        return Dense.rounded(vector, _DENSE_DTYPES[policy])
 
     def message_of(layout: Layout, weights: Weights, sends_weights: jax.Array) -> Message:
         kind = jnp.where(sends_weights, jnp.int32(Kind.WEIGHTS), jnp.int32(Kind.CODEBOOK))
-        parts = zip(layout.policies, layout.split(weights), strict=True)
-        return Message(kind, tuple(section_of(p, v) for p, v in parts if p != "local"))
+        parts = zip(layout.policies, layout.split(weights), layout.sizes, strict=True)
+        return Message(kind, tuple(section_of(p, v, n) for p, v, n in parts if p != "local"))
+
+    def received(
+        own: Coded | jax.Array, section: Coded | Dense | None, kind: Array, size: int
+    ) -> jax.Array:
+        """The values of one group that a client starts from."""
+        if isinstance(section, Coded):
+            assert isinstance(own, Coded)
+            options = (
+                coder.decode(section, size),
+                coder.snap(section, own, size),
+                coder.decode(own, size),
+            )
+            is_kind = [kind == Kind.WEIGHTS, kind == Kind.CODEBOOK]
+            return jnp.select(is_kind, options[:2], options[2])
+        assert not isinstance(own, Coded)
+        return own if section is None else jnp.where(kind == Kind.WEIGHTS, section.values, own)
+
+    def aggregated(
+        own: jax.Array, section: Coded | Dense, num_samples: jax.Array, exchange: Exchange
+    ) -> jax.Array:
+        """The server's new values of one group."""
+        if isinstance(section, Dense):
+            mean = weighted_mean(section.values, num_samples)
+            return jnp.where(exchange.clients_send_weights, mean, own)
+
+        def weights_round() -> jax.Array:
+            values = jax.vmap(lambda one: coder.decode(one, own.size))(section)
+            return weighted_mean(values, num_samples)
+
+        def codebook_round() -> jax.Array:
+            centers = jnp.asarray(section.centers)
+            if merge == "rank_mean":
+                return codebook.snap(jnp.mean(centers, axis=0), own)
+            return codebook.snap(codebook.union(centers), own)
+
+        return jax.lax.cond(exchange.clients_send_weights, weights_round, codebook_round)
 
     def init(weights: Weights, num_clients: int) -> tuple[CodedServer, CodedClient]:
         layout = Layout.of(weights, parsed)
 
         def kept(policy: str, vector: jax.Array) -> Coded | jax.Array:
-            if policy != "coded":
-                return jnp.tile(vector, (num_clients, 1))
-            code_type = jnp.uint8 if num_clusters <= 256 else jnp.uint16
-            return Coded(
-                jnp.zeros((num_clients, num_clusters)),
-                jnp.zeros((num_clients, vector.size), code_type),
-            )
+            if policy == "coded":
+                return coder.empty(vector.size, num_clients)
+            return jnp.tile(vector, (num_clients, 1))
 
         parts = zip(layout.policies, layout.split(weights), strict=True)
         return CodedServer(weights), CodedClient(tuple(kept(p, v) for p, v in parts), layout)
@@ -124,9 +175,10 @@ def fedcode(num_clusters: int = 64, groups: str = "kernels", merge: str = "union
     def receive(stored: CodedClient, message: Message) -> Weights:
         sections = iter(message.sections)
         vectors = []
-        for policy, own in zip(stored.layout.policies, stored.parts, strict=True):
+        layout = stored.layout
+        for policy, own, sizes in zip(layout.policies, stored.parts, layout.sizes, strict=True):
             section = None if policy == "local" else next(sections)
-            vectors.append(_received(own, section, message.kind))
+            vectors.append(received(own, section, message.kind, sum(sizes)))
         return stored.layout.join(vectors)
 
     def upload(
@@ -135,7 +187,9 @@ def fedcode(num_clusters: int = 64, groups: str = "kernels", merge: str = "union
         message = message_of(stored.layout, trained, exchange.clients_send_weights)
         coded = iter([section for section in message.sections if isinstance(section, Coded)])
         parts = zip(stored.layout.policies, stored.layout.split(trained), strict=True)
-        kept = tuple(next(coded) if policy == "coded" else vector for policy, vector in parts)
+        kept = tuple(
+            _kept(next(coded)) if policy == "coded" else vector for policy, vector in parts
+        )
         return message, dataclasses.replace(stored, parts=kept)
 
     def aggregate(
@@ -148,57 +202,24 @@ def fedcode(num_clusters: int = 64, groups: str = "kernels", merge: str = "union
             if policy == "local":
                 vectors.append(own)
             else:
-                vectors.append(_aggregated(own, next(sections), num_samples, exchange, merge))
+                vectors.append(aggregated(own, next(sections), num_samples, exchange))
         return CodedServer(layout.join(vectors))
 
     def report(server: CodedServer, store: CodedClient) -> tuple[Weights, Weights]:
         layout = Layout.of(server.weights, parsed)
         vectors = []
-        for policy, own in zip(layout.policies, layout.split(server.weights), strict=True):
-            section = None if policy == "local" else section_of(policy, own)
-            vectors.append(_received(own, section, jnp.int32(Kind.WEIGHTS)))
+        parts = zip(layout.policies, layout.split(server.weights), layout.sizes, strict=True)
+        for policy, own, sizes in parts:
+            section = None if policy == "local" else section_of(policy, own, sizes)
+            if isinstance(section, Coded):
+                vectors.append(coder.decode(section, own.size))
+            else:
+                vectors.append(own if section is None else jnp.asarray(section.values))
         return one(server.weights), one(layout.join(vectors))
 
     return Algorithm(init, broadcast, receive, upload, aggregate, report)
 
 
-def _decoded(section: Coded) -> jax.Array:
-    return codebook.decode(jnp.asarray(section.centers), jnp.asarray(section.codes))
-
-
-def _received(own: Coded | jax.Array, section: Coded | Dense | None, kind: Array) -> jax.Array:
-    """The values of one group that a client starts from."""
-    if isinstance(section, Coded):
-        weights = _decoded(section)
-        if not isinstance(own, Coded):
-            return weights
-        stored = _decoded(own)
-        # Snapping n values is the same as snapping the K centers they take.
-        centers = codebook.snap(jnp.asarray(section.centers), jnp.asarray(own.centers))
-        snapped = _decoded(Coded(centers, own.codes))
-        return jnp.select([kind == Kind.WEIGHTS, kind == Kind.CODEBOOK], [weights, snapped], stored)
-    assert not isinstance(own, Coded)
-    return own if section is None else jnp.where(kind == Kind.WEIGHTS, section.values, own)
-
-
-def _aggregated(
-    own: jax.Array,
-    section: Coded | Dense,
-    num_samples: jax.Array,
-    exchange: Exchange,
-    merge: str,
-) -> jax.Array:
-    """The server's new values of one group."""
-    if isinstance(section, Dense):
-        mean = weighted_mean(section.values, num_samples)
-        return jnp.where(exchange.clients_send_weights, mean, own)
-
-    def weights_round() -> jax.Array:
-        return weighted_mean(jax.vmap(_decoded)(section), num_samples)
-
-    def codebook_round() -> jax.Array:
-        if merge == "rank_mean":
-            return codebook.snap(jnp.mean(section.centers, axis=0), own)
-        return codebook.snap(codebook.union(jnp.asarray(section.centers)), own)
-
-    return jax.lax.cond(exchange.clients_send_weights, weights_round, codebook_round)
+def _kept(section: Coded) -> Coded:
+    """A section as a client keeps it: centers and codes, however they were written."""
+    return Coded(section.centers, section.codes)

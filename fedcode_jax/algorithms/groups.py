@@ -17,12 +17,13 @@ KINDS = ("kernel", "bias", "norm", "stats")
 """Kinds of variables: kernels and embeddings; biases; scales and biases of normalisation
 layers; their running statistics."""
 
-POLICIES = ("coded", "dense", "dense16", "local")
-"""How a group travels: as a codebook and codes; as float32 or float16 in weights messages;
-never."""
+POLICIES = ("coded", "layered", "dense", "dense16", "densebf16", "local")
+"""How a group travels: as one codebook and codes; as a codebook and codes of each of its
+variables; as float32, float16 or bfloat16 in weights messages; never."""
 
 _PRESETS = {
     "kernels": "kernel=coded,bias+norm+stats=dense",
+    "layers": "kernel=layered,bias+norm+stats=dense",
     "everything": "kernel+bias+norm+stats=coded",
 }
 
@@ -45,8 +46,9 @@ def parse(spec: str) -> tuple[Group, ...]:
 
     Kinds joined by ``+`` form one group (and share one codebook if it is coded); every kind
     is named once. ``kernels`` (one codebook for all kernels, the rest as float32 in weights
-    messages) and ``everything`` (one codebook over the whole state, running statistics
-    included, as the authors' program) stand for such specifications.
+    messages), ``layers`` (the same with a codebook for each kernel) and ``everything`` (one
+    codebook over the whole state, running statistics included, as the authors' program) stand
+    for such specifications.
 
     Args:
       spec: a preset's name, or ``kind[+kind...]=policy`` parts separated by commas.
@@ -97,7 +99,7 @@ class Layout:
       treedef: the structure of the weights.
       shapes: shape of every leaf.
       members: for every group, the leaves in it.
-      policies: for every group, its policy.
+      policies: for every group, its policy; a layered group is as many coded ones.
     """
 
     treedef: Any
@@ -130,13 +132,23 @@ class Layout:
                     "only floating types can be averaged and coded"
                 )
         members = [tuple(i for i, k in enumerate(kinds) if k in g.kinds) for g in groups]
-        kept = [(m, g.policy) for m, g in zip(members, groups, strict=True) if m]
+        kept: list[tuple[tuple[int, ...], str]] = []
+        for member, group in zip(members, groups, strict=True):
+            if group.policy == "layered":
+                kept += [((i,), "coded") for i in member]
+            elif member:
+                kept.append((member, group.policy))
         return cls(
             treedef,
             tuple(jnp.shape(leaf) for _, leaf in paths),
             tuple(m for m, _ in kept),
             tuple(policy for _, policy in kept),
         )
+
+    @property
+    def sizes(self) -> tuple[tuple[int, ...], ...]:
+        """For every group, the number of values of each variable in it."""
+        return tuple(tuple(math.prod(self.shapes[i]) for i in m) for m in self.members)
 
     def split(self, weights: Weights) -> tuple[jax.Array, ...]:
         """The vector f32[n_g] of every group."""

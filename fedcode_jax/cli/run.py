@@ -24,6 +24,8 @@ class RunOptions(Options):
     """Replace the files of an earlier run in the same folder."""
     resume: bool = False
     """Go on from the latest checkpoint of the run in --out; give the config that it has."""
+    wire_check: bool = False
+    """Encode and decode every message for real, and hold the counted sizes against the bytes."""
     quiet: bool = False
     """Print the closing table alone."""
 
@@ -57,7 +59,11 @@ def main(arguments: Sequence[str]) -> int:
     observer = None if options.quiet else ProgressObserver(console)
     with observer or contextlib.nullcontext():
         result = experiment.run(
-            config, observer=observer, overwrite=options.overwrite, resume=options.resume
+            config,
+            observer=observer,
+            overwrite=options.overwrite,
+            resume=options.resume,
+            wire_check=options.wire_check,
         )
     network = Network(**dataclasses.asdict(config.network))
     console.print(closing_table(result.summary, network=network, folder=result.folder))

@@ -121,15 +121,31 @@ class AlgorithmConfig(Section):
     num_clusters: Annotated[int, checks.whole(1, 65536)] = 64
     """Centers K of each codebook."""
     groups: Annotated[str, _check_groups] = "kernels"
-    """Which values share a codebook: kernels, everything (the authors' program), or parts such as
-    kernel=coded,bias+norm+stats=dense."""
+    """Which values share a codebook: kernels, layers (a codebook for each kernel), everything (the
+    authors' program), or parts such as kernel=coded,bias+norm+stats=dense."""
     merge: Literal["union", "rank_mean"] = "union"
     """How the server combines the clients' codebooks in a codebook round (fedcode only): union,
     the paper's, or rank_mean, the mean of the centers of equal rank."""
-    coding: Literal["fixed"] = "fixed"
-    """How codes are written: fixed, ceil(log2 K) bits each."""
+    coding: Annotated[str, registered("fedcode_jax.wire", "CODINGS")] = "fixed"
+    """How codes are written: fixed (ceil(log2 K) bits each); entropy (by their frequencies);
+    adaptive (frequencies learnt on the way, by layer); conditional (given the codes that both
+    sides hold from the last weights message between them)."""
+    block: Annotated[int, checks.whole(1, 256)] = 1
+    """Consecutive values B that share a code; above 1, codewords are vectors."""
+    rate_weight: Annotated[float, checks.real(0)] = 0.0
+    """Price of a bit of code length in the fit of codebooks, in squared error relative to the
+    variance of the values; 0: plain k-means. Needs a coding other than fixed."""
     period: Annotated[int, checks.whole(1)] = 5
     """Rounds between two exchanges (fedavg_every only)."""
+
+    def check_together(self) -> None:
+        """Checks that the settings of codebooks go with each other."""
+        settings = (self.coding, self.block, self.rate_weight)
+        if settings == ("fixed", 1, 0.0):
+            return
+        from fedcode_jax.algorithms import fedcode
+
+        fedcode(self.num_clusters, self.groups, self.merge, *settings)
 
 
 @dataclasses.dataclass(frozen=True)

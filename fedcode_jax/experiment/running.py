@@ -13,7 +13,7 @@ from fedcode_jax import results, wire
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.building import Experiment, build
-from fedcode_jax.simulation import State, checkpoint, simulate
+from fedcode_jax.simulation import State, WireCheck, checkpoint, simulate
 
 
 class Observer(Protocol):
@@ -55,6 +55,7 @@ def run(
     observer: Observer | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    wire_check: bool = False,
 ) -> Result:
     """Runs one experiment, and writes its folder if ``config.out`` names one.
 
@@ -63,6 +64,8 @@ def run(
       observer: is told of the start, of every evaluation and of the end.
       overwrite: replaces a run that ``config.out`` already holds.
       resume: goes on from the latest checkpoint in ``config.out``.
+      wire_check: encodes and decodes every message for real, and holds the sizes that the run
+        counts against the bytes; the summary then has ``wire_check``.
 
     Returns:
       The result. A run that diverged or was interrupted (one Ctrl-C) has one too; its
@@ -72,6 +75,7 @@ def run(
       ConfigError: a setting that cannot be used, or a folder that holds a run.
       DataError: the data set is missing or malformed.
       CheckpointError: there is nothing to resume, or it does not fit.
+      WireCheckError: a message did not survive, or its counted size is off.
 
     Example:
       >>> result = run(ExperimentConfig(rounds=1))
@@ -84,6 +88,8 @@ def run(
         _check_same(config)
     experiment = build(config)
     program = experiment.program
+    check = WireCheck() if wire_check else None
+    program.keep_traffic = wire_check
     state, folder = program.start(experiment.weights), None
     records: list[dict] = []
     text = configs.to_yaml(config)
@@ -121,8 +127,11 @@ def run(
         link=experiment.network,
         records=records,
         advanced=advanced,
+        wire_check=check,
     )
     summary = summary_of(experiment, outcome.records, outcome.status)
+    if check is not None:
+        summary["wire_check"] = dataclasses.asdict(check)
     if folder is not None:
         if len(outcome.records) > saved:
             checkpoint.save(folder.checkpoints, outcome.state)

@@ -57,6 +57,13 @@ def closing_table(
     compiling = summary.get("compile_seconds")
     wall = format_seconds(summary["wall_seconds"])
     row("wall time", wall + (f", compiling {format_seconds(compiling)}" if compiling else ""))
+    check = summary.get("wire_check")
+    if check is not None:
+        row(
+            "wire check",
+            f"{check['messages']:,} messages decoded as sent, {format_bytes(check['encoded_bytes'])}"
+            f" encoded; counted sizes within {100 * check['largest_difference']:.2g} % of each",
+        )
     waste = summary.get("padding_waste")
     if waste is not None:
         row("padding waste", f"{100 * waste:.1f} % of the clients' steps")

@@ -1,9 +1,16 @@
 """Rounds, evaluation and whole runs, on plain objects: no config, no files but checkpoints."""
 
 from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
-from fedcode_jax.simulation.round import RoundMetrics, State, initial_state, make_round
+from fedcode_jax.simulation.round import (
+    RoundMetrics,
+    State,
+    Traffic,
+    initial_state,
+    make_round,
+)
 from fedcode_jax.simulation.run import Outcome, simulate
 from fedcode_jax.simulation.segment import Program, SegmentOutput
+from fedcode_jax.simulation.wire_check import WireCheck
 
 __all__ = [
     "EvaluationData",
@@ -13,6 +20,8 @@ __all__ = [
     "Score",
     "SegmentOutput",
     "State",
+    "Traffic",
+    "WireCheck",
     "evaluate",
     "initial_state",
     "make_round",

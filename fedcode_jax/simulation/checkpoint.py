@@ -73,10 +73,16 @@ def restore(path: pathlib.Path, like: State) -> State:
             f"checkpoint {path} does not fit this experiment: its arrays have other shapes; "
             "resume with the config of the run folder"
         )
-    leaves = [jax.numpy.asarray(found[name]) for name in expected]
+    named = enumerate(jax.tree.leaves(like))
+    leaves = [jax.numpy.asarray(found.get(_name(i), leaf)) for i, leaf in named]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _named_leaves(state: State) -> dict[str, Any]:
-    leaves = jax.tree.leaves(state)
-    return {f"leaf_{i:04d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    """The leaves to be written; those without elements, which orbax refuses, need not be."""
+    leaves = enumerate(jax.tree.leaves(state))
+    return {_name(i): np.asarray(leaf) for i, leaf in leaves if leaf.size}
+
+
+def _name(index: int) -> str:
+    return f"leaf_{index:04d}"

@@ -36,7 +36,7 @@ def records_of(
       ``exchange``; ``simulated_seconds``; ``wall_seconds``; ``padding_waste``, executed over
       needed client-steps, minus one.
     """
-    metrics, score, deployed = jax.device_get(output)
+    metrics, score, deployed = jax.device_get(output[:3])
     num_rounds = len(metrics.train_loss)
     records = []
     for i in range(num_rounds):

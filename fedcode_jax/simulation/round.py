@@ -1,5 +1,6 @@
 """One round as a pure function of the state."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,12 +22,16 @@ class State(NamedTuple):
       server: the algorithm's server state.
       store: what the clients keep, with a leading axis of C.
       contacted: bool[C], the clients that have taken part and so hold weights.
+      known: where messages are coded given earlier ones, the last weights message that the
+        server and each client exchanged, in either direction (of kind NOTHING before the
+        first), with a leading axis of C; else None.
     """
 
     round: jax.Array
     server: Any
     store: Any
     contacted: jax.Array
+    known: wire.Message | None = None
 
 
 class RoundMetrics(NamedTuple):
@@ -55,6 +60,23 @@ class RoundMetrics(NamedTuple):
     executed_steps: jax.Array
 
 
+class Traffic(NamedTuple):
+    """The messages of one round, for those who want to look at them; M clients take part.
+
+    Attributes:
+      broadcast: the server's message, without a client axis; its kind i32[M] is that which
+        each client was sent.
+      broadcast_given: what each client held before it, as ``State.known``.
+      uploads: the clients' messages, with a leading axis of M.
+      uploads_given: what the server held of each client before it.
+    """
+
+    broadcast: wire.Message
+    broadcast_given: wire.Message | None
+    uploads: wire.Message
+    uploads_given: wire.Message | None
+
+
 _COHORT, _SERVER, _CLIENTS = range(3)
 
 
@@ -70,7 +92,13 @@ def initial_state(algorithm: Algorithm, weights: Weights, num_clients: int) -> S
       The state, in which no client has been contacted.
     """
     server, store = algorithm.init(weights, num_clients)
-    return State(jnp.int32(0), server, store, jnp.zeros(num_clients, bool))
+    silent = Exchange(jnp.zeros((), bool), jnp.zeros((), bool))
+    message, _ = jax.eval_shape(algorithm.broadcast, server, silent, jax.random.key(0))
+    known = None
+    if wire.is_conditional(message):
+        shapes = jax.eval_shape(wire.reference, message)
+        known = jax.tree.map(lambda x: jnp.zeros((num_clients, *x.shape), x.dtype), shapes)
+    return State(jnp.int32(0), server, store, jnp.zeros(num_clients, bool), known)
 
 
 def sample_cohort(key: jax.Array, num_clients: int, cohort: int) -> jax.Array:
@@ -102,7 +130,7 @@ def make_round(
     *,
     cohort: int,
     max_size: int,
-) -> Callable[[State, ClientData, jax.Array], tuple[State, RoundMetrics]]:
+) -> Callable[[State, ClientData, jax.Array], tuple[State, RoundMetrics, Traffic]]:
     """The function that runs one round.
 
     Args:
@@ -115,12 +143,14 @@ def make_round(
       max_size: the largest number of samples of any client.
 
     Returns:
-      (state, data, key of the experiment) -> (state, metrics): pure, to be jitted, scanned
-      and vmapped.
+      (state, data, key of the experiment) -> (state, metrics, traffic): pure, to be jitted,
+      scanned and vmapped. What is not used of the traffic costs nothing under jit.
     """
     schedule = algorithm.schedule or schedule
 
-    def run_round(state: State, data: ClientData, key: jax.Array) -> tuple[State, RoundMetrics]:
+    def run_round(
+        state: State, data: ClientData, key: jax.Array
+    ) -> tuple[State, RoundMetrics, Traffic]:
         number = state.round + 1
         exchange = schedule(number)
 
@@ -135,25 +165,36 @@ def make_round(
 
         broadcast, server = algorithm.broadcast(state.server, exchange, key_for(_SERVER))
 
+        known = jax.tree.map(lambda leaf: leaf[clients], state.known)
+        conditional = state.known is not None
+
         def begin(row: tuple) -> Weights:
-            stored, first = row
+            stored, first, _ = row
             return algorithm.receive(stored, wire.addressed(broadcast, first))
 
         def finish(row: tuple, trained: Weights, start: Weights, key: jax.Array) -> tuple:
-            return algorithm.upload(row[0], trained, start, exchange, key)
+            stored, first, known = row
+            upload, stored = algorithm.upload(stored, trained, start, exchange, key)
+            if not conditional:
+                return upload, stored, wire.size_bits(upload), None, None, None
+            # Both sides remember what comes down before the client answers.
+            down = wire.addressed(broadcast, first)
+            met = wire.remember(known, down)
+            sizes = wire.size_bits(upload, given=met), wire.size_bits(down, given=known)
+            return upload, stored, *sizes, met, wire.remember(met, upload)
 
         done = run_cohort(
             training,
             plan,
             data,
             clients,
-            (stored, first_contact),
+            (stored, first_contact, known),
             client_keys,
             begin,
             finish,
             max_size=max_size,
         )
-        uploads, stored = done.outputs
+        uploads, stored, uplink_bits, downlink_bits, met, known_after = done.outputs
         server = algorithm.aggregate(server, uploads, num_samples.astype(jnp.float32), exchange)
 
         def to_client(measure: Callable[[wire.Message], jax.Array]) -> jax.Array:
@@ -162,16 +203,28 @@ def make_round(
         metrics = RoundMetrics(
             exchange=exchange,
             train_loss=jnp.sum(done.loss * num_samples) / jnp.sum(num_samples),
-            uplink_bits=jax.vmap(wire.size_bits)(uploads),
-            downlink_bits=to_client(wire.size_bits),
+            uplink_bits=uplink_bits,
+            downlink_bits=downlink_bits if conditional else to_client(wire.size_bits),
             uplink_formula_bits=jax.vmap(wire.formula_bits)(uploads),
             downlink_formula_bits=to_client(wire.formula_bits),
             num_samples=num_samples,
             needed_steps=done.needed_steps,
             executed_steps=done.executed_steps,
         )
-        store = jax.tree.map(lambda old, new: old.at[clients].set(new), state.store, stored)
-        contacted = state.contacted.at[clients].set(True)
-        return State(number, server, store, contacted), metrics
+        sent_kinds = to_client(lambda message: jnp.asarray(message.kind))
+        sent = dataclasses.replace(broadcast, kind=sent_kinds)
+        traffic = Traffic(sent, known, uploads, met)
+
+        def stored_back(old: Any, new: Any) -> Any:
+            return jax.tree.map(lambda whole, part: whole.at[clients].set(part), old, new)
+
+        after = State(
+            number,
+            server,
+            stored_back(state.store, stored),
+            state.contacted.at[clients].set(True),
+            stored_back(state.known, known_after),
+        )
+        return after, metrics, traffic
 
     return run_round

@@ -15,6 +15,7 @@ from fedcode_jax.network import Network
 from fedcode_jax.simulation.records import Record, records_of
 from fedcode_jax.simulation.round import State
 from fedcode_jax.simulation.segment import Program
+from fedcode_jax.simulation.wire_check import WireCheck
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ def simulate(
     link: Network | None = None,
     records: list[Record] | None = None,
     advanced: Callable[[list[Record], State], None] | None = None,
+    wire_check: WireCheck | None = None,
 ) -> Outcome:
     """Runs an experiment to its last round, to divergence, or until it is interrupted.
 
@@ -56,6 +58,8 @@ def simulate(
       link: the simulated network and devices; their defaults if None.
       records: of the rounds before ``state``.
       advanced: called with the new records and the state after each evaluation.
+      wire_check: is given every message to encode and decode, if ``program.keep_traffic``;
+        those of a run that diverges are left out.
 
     Returns:
       The outcome.
@@ -87,6 +91,8 @@ def simulate(
                 advanced(new, state)
             if not all(math.isfinite(record["train_loss"]) for record in new):
                 return Outcome(state, records, "diverged")
+            if wire_check is not None and output.traffic is not None:
+                wire_check.take(output.traffic, output.metrics, done - num_rounds + 1)
     return Outcome(state, records, "completed")
 
 

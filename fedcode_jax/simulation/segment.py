@@ -13,7 +13,13 @@ from fedcode_jax.clients.plan import PRECISIONS
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.schedules import Schedule
 from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
-from fedcode_jax.simulation.round import RoundMetrics, State, initial_state, make_round
+from fedcode_jax.simulation.round import (
+    RoundMetrics,
+    State,
+    Traffic,
+    initial_state,
+    make_round,
+)
 
 
 class SegmentOutput(NamedTuple):
@@ -23,11 +29,13 @@ class SegmentOutput(NamedTuple):
       metrics: of its rounds, with a leading axis of rounds.
       score: of the server's weights after the last round.
       deployed: of the model that clients would receive then.
+      traffic: the messages of its rounds, with a leading axis of rounds, if they are kept.
     """
 
     metrics: RoundMetrics
     score: Score
     deployed: Score
+    traffic: Traffic | None = None
 
 
 @dataclasses.dataclass
@@ -45,6 +53,7 @@ class Program:
       cohort: M, clients in a round.
       max_size: the largest number of samples of any client.
       seed: of everything random in the run.
+      keep_traffic: whether segments give the messages of their rounds.
       compile_seconds: spent compiling so far.
       compilations: segments compiled so far.
     """
@@ -59,6 +68,7 @@ class Program:
     cohort: int
     max_size: int
     seed: int = 0
+    keep_traffic: bool = False
     # Not carried over by dataclasses.replace: another setting is another program.
     compile_seconds: float = dataclasses.field(default=0.0, init=False)
     compilations: int = dataclasses.field(default=0, init=False)
@@ -107,13 +117,14 @@ class Program:
         def segment(
             state: State, data: ClientData, test: EvaluationData, key: jax.Array
         ) -> tuple[State, SegmentOutput]:
-            def body(state: State, _: None) -> tuple[State, RoundMetrics]:
-                return run_round(state, data, key)
+            def body(state: State, _: None) -> tuple[State, tuple]:
+                state, metrics, traffic = run_round(state, data, key)
+                return state, (metrics, traffic if self.keep_traffic else None)
 
-            state, metrics = jax.lax.scan(body, state, length=num_rounds)
+            state, (metrics, traffic) = jax.lax.scan(body, state, length=num_rounds)
             weights, deployed = self.algorithm.report(state.server, state.store)
             score = evaluate(self.model, weights, test)
             deployed_score = score if deployed is None else evaluate(self.model, deployed, test)
-            return state, SegmentOutput(metrics, score, deployed_score)
+            return state, SegmentOutput(metrics, score, deployed_score, traffic)
 
         return segment

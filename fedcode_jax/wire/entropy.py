@@ -93,11 +93,6 @@ def _runs(contexts: np.ndarray) -> list[tuple[int, Places]]:
     return list(zip(found.tolist(), np.split(order, first[1:]), strict=True))
 
 
-def payload_bytes(bits: Any) -> Any:
-    """Bytes of a payload of so many bits of ideal code length: whole words of 32 bits."""
-    return 4 * (-(-bits // 32) + 1)
-
-
 def _frequencies(levels: np.ndarray) -> np.ndarray:
     return models.LEVEL_FREQUENCIES[levels].astype(np.float64)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +34,8 @@ class Kind(enum.IntEnum):
     WEIGHTS = 2
 
 
-def _static(default: object) -> dataclasses.Field:
-    return dataclasses.field(default=default, metadata={"static": True})  # type: ignore[arg-type]
+def _static(default: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass

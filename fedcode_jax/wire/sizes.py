@@ -6,7 +6,7 @@ import numpy as np
 
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.wire import lengths
-from fedcode_jax.wire.entropy import VALUES_PER_BYTE, payload_bytes
+from fedcode_jax.wire.entropy import VALUES_PER_BYTE
 from fedcode_jax.wire.message import (
     FLOAT_TYPES,
     Array,
@@ -162,8 +162,9 @@ def _code_bytes(section: Coded, known: Coded | None, has_known: Array | bool) ->
         header = header_bytes(as_sent, Kind.WEIGHTS, layers) - here
         if n == 0:
             return header
-        least = 4 * -(-n // (4 * VALUES_PER_BYTE))
-        payload = jnp.maximum(payload_bytes(bits.astype(jnp.uint32)), least)
+        # The coder writes whole words of 32 bits, and rarely one more than its bits fill.
+        words = jnp.ceil(bits / 32 + 0.01).astype(jnp.uint32)
+        payload = 4 * jnp.maximum(words, -(-n // (4 * VALUES_PER_BYTE)))
         return jnp.asarray(header + table + payload, jnp.uint32)
 
     if section.coding == "entropy":

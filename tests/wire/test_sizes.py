@@ -26,15 +26,16 @@ def test_fixed_width_and_floats_are_counted_exactly(seed):
 
 
 @pytest.mark.parametrize("block", [1, 2])
-@pytest.mark.parametrize("num_clusters", [1, 2, 16, 64, 300])
+@pytest.mark.parametrize("num_clusters", [1, 16, 300])
 @pytest.mark.parametrize("coding", wire.CODINGS[1:])
 def test_entropy_coded_sizes_are_those_of_the_bytes(coding, num_clusters, block):
     rng = np.random.default_rng(num_clusters)
-    for n in [0, 1, 31, 33, 5000]:
+    for n in [0, 33, 5000]:
         layers = (n // 3, n - n // 3) if coding == "adaptive" else ()
         m = message(Kind.WEIGHTS, coded(rng, num_clusters, n, coding, block, layers), dense(rng, 3))
         for known in (None, earlier(rng, m)):
-            real, traced = len(wire.encode(m, given=known)), wire.size_bits(m, given=known)
+            real = len(wire.encode(m, given=known))
+            traced = jax.jit(lambda m, known: wire.size_bits(m, given=known))(m, known)
             assert abs(int(traced) / 8 - real) <= 4, (n, known is None)
         codebook = message(Kind.CODEBOOK, *m.sections)
         assert int(wire.size_bits(codebook)) == 8 * len(wire.encode(codebook))
