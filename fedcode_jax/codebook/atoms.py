@@ -11,7 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.codebook.numerics import prefix_sum
+from fedcode_jax.codebook.numerics import count_below, prefix_sum
+from fedcode_jax.codebook.tally import best_method, make_rows
 from fedcode_jax.codebook.zoom import bin_values
 
 
@@ -29,40 +30,66 @@ class Atoms(NamedTuple):
     number: jax.Array
 
 
-def sorted_atoms(values: jax.Array, weights: jax.Array) -> Atoms:
+def sorted_atoms(values: jax.Array, weights: jax.Array | None) -> Atoms:
     """The distinct values, each with the weight of its copies.
 
     Args:
       values: f32[n].
-      weights: f32[n], positive, or 0 on copies of some value of positive weight.
+      weights: f32[n], positive, or 0 on copies of some value of positive weight; None for ones.
 
     Returns:
       Atoms with A = n.
     """
-    values, weights = jax.lax.sort((values, weights), num_keys=1)
+    if weights is None:
+        values = jax.lax.sort(values)
+    else:
+        values, weights = jax.lax.sort((values, weights), num_keys=1)
     is_new = jnp.concatenate([jnp.ones(1, bool), values[1:] != values[:-1]])
     group = jnp.cumsum(is_new, dtype=jnp.int32) - 1
-    positions = jnp.full_like(values, values[-1]).at[group].set(values)
-    return Atoms(positions, jnp.zeros_like(weights).at[group].add(weights), group[-1] + 1)
+    runs = count_below(group, jnp.arange(values.size + 1, dtype=jnp.int32))
+    positions = values[jnp.minimum(runs[:-1], values.size - 1)]
+    if weights is None:
+        sums = jnp.diff(runs).astype(jnp.float32)
+    else:
+        sums = jnp.zeros_like(weights).at[group].add(weights, indices_are_sorted=True)
+    return Atoms(positions, sums, group[-1] + 1)
 
 
-def binned_atoms(values: jax.Array, weights: jax.Array, num_bins: int, num_clusters: int) -> Atoms:
+def binned_atoms(
+    values: jax.Array,
+    weights: jax.Array | None,
+    num_bins: int,
+    num_clusters: int,
+    *,
+    method: str | None = None,
+) -> Atoms:
     """The means of the occupied bins of an adaptive histogram.
 
     Args:
       values: f32[n].
-      weights: f32[n], positive, or 0 on copies of some value of positive weight.
+      weights: f32[n], positive, or 0 on copies of some value of positive weight; None for ones.
       num_bins: how many bins, A.
       num_clusters: if there are no more distinct values than this, every atom is exactly one.
+      method: of tallying, ``scatter`` or ``sort``; None for what suits the backend.
 
     Returns:
       Atoms with A = num_bins or n, the lower.
     """
-    means, mass = bin_values(values, weights, num_bins, num_clusters)
-    occupied = mass > 0
-    rank = prefix_sum(occupied.astype(jnp.float32)).astype(jnp.int32)
-    target = jnp.where(occupied, rank[:-1], num_bins)
+    method = method or best_method()
+    rows = make_rows(values, weights, method)
+    bins, above = bin_values(rows, num_bins, num_clusters, method)
     size = min(num_bins, values.size)
-    last = jnp.max(jnp.where(occupied, means, -jnp.inf))
-    positions = jnp.full(size, last).at[target].set(means, mode="drop")
-    return Atoms(positions, jnp.zeros(size).at[target].set(mass, mode="drop"), rank[-1])
+    occupied = bins.number > 0
+    rank = prefix_sum(occupied.astype(jnp.float32)).astype(jnp.int32)
+    number = rank[-1]
+    # Bins that are empty have places beyond the end, all different.
+    target = jnp.where(occupied, rank[:-1], size + jnp.arange(num_bins))
+
+    def close_up(x: jax.Array, fill: float) -> jax.Array:
+        return jnp.full(size, fill, x.dtype).at[target].set(x, mode="drop", unique_indices=True)
+
+    # Rounding may carry a mean past the next bin's lowest value.
+    low = close_up(bins.low, jnp.inf)
+    means = jnp.minimum(low + close_up(above, 0), jnp.append(low[1:], jnp.inf))
+    means = jnp.where(jnp.arange(size) < number, means, means[number - 1])
+    return Atoms(means, close_up(bins.mass, 0), number)

@@ -1,9 +1,10 @@
-"""Cells: a partition of the atoms into intervals, and the moments of each.
+"""Moments of sets of atoms, without loss of digits.
 
-The sums behind a cell's mean and error differ by many magnitudes from the same sums taken from the
-first atom on, so differences of global running sums of x and x^2 lose all digits in float32. Here
-the running sums are of residuals to a reference inside each cell, and a boundary moved by a cell
-or two changes only sums of that cell's own magnitude.
+Differences of global running sums of x and x^2 lose all digits of a small cell in float32. Here
+sets are known by weight, mean, and error about the mean, which can be merged with no subtraction
+of large numbers (Chan, Golub and LeVeque, 1983). They cannot be subtracted; a binary tree over the
+atoms takes the place of running sums. Means are distances from a point nearby, because a narrow
+cell far from zero would lose its digits to its place.
 """
 
 from typing import NamedTuple
@@ -12,100 +13,98 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.codebook.atoms import Atoms
-from fedcode_jax.codebook.numerics import prefix_sum
 
 
-class Cells(NamedTuple):
-    """K intervals of atoms.
+class Moments(NamedTuple):
+    """Of any number of sets of atoms: f32[...] weight, mean, and squared error about the mean.
+
+    The mean is the distance from a point that the context says.
+    """
+
+    weight: jax.Array
+    mean: jax.Array
+    error: jax.Array
+
+
+class Tree(NamedTuple):
+    """A binary tree over A atoms, P the next power of two from A.
 
     Attributes:
-      edges: i32[K + 1], strictly ascending from 0 to the number of atoms: cell j holds the atoms
-        ``edges[j]`` to ``edges[j + 1] - 1``.
-      references: f32[K], a point inside each cell.
-      running: f32[3, A + 1], running sums of w, w r and w r^2, where r is an atom's distance from
-        the reference of its cell.
+      moments: f32[2 P]: node i has the children 2 i and 2 i + 1, atom i is the leaf P + i.
+      points: f32[2 P], the first atom of each node, from which its mean is measured.
     """
 
-    edges: jax.Array
-    references: jax.Array
-    running: jax.Array
-
-    def moments(self) -> jax.Array:
-        """The sums of w, w r and w r^2 of each cell, f32[3, K]."""
-        at = self.running[:, self.edges]
-        return at[:, 1:] - at[:, :-1]
+    moments: Moments
+    points: jax.Array
 
 
-def make_cells(atoms: Atoms, edges: jax.Array) -> Cells:
-    """Measures the residuals of the cells between the edges.
+def merge(a: Moments, b: Moments) -> Moments:
+    """The moments of the unions of sets, pair by pair."""
+    weight = a.weight + b.weight
+    share = b.weight / jnp.where(weight > 0, weight, 1)
+    apart = b.mean - a.mean
+    error = a.error + b.error + apart * apart * a.weight * share
+    return Moments(weight, a.mean + apart * share, error)
+
+
+def make_tree(atoms: Atoms) -> Tree:
+    """The moments of all nodes of a binary tree over the atoms."""
+    depth = (atoms.positions.size - 1).bit_length()
+    missing = (0, 2**depth - atoms.positions.size)
+    nothing = jnp.zeros(2**depth)
+    weights = jnp.pad(atoms.weights, missing)
+    leaves = Tree(Moments(weights, nothing, nothing), jnp.pad(atoms.positions, missing, "edge"))
+
+    def join(inner: Tree) -> Tree:
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), inner, leaves)
+
+    def grow(_: int, inner: Tree) -> Tree:
+        # All levels at once, as often as there are levels: the shapes stay the same.
+        nodes = join(inner)
+        left, right = (jax.tree.map(lambda x, s=side: x[s::2], nodes) for side in range(2))
+        return Tree(merge(left.moments, _seen_from(left.points, right)), left.points)
+
+    return join(jax.lax.fori_loop(0, depth, grow, jax.tree.map(jnp.zeros_like, leaves)))
+
+
+def _seen_from(points: jax.Array, nodes: Tree) -> Moments:
+    return nodes.moments._replace(mean=(nodes.points - points) + nodes.moments.mean)
+
+
+def measure(tree: Tree, ends: jax.Array) -> Tree:
+    """The moments of the segments between successive ends.
 
     Args:
-      atoms: the atoms.
-      edges: i32[K + 1], strictly ascending.
+      tree: of the atoms.
+      ends: i32[G + 1], ascending from 0 to the number of atoms; equal ends enclose nothing.
 
     Returns:
-      The cells, each with its middle atom as reference.
+      Moments f32[G] and the first atom f32[G] of each, from which its mean is measured. Of an
+      empty segment, the moments are 0.
     """
-    references = atoms.positions[(edges[:-1] + edges[1:]) // 2]
-    marks = jnp.zeros_like(atoms.positions).at[edges[1:-1]].add(1.0, mode="drop")
-    cell = prefix_sum(marks)[1:].astype(jnp.int32)
-    residual = atoms.positions - references[cell]
-    first = atoms.weights * residual
-    running = prefix_sum(jnp.stack([atoms.weights, first, first * residual]))
-    return Cells(edges, references, running)
+    leaves = tree.points.size // 2
+    ends = ends + leaves
+    points = tree.points.at[ends[:-1]].get(mode="clip")
+
+    def take(total: Moments, node: jax.Array, wanted: jax.Array) -> Moments:
+        more = jax.tree.map(lambda x: x.at[node].get(mode="clip"), tree)
+        weight, mean, error = _seen_from(points, more)
+        return merge(total, Moments(weight * wanted, mean, error * wanted))
+
+    def climb(_: int, carry: tuple) -> tuple:
+        # A segment is the union of few nodes: at each level, at most one at either end.
+        start, stop, total = carry
+        odd_start, odd_stop = start & 1, stop & 1
+        total = take(total, start, (odd_start > 0) & (start < stop))
+        start += odd_start
+        total = take(total, stop - 1, (odd_stop > 0) & (start < stop))
+        return start >> 1, stop >> 1, total
+
+    total = Moments(*(jnp.zeros(ends.size - 1) for _ in range(3)))
+    levels = leaves.bit_length()
+    return Tree(jax.lax.fori_loop(0, levels, climb, (ends[:-1], ends[1:], total))[2], points)
 
 
-def shift(moments: jax.Array, distance: jax.Array) -> jax.Array:
-    """Moments about a point ``distance`` below the old one: every r grows by ``distance``.
-
-    Args:
-      moments: f32[3, ...], sums of w, w r and w r^2.
-      distance: f32[...].
-
-    Returns:
-      f32[3, ...], sums of w, w (r + d) and w (r + d)^2.
-    """
-    w, s, q = moments
-    return jnp.stack([w, s + w * distance, q + (2 * s + w * distance) * distance])
-
-
-def errors(moments: jax.Array) -> jax.Array:
-    """The squared error about the mean, f32[...], from moments f32[3, ...]."""
-    w, s, q = moments
-    return jnp.maximum(q - s * s / jnp.where(w > 0, w, 1), 0)
-
-
-def separate(edges: jax.Array, count: jax.Array) -> jax.Array:
-    """Moves edges apart so that each cell keeps at least one atom.
-
-    Args:
-      edges: i32[K + 1], ascending, from 0 to ``count``.
-      count: i32[], the number of atoms; fewer than K make the result meaningless.
-
-    Returns:
-      i32[K + 1], strictly ascending where ``count >= K``.
-    """
-    order = jnp.arange(edges.size, dtype=jnp.int32)
-    apart = jax.lax.cummax(edges - order) + order
-    apart = jnp.clip(apart, order, jnp.maximum(count - order[::-1], order))
-    return apart.at[0].set(0).at[-1].set(jnp.maximum(count, edges.size - 1))
-
-
-def move_edges(cells: Cells, edges: jax.Array) -> jax.Array:
-    """The moments after moving each edge by at most one cell.
-
-    Args:
-      cells: the present cells.
-      edges: i32[K + 1], edge j between ``cells.edges[j - 1]`` and ``cells.edges[j + 1]``.
-
-    Returns:
-      f32[3, K], moments about ``cells.references``.
-    """
-    inner, old = edges[1:-1], cells.edges[1:-1]
-    moved = cells.running[:, inner] - cells.running[:, old]
-    up = inner >= old
-    gap = cells.references[1:] - cells.references[:-1]
-    # What was passed over lies in the upper cell on the way up, in the lower one on the way down.
-    about_upper = jnp.where(up, moved, shift(moved, -gap))
-    about_lower = jnp.where(up, shift(moved, gap), moved)
-    return cells.moments().at[:, :-1].add(about_lower).at[:, 1:].add(-about_upper)
+def take_from(segments: Tree, at: jax.Array, points: jax.Array) -> Moments:
+    """The moments of some segments, their means measured from other points."""
+    return _seen_from(points, jax.tree.map(lambda x: x[at], segments))

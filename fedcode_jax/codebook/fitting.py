@@ -8,9 +8,10 @@ import jax.numpy as jnp
 
 from fedcode_jax.codebook import blocks
 from fedcode_jax.codebook.atoms import Atoms, binned_atoms, sorted_atoms
-from fedcode_jax.codebook.cells import errors, make_cells
-from fedcode_jax.codebook.lloyd import center_start, density_start, lloyd, means
-from fedcode_jax.codebook.refine import refine
+from fedcode_jax.codebook.batching import one_by_one_on_cpu
+from fedcode_jax.codebook.cells import make_tree
+from fedcode_jax.codebook.refine import Grid, refine
+from fedcode_jax.codebook.start import center_start, density, density_start
 from fedcode_jax.errors import ConfigError, DataError
 
 MAX_CLUSTERS = 65536
@@ -18,12 +19,13 @@ MAX_CLUSTERS = 65536
 _SORT_UP_TO = 1024  # values; above, binning is faster on CPU
 _SORT_FROM_CLUSTERS = 4096  # so many cells want more bins than there is room for
 _BINS_PER_CELL = 128
-_HALF = 12  # candidates on either side of an edge
-_WIDEST = 2.0  # the reach, in cells, of the first refinement, and the least of the last
-_NARROWEST = 0.1
-_MOST_PASSES = 24
-_WORTHWHILE = 0.01  # a pass that gains less than this share of the error ends its reach
-_LLOYD_STEPS = 5
+_GRID = Grid(12, 12)
+_SMALL_GRID = Grid(4, 4)
+_WIDEST = 0.5  # the reach, in cells, of the first refinement, and the least of the last
+_NARROWEST = 0.007
+_CLOSER = 4
+_MOST_PASSES = 32
+_WORTHWHILE = 0.001  # a pass that gains less than this share of the error ends its reach
 
 
 def fit(
@@ -37,12 +39,15 @@ def fit(
     """Fits the K centers with the least squared error to values.
 
     Minimises sum_i w_i min_j (v_i - c_j)^2. The values are condensed to ordered atoms, the cells
-    start at the point density f^(1/3), dynamic programming over candidate edges improves them at
-    ever finer reach, and a few Lloyd steps make each center the mean of its members. On weights
-    and common distributions the error is within about 0.1 % of the optimum. The result is
-    deterministic.
+    start at the point density f^(1/3), and dynamic programming over candidate edges improves them,
+    with ever closer candidates. The error is within 0.05 % of the optimum on weights and common
+    distributions, and within 0.5 % on any, as long as a float32 tells the members of a cell from
+    its center and K is at most 1,024: above, the atoms are coarse (up to 4,095 centers), or the
+    candidates few. The result is deterministic. Counts are exact up to 2^31 values; beyond the
+    values, memory for one int32 a value is used.
 
-    Works under jit, vmap and `jax.lax.map`, in float32 and with static shapes. Not differentiable.
+    Works under jit, vmap and `jax.lax.map`, in float32 and with static shapes. On a CPU a vmap
+    runs one client after another, each as fast as alone. Not differentiable.
 
     Args:
       values: f32[n], n >= 1. If any is not finite, the result is unspecified.
@@ -112,18 +117,20 @@ def check_num_clusters(num_clusters: int) -> int:
 
 @partial(jax.jit, static_argnames="K")
 def _fit(x: jax.Array, weights: jax.Array | None, init: jax.Array | None, K: int) -> jax.Array:
-    if weights is None:
-        w = jnp.ones_like(x)
-    else:
-        w = jnp.where(jnp.any(weights > 0), weights, 1)
-        w = w / jnp.max(w)
+    return one_by_one_on_cpu(partial(_fit_one, K))(x, weights, init)
+
+
+def _fit_one(K: int, x: jax.Array, weights: jax.Array | None, init: jax.Array | None) -> jax.Array:
+    if weights is not None:
+        weights = jnp.where(jnp.any(weights > 0), weights, 1)
+        weights = weights / jnp.max(weights)
         # A value of no weight stands where another one does: it may not open a bin of its own.
-        x = jnp.where(w > 0, x, jnp.max(jnp.where(w > 0, x, -jnp.inf)))
+        x = jnp.where(weights > 0, x, jnp.max(jnp.where(weights > 0, x, -jnp.inf)))
     if x.size <= _SORT_UP_TO or K >= _SORT_FROM_CLUSTERS:
-        atoms = sorted_atoms(x, w)
+        atoms = sorted_atoms(x, weights)
     else:
         num_bins = 2 ** min(max((_BINS_PER_CELL * K - 1).bit_length(), 14), 17)
-        atoms = binned_atoms(x, w, num_bins, K)
+        atoms = binned_atoms(x, weights, num_bins, K)
     distinct = atoms.positions[jnp.minimum(jnp.arange(K), atoms.number - 1)]
     if x.size <= K:
         return distinct
@@ -136,43 +143,47 @@ def _optimise(atoms: Atoms, init: jax.Array | None, K: int) -> jax.Array:
     low, high = atoms.positions[0], atoms.positions[-1]
     _, exponent = jnp.frexp(jnp.maximum(jnp.abs(low), jnp.abs(high)))
     scaled = atoms._replace(positions=jnp.ldexp(atoms.positions, -exponent))
+    centers_below = density(scaled, K)
     if init is None:
-        edges = density_start(scaled, K)
+        edges = density_start(centers_below, K, atoms.number)
     else:
         edges = center_start(scaled, jnp.ldexp(jnp.sort(init), -exponent))
-    if K > 1:
-        edges = _refine_to_the_end(scaled, edges)
-    cells = make_cells(scaled, edges)
-    centers = means(cells, lloyd(scaled, cells, edges, _LLOYD_STEPS))
+    centers = _refine_to_the_end(scaled, centers_below, edges)
     return jnp.clip(jnp.ldexp(centers, exponent), low, high)
 
 
-def _refine_to_the_end(atoms: Atoms, edges: jax.Array) -> jax.Array:
-    """Refines at a reach of two cells while that pays, then at half of it, and so on."""
+def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array) -> jax.Array:
+    """Refines with points all over the cells while that pays, then with ever closer ones."""
     # Very many cells hold few atoms each, which need few candidates.
-    half = _HALF if edges.size <= _SORT_FROM_CLUSTERS else _HALF // 3
+    K = edges.size - 1
+    tree = make_tree(atoms)
+    grid = _GRID if K < _SORT_FROM_CLUSTERS else _SMALL_GRID
 
     def unfinished(carry: tuple) -> jax.Array:
-        _, _, reach, passes = carry
+        _, _, _, reach, passes = carry
         return (reach >= _NARROWEST) & (passes < _MOST_PASSES)
 
     def improve(carry: tuple) -> tuple:
-        edges, judged, reach, passes = carry
-        cells = make_cells(atoms, edges)
-        before = jnp.sum(errors(cells.moments()))
+        edges, _, judged, reach, passes = carry
         # At full reach, steps by value and by number take turns, and are judged together.
         by_value = (reach == _WIDEST) & (passes % 2 == 0)
-        better, after = refine(atoms, cells, reach, half, by_value)
-        edges = jnp.where(after < before, better, edges)
-        error = jnp.minimum(after, before)
-        pays = by_value | (judged - error > _WORTHWHILE * error)
+        scale = jnp.where(by_value, atoms.positions, centers_below)
+        found = refine(tree, edges, grid, reach, scale)
+        pays = by_value | (judged - found.after > _WORTHWHILE * found.after)
         return (
-            edges,
-            jnp.where(by_value, judged, error),
-            jnp.where(pays, reach, reach / 2),
+            jnp.where(found.after < found.before, found.edges, edges),
+            found.centers,
+            jnp.where(by_value, judged, found.after),
+            jnp.where(pays, reach, reach / _CLOSER),
             passes + 1,
         )
 
-    start = (edges, jnp.float32(jnp.finfo(jnp.float32).max), jnp.float32(_WIDEST), jnp.int32(0))
-    edges, *_ = jax.lax.while_loop(unfinished, improve, start)
-    return edges
+    start = (
+        edges,
+        jnp.zeros(K),
+        jnp.float32(jnp.finfo(jnp.float32).max),
+        jnp.float32(_WIDEST),
+        jnp.int32(0),
+    )
+    _, centers, *_ = jax.lax.while_loop(unfinished, improve, start)
+    return centers
