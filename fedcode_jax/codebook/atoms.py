@@ -30,6 +30,34 @@ class Atoms(NamedTuple):
     number: jax.Array
 
 
+_SORT_UP_TO = 1024  # values; above, binning is faster on CPU
+_SORT_FROM_CLUSTERS = 4096  # so many cells want more bins than there is room for
+_BINS_PER_CELL = 128
+
+
+def condense(values: jax.Array, weights: jax.Array | None, num_clusters: int) -> Atoms:
+    """The atoms of values, fine enough for a codebook of K centers.
+
+    Args:
+      values: f32[n].
+      weights: f32[n] >= 0, or None for ones. Values of zero weight are left out; if all weights
+        are zero, all count alike.
+      num_clusters: K; if there are no more distinct values than this, every atom is exactly one.
+
+    Returns:
+      Atoms, the heaviest value weighing 1.
+    """
+    if weights is not None:
+        weights = jnp.where(jnp.any(weights > 0), weights, 1)
+        weights = weights / jnp.max(weights)
+        # A value of no weight stands where another one does: it may not open a bin of its own.
+        values = jnp.where(weights > 0, values, jnp.max(jnp.where(weights > 0, values, -jnp.inf)))
+    if values.size <= _SORT_UP_TO or num_clusters >= _SORT_FROM_CLUSTERS:
+        return sorted_atoms(values, weights)
+    num_bins = 2 ** min(max((_BINS_PER_CELL * num_clusters - 1).bit_length(), 14), 17)
+    return binned_atoms(values, weights, num_bins, num_clusters)
+
+
 def sorted_atoms(values: jax.Array, weights: jax.Array | None) -> Atoms:
     """The distinct values, each with the weight of its copies.
 

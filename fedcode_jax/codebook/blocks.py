@@ -71,7 +71,7 @@ def fit_rows(rows: Rows, init: jax.Array | None, num_clusters: int) -> jax.Array
     centers = _plus_plus(rows, num_clusters) if init is None else init
 
     def step(_: int, centers: jax.Array) -> jax.Array:
-        mass, excess, errors, _ = _pass(rows, centers)
+        mass, excess, errors, _codes = _pass(rows, centers)
         moved = centers + excess / jnp.where(mass > 0, mass, 1)
         # Empty clusters go where the largest errors are.
         count = min(_RESEEDED, num_clusters, errors.size)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.codebook import blocks
-from fedcode_jax.codebook.atoms import Atoms, binned_atoms, sorted_atoms
+from fedcode_jax.codebook.atoms import Atoms, condense
 from fedcode_jax.codebook.batching import one_by_one_on_cpu
 from fedcode_jax.codebook.cells import make_tree
 from fedcode_jax.codebook.refine import Grid, refine
@@ -16,9 +16,7 @@ from fedcode_jax.errors import ConfigError, DataError
 
 MAX_CLUSTERS = 65536
 
-_SORT_UP_TO = 1024  # values; above, binning is faster on CPU
-_SORT_FROM_CLUSTERS = 4096  # so many cells want more bins than there is room for
-_BINS_PER_CELL = 128
+_MANY_CLUSTERS = 4096
 _GRID = Grid(12, 12)
 _SMALL_GRID = Grid(4, 4)
 _WIDEST = 0.5  # the reach, in cells, of the first refinement, and the least of the last
@@ -82,13 +80,7 @@ def fit(
       [1.0, 2.0, 2.0, 2.0]
     """
     K = check_num_clusters(num_clusters)
-    x = jnp.asarray(values, jnp.float32)
-    if x.ndim != 1 or x.size == 0:
-        raise DataError(f"codebook.fit: values must be f32[n] with n >= 1, not shape {x.shape}")
-    if weights is not None:
-        weights = jnp.asarray(weights, jnp.float32)
-        if weights.shape != x.shape:
-            raise DataError(f"codebook.fit: weights must be {x.shape}, not shape {weights.shape}")
+    x, weights = check_values("codebook.fit", values, weights)
     if isinstance(block, bool) or not isinstance(block, int) or block < 1:
         raise ConfigError(f"algorithm.block: {block!r}; give a whole number of at least 1")
     shape = (K,) if block == 1 else (K, block)
@@ -99,6 +91,21 @@ def fit(
     if block > 1:
         return blocks.fit_rows(blocks.make_rows(x, weights, block), init, K)
     return _fit(x, weights, init, K)
+
+
+def check_values(
+    function: str, values: jax.Array, weights: jax.Array | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Values and weights as f32[n], or a DataError in the name of the function."""
+    x = jnp.asarray(values, jnp.float32)
+    if x.ndim != 1 or x.size == 0:
+        raise DataError(f"{function}: values must be f32[n] with n >= 1, not shape {x.shape}")
+    if weights is None:
+        return x, None
+    weights = jnp.asarray(weights, jnp.float32)
+    if weights.shape != x.shape:
+        raise DataError(f"{function}: weights must be {x.shape}, not shape {weights.shape}")
+    return x, weights
 
 
 def check_num_clusters(num_clusters: int) -> int:
@@ -121,16 +128,7 @@ def _fit(x: jax.Array, weights: jax.Array | None, init: jax.Array | None, K: int
 
 
 def _fit_one(K: int, x: jax.Array, weights: jax.Array | None, init: jax.Array | None) -> jax.Array:
-    if weights is not None:
-        weights = jnp.where(jnp.any(weights > 0), weights, 1)
-        weights = weights / jnp.max(weights)
-        # A value of no weight stands where another one does: it may not open a bin of its own.
-        x = jnp.where(weights > 0, x, jnp.max(jnp.where(weights > 0, x, -jnp.inf)))
-    if x.size <= _SORT_UP_TO or K >= _SORT_FROM_CLUSTERS:
-        atoms = sorted_atoms(x, weights)
-    else:
-        num_bins = 2 ** min(max((_BINS_PER_CELL * K - 1).bit_length(), 14), 17)
-        atoms = binned_atoms(x, weights, num_bins, K)
+    atoms = condense(x, weights, K)
     distinct = atoms.positions[jnp.minimum(jnp.arange(K), atoms.number - 1)]
     if x.size <= K:
         return distinct
@@ -157,7 +155,7 @@ def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array)
     # Very many cells hold few atoms each, which need few candidates.
     K = edges.size - 1
     tree = make_tree(atoms)
-    grid = _GRID if K < _SORT_FROM_CLUSTERS else _SMALL_GRID
+    grid = _GRID if K < _MANY_CLUSTERS else _SMALL_GRID
 
     def unfinished(carry: tuple) -> jax.Array:
         _, _, _, reach, passes = carry

@@ -1,4 +1,4 @@
-"""Codewords of several values: fit, encode, decode, snap and union against scikit-learn and NumPy."""
+"""Codewords of several values: the five verbs against scikit-learn and NumPy."""
 
 import jax
 import jax.numpy as jnp
