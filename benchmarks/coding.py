@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a smoke run: less of everything")
     quick = parser.parse_args().quick
-    networks = {"resnet20": (64,)} if quick else {name: (16, 64, 256) for name in trained.STEPS}
+    networks = {"resnet20": (64,)} if quick else dict.fromkeys(trained.STEPS, (16, 64, 256))
     codes = [row for name, clusters in networks.items() for row in of_network(name, clusters)]
     table(codes, list(codes[0]))
     sent = [row for run in runs(quick) for row in of_run(*run)]

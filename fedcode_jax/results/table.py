@@ -61,8 +61,9 @@ def closing_table(
     if check is not None:
         row(
             "wire check",
-            f"{check['messages']:,} messages decoded as sent, {format_bytes(check['encoded_bytes'])}"
-            f" encoded; counted sizes within {100 * check['largest_difference']:.2g} % of each",
+            f"{check['messages']:,} messages decoded as sent, in"
+            f" {format_bytes(check['encoded_bytes'])}; counted sizes within"
+            f" {100 * check['largest_difference']:.2g} % of each",
         )
     waste = summary.get("padding_waste")
     if waste is not None:

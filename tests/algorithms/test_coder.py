@@ -48,11 +48,7 @@ def test_a_section_names_its_layers_in_codes():
     message = broadcast(algorithms.fedcode(8, coding="adaptive"))
     assert message.sections[0].layers == (600, 350, 3)
     blocks = Coder(8, "adaptive", block=4).encode(jnp.arange(953.0), (600, 350, 3))
-    assert blocks.layers == (
-        150,
-        88,
-        1,
-    )  # blocks begin at 0, 4, ...: the last two layers' at 600, 952
+    assert blocks.layers == (150, 88, 1)  # they begin at values 0, 600 and 952
     assert sum(blocks.layers) == blocks.codes.size == 239
 
 
