@@ -5,7 +5,8 @@ length of those bytes, in bits, computed inside a jitted program. ``FORMAT.md`` 
 file specifies the bytes.
 """
 
-from fedcode_jax.wire.format import DecodeError, decode, encode
+from fedcode_jax.wire.decoding import DecodeError, decode
+from fedcode_jax.wire.encoding import encode
 from fedcode_jax.wire.message import (
     CODINGS,
     FLOAT_TYPES,
