@@ -114,7 +114,9 @@ def _pass(rows: Rows, centers: jax.Array) -> tuple[jax.Array, ...]:
         x, w = part
         cross = jnp.matmul(w * (x - middle), near.T, precision=_EXACT)
         distance = jnp.matmul(w, (near * near).T, precision=_EXACT) - 2 * cross
-        code = jnp.argmin(distance, axis=1)
+        # The first of the least: minima vectorise on a CPU, where argmin does not.
+        least = distance <= jnp.min(distance, axis=1, keepdims=True)
+        code = jnp.min(jnp.where(least, jnp.arange(K), K - 1), axis=1)
         residual = x - centers[code]
         member = (code[:, None] == jnp.arange(K)).astype(jnp.float32)
         sums = jnp.concatenate([w, w * residual], axis=1)
