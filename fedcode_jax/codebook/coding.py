@@ -81,24 +81,43 @@ def _limits(centers: jax.Array) -> jax.Array:
     return jax.lax.cummin(jnp.where(lower < upper, limit, jnp.inf), reverse=True)
 
 
-def decode(centers: jax.Array, codes: jax.Array) -> jax.Array:
+def decode(centers: jax.Array, codes: jax.Array, size: int | None = None) -> jax.Array:
     """The centers that codes stand for.
 
     Args:
       centers: f32[K]; or f32[K, B].
       codes: u8[...] or u16[...], each below K; of blocks [m].
+      size: how many values there are, of codes [m]; static. None for all, those that filled up
+        the last block included.
 
     Returns:
-      values: f32[...]; of blocks f32[m B], those that filled up the last one included.
+      values: f32[...]; of blocks f32[m B]; the first f32[size] of them if that is given.
+
+    Raises:
+      DataError: ``size`` is negative or more than the codes stand for, or codes are not [m] where
+        they must be.
 
     Example:
       >>> import numpy as np
       >>> np.asarray(decode(jnp.array([0.5, 2.0]), jnp.array([1, 0, 1], jnp.uint8))).tolist()
       [2.0, 0.5, 2.0]
+      >>> pairs = jnp.array([[0.0, 1.0], [2.0, 3.0]])
+      >>> np.asarray(decode(pairs, jnp.array([1, 0], jnp.uint8), size=3)).tolist()
+      [2.0, 3.0, 0.0]
     """
-    centers = jnp.asarray(centers, jnp.float32)
-    values = centers[jnp.asarray(codes).astype(jnp.int32)]
-    return values if centers.ndim == 1 else values.reshape(-1)
+    centers, codes = jnp.asarray(centers, jnp.float32), jnp.asarray(codes)
+    if codes.ndim != 1 and (centers.ndim == 2 or size is not None):
+        raise DataError(f"codebook.decode: blocks and a size need codes [m], not {codes.shape}")
+    values = centers[codes.astype(jnp.int32)]
+    values = values if centers.ndim == 1 else values.reshape(-1)
+    if size is None:
+        return values
+    if not 0 <= size <= values.size:
+        raise DataError(
+            f"codebook.decode: size {size} is not possible; {codes.size} codes stand for "
+            f"{values.size} values, give from 0 to that"
+        )
+    return values[:size]
 
 
 def snap(centers: jax.Array, values: jax.Array) -> jax.Array:
@@ -124,8 +143,8 @@ def snap(centers: jax.Array, values: jax.Array) -> jax.Array:
       >>> np.asarray(snap(jnp.array([0.0, 1.0]), jnp.array([0.2, 0.7, 5.0]))).tolist()
       [0.0, 1.0, 1.0]
     """
-    snapped = decode(centers, encode(centers, values))
-    return snapped[: jnp.size(values)] if jnp.ndim(centers) == 2 else snapped
+    size = jnp.size(values) if jnp.ndim(centers) == 2 else None
+    return decode(centers, encode(centers, values), size)
 
 
 def union(codebooks: jax.Array) -> jax.Array:

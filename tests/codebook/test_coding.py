@@ -98,3 +98,27 @@ def test_union_is_sorted_and_keeps_all():
 def test_centers_of_a_wrong_shape(shape):
     with pytest.raises(DataError, match="centers"):
         codebook.encode(jnp.zeros(shape), jnp.ones(3))
+
+
+def test_decode_gives_as_many_values_as_asked_for():
+    codes = jnp.array([1, 0, 1], jnp.uint8)
+    scalars, pairs = jnp.array([0.5, 2.0]), jnp.array([[0.0, 1.0], [2.0, 3.0]])
+    assert codebook.decode(scalars, codes, 2).tolist() == [2.0, 0.5]
+    assert codebook.decode(pairs, codes, size=5).tolist() == [2.0, 3.0, 0.0, 1.0, 2.0]
+    assert codebook.decode(pairs, codes).tolist() == [2.0, 3.0, 0.0, 1.0, 2.0, 3.0]
+    assert codebook.decode(pairs, codes, 0).shape == (0,)
+    for size in (7, -1):
+        with pytest.raises(DataError, match=f"size {size}"):
+            codebook.decode(pairs, codes, size)
+    with pytest.raises(DataError, match="need codes"):
+        codebook.decode(pairs, codes[None])
+
+
+def test_limits_take_the_place_of_the_middles():
+    centers, values = jnp.array([0.0, 1.0, 3.0]), jnp.array([-9.0, 0.2, 0.3, 0.9, 2.9, 99.0])
+    limits = jnp.array([0.2, 2.9])
+    codes = codebook.encode(centers, values, limits=limits)
+    assert codes.tolist() == np.searchsorted(limits, values, side="left").tolist()
+    # What is not in use is not reached.
+    ended = codebook.encode(centers, values, limits=jnp.array([0.2, jnp.inf]))
+    assert ended.tolist() == [0, 0, 1, 1, 1, 1]
