@@ -151,7 +151,8 @@ def _optimise(atoms: Atoms, rate_weight: jax.Array, K: int) -> tuple[jax.Array, 
 
 def _look(tree: Tree, ends: jax.Array, price: jax.Array) -> _Cells:
     """Measures the cells between ends i32[K + 1]; equal ends enclose nothing."""
-    (weight, mean, error), points = measure(tree, ends)
+    cells = measure(tree, ends)
+    weight, mean, error = cells.moments
     total = jnp.sum(weight)
     in_use = weight > 0
     bits = jnp.log2(total) - jnp.log2(jnp.where(in_use, weight, total))
@@ -161,7 +162,7 @@ def _look(tree: Tree, ends: jax.Array, price: jax.Array) -> _Cells:
         return jnp.zeros_like(x).at[place].set(x, mode="drop")
 
     used = jnp.sum(in_use)
-    centers = close_up(points + mean)
+    centers = close_up(cells.points + mean)
     unused = jnp.arange(weight.size) >= used
     centers = jnp.where(unused, centers[jnp.maximum(used - 1, 0)], centers)
     return _Cells(centers, close_up(bits), used, jnp.sum(error + price * weight * bits))
