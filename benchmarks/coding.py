@@ -22,7 +22,7 @@ from fedcode_jax import codebook, experiment, wire
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.wire import Coded, Kind, Message
 
-RATE_WEIGHTS = 2.0 ** np.arange(-18, 0, 0.25)
+RATE_WEIGHTS = 2.0 ** np.arange(-18, 0, 1 / 16)
 
 
 def entropy(*symbols):

@@ -3,7 +3,7 @@
     python benchmarks/controls.py [--seeds 5] [--rounds 60]
 
 Every row is the default experiment (digits, 10 clients, the CNN of 6,090 weights) with another
-algorithm. Each algorithm is compiled once for a partition law; seeds change the initial weights,
+algorithm, or with codes coded given what both sides hold. Each algorithm is compiled once for a partition law; seeds change the initial weights,
 the partition and the batches. Writes every run's figures to benchmarks/results/controls.json.
 """
 
@@ -19,6 +19,11 @@ from fedcode_jax.config import ExperimentConfig, replace, to_dict
 from fedcode_jax.simulation import simulate
 
 ALGORITHMS = ("fedavg", "fedcode", "skip", "weight_clustering", "fedavg_every", "local_only")
+CONDITIONAL = ("fedcode", "skip", "weight_clustering")
+VARIANTS = {name: {"algorithm.name": name} for name in ALGORITHMS} | {
+    f"{name}, conditional": {"algorithm.name": name, "algorithm.coding": "conditional"}
+    for name in CONDITIONAL
+}
 PARTITIONS = {
     "IID": {"partition.name": "iid"},
     "Dirichlet 0.3": {"partition.name": "dirichlet", "partition.alpha": 0.3},
@@ -79,8 +84,8 @@ def main() -> None:
     base = replace(ExperimentConfig(), {"rounds": options.rounds})
     rows, lines = [], []
     for partition, law in PARTITIONS.items():
-        for algorithm in ALGORITHMS:
-            config = replace(base, {**law, "algorithm.name": algorithm})
+        for algorithm, changes in VARIANTS.items():
+            config = replace(base, {**law, **changes})
             summaries = runs_of(config, options.seeds)
             jax.clear_caches()
             for seed, summary in enumerate(summaries):

@@ -79,8 +79,7 @@ class Coder:
 
     def decode(self, section: Coded, size: int) -> jax.Array:
         """The values f32[size] that a section stands for."""
-        values = codebook.decode(jnp.asarray(section.centers), jnp.asarray(section.codes))
-        return values[:size]
+        return codebook.decode(jnp.asarray(section.centers), jnp.asarray(section.codes), size)
 
     def snap(self, section: Coded, own: Coded, size: int) -> jax.Array:
         """The values of ``own``, each moved to the nearest center of ``section``: f32[size].
