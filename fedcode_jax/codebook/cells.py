@@ -14,6 +14,8 @@ import jax.numpy as jnp
 
 from fedcode_jax.codebook.atoms import Atoms
 
+_CHUNK_DEPTH = 9
+
 
 class Moments(NamedTuple):
     """Of any number of sets of atoms: f32[...] weight, mean, and squared error about the mean.
@@ -26,16 +28,22 @@ class Moments(NamedTuple):
     error: jax.Array
 
 
-class Tree(NamedTuple):
-    """A binary tree over A atoms, P the next power of two from A.
-
-    Attributes:
-      moments: f32[2 P]: node i has the children 2 i and 2 i + 1, atom i is the leaf P + i.
-      points: f32[2 P], the first atom of each node, from which its mean is measured.
-    """
+class Sets(NamedTuple):
+    """Sets of atoms: their moments, and the points f32[...] from which their means are measured."""
 
     moments: Moments
     points: jax.Array
+
+
+class Tree(NamedTuple):
+    """A binary tree over A atoms; P is the next power of two from A.
+
+    Attributes:
+      rows: f32[4, 2 P], weight, mean, error and first atom of each node: one array, for one gather.
+        Node i has the children 2 i and 2 i + 1; atom i is node P + i.
+    """
+
+    rows: jax.Array
 
 
 def merge(a: Moments, b: Moments) -> Moments:
@@ -47,31 +55,38 @@ def merge(a: Moments, b: Moments) -> Moments:
     return Moments(weight, a.mean + apart * share, error)
 
 
+def unpack(rows: jax.Array) -> Sets:
+    """Sets from f32[4, ...], as in a tree."""
+    return Sets(Moments(*rows[:3]), rows[3])
+
+
+def seen_from(points: jax.Array, sets: Sets) -> Moments:
+    """The moments of sets, their means measured from other points f32[...]."""
+    return sets.moments._replace(mean=(sets.points - points) + sets.moments.mean)
+
+
 def make_tree(atoms: Atoms) -> Tree:
     """The moments of all nodes of a binary tree over the atoms."""
     depth = (atoms.positions.size - 1).bit_length()
-    missing = (0, 2**depth - atoms.positions.size)
-    nothing = jnp.zeros(2**depth)
-    weights = jnp.pad(atoms.weights, missing)
-    leaves = Tree(Moments(weights, nothing, nothing), jnp.pad(atoms.positions, missing, "edge"))
+    size = atoms.positions.size
+    zeros = jnp.zeros_like(atoms.weights)
+    leaves = jnp.stack([atoms.weights, zeros, zeros, atoms.positions])
+    leaves = jnp.pad(leaves, [(0, 0), (2**depth, 2**depth - size)])
+    chunk = 2 ** min(depth, _CHUNK_DEPTH)
 
-    def join(inner: Tree) -> Tree:
-        return jax.tree.map(lambda *parts: jnp.concatenate(parts), inner, leaves)
+    def grow(number: jax.Array, rows: jax.Array) -> jax.Array:
+        # From the leaves up, chunk by chunk; the first chunk lies above itself, and is done as
+        # often as it has levels.
+        at = jnp.maximum(2**depth - chunk * (number + 1), 0)
+        children = jax.lax.dynamic_slice(rows, (0, 2 * at), (4, 2 * chunk)).reshape(4, chunk, 2)
+        left, right = unpack(children[:, :, 0]), unpack(children[:, :, 1])
+        parents = merge(left.moments, seen_from(left.points, right))
+        return jax.lax.dynamic_update_slice(rows, jnp.stack([*parents, left.points]), (0, at))
 
-    def grow(_: int, inner: Tree) -> Tree:
-        # All levels at once, as often as there are levels: the shapes stay the same.
-        nodes = join(inner)
-        left, right = (jax.tree.map(lambda x, s=side: x[s::2], nodes) for side in range(2))
-        return Tree(merge(left.moments, _seen_from(left.points, right)), left.points)
-
-    return join(jax.lax.fori_loop(0, depth, grow, jax.tree.map(jnp.zeros_like, leaves)))
-
-
-def _seen_from(points: jax.Array, nodes: Tree) -> Moments:
-    return nodes.moments._replace(mean=(nodes.points - points) + nodes.moments.mean)
+    return Tree(jax.lax.fori_loop(0, 2**depth // chunk + _CHUNK_DEPTH, grow, leaves))
 
 
-def measure(tree: Tree, ends: jax.Array) -> Tree:
+def measure(tree: Tree, ends: jax.Array) -> Sets:
     """The moments of the segments between successive ends.
 
     Args:
@@ -79,32 +94,23 @@ def measure(tree: Tree, ends: jax.Array) -> Tree:
       ends: i32[G + 1], ascending from 0 to the number of atoms; equal ends enclose nothing.
 
     Returns:
-      Moments f32[G] and the first atom f32[G] of each, from which its mean is measured. Of an
-      empty segment, the moments are 0.
+      G sets, each seen from its first atom. Of an empty one, the moments are 0.
     """
-    leaves = tree.points.size // 2
-    ends = ends + leaves
-    points = tree.points.at[ends[:-1]].get(mode="clip")
-
-    def take(total: Moments, node: jax.Array, wanted: jax.Array) -> Moments:
-        more = jax.tree.map(lambda x: x.at[node].get(mode="clip"), tree)
-        weight, mean, error = _seen_from(points, more)
-        return merge(total, Moments(weight * wanted, mean, error * wanted))
+    leaves = tree.rows.shape[1] // 2
+    points = tree.rows[3].at[ends[:-1] + leaves].get(mode="clip")
+    at_stop = jnp.array([[0], [1]])
 
     def climb(_: int, carry: tuple) -> tuple:
         # A segment is the union of few nodes: at each level, at most one at either end.
-        start, stop, total = carry
-        odd_start, odd_stop = start & 1, stop & 1
-        total = take(total, start, (odd_start > 0) & (start < stop))
-        start += odd_start
-        total = take(total, stop - 1, (odd_stop > 0) & (start < stop))
-        return start >> 1, stop >> 1, total
+        ends, total = carry
+        wanted = (ends & 1) * (ends[0] < ends[1])
+        nodes = tree.rows.at[:, ends - at_stop].get(mode="clip")
+        weight, mean, error = seen_from(points, unpack(nodes))
+        total = merge(total, Moments(weight * wanted, mean, error * wanted))
+        return (ends + 1 - at_stop) >> 1, total
 
-    total = Moments(*(jnp.zeros(ends.size - 1) for _ in range(3)))
-    levels = leaves.bit_length()
-    return Tree(jax.lax.fori_loop(0, levels, climb, (ends[:-1], ends[1:], total))[2], points)
-
-
-def take_from(segments: Tree, at: jax.Array, points: jax.Array) -> Moments:
-    """The moments of some segments, their means measured from other points."""
-    return _seen_from(points, jax.tree.map(lambda x: x[at], segments))
+    both = jnp.stack([ends[:-1], ends[1:]]) + leaves
+    total = Moments(*(jnp.zeros(both.shape) for _ in range(3)))
+    _, total = jax.lax.fori_loop(0, leaves.bit_length(), climb, (both, total))
+    first, last = (Moments(*(x[side] for x in total)) for side in range(2))
+    return Sets(merge(first, last), points)

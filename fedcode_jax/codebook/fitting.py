@@ -20,8 +20,8 @@ _MANY_CLUSTERS = 4096
 _GRID = Grid(12, 12)
 _SMALL_GRID = Grid(4, 4)
 _WIDEST = 0.5  # the reach, in cells, of the first refinement, and the least of the last
-_NARROWEST = 0.007
-_CLOSER = 4
+_NARROWEST = 0.01
+_CLOSER = 6
 _MOST_PASSES = 32
 _WORTHWHILE = 0.001  # a pass that gains less than this share of the error ends its reach
 

@@ -22,8 +22,8 @@ def prefix_sum(x: jax.Array) -> jax.Array:
       [0.0, 1.0, 3.0, 7.0]
     """
     *lead, size = x.shape
-    # As long as there are blocks: two products do. Longer ones would cost too much.
-    block = min(2 ** -(-(size - 1).bit_length() // 2), 256)
+    # As long as there are blocks, so that two products do; longer ones would cost too much.
+    block = size if size <= 256 else min(2 ** -(-(size - 1).bit_length() // 2), 256)
     blocks = -(-size // block)
     rows = jnp.pad(x, [(0, 0)] * len(lead) + [(0, blocks * block - size)])
     within = jnp.matmul(

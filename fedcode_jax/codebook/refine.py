@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.codebook.cells import Moments, Tree, measure, merge, take_from
+from fedcode_jax.codebook.cells import Moments, Sets, Tree, measure, merge, seen_from, unpack
 from fedcode_jax.codebook.numerics import count_below
 
 
@@ -53,8 +53,8 @@ def refine(tree: Tree, edges: jax.Array, grid: Grid, reach: jax.Array, scale: ja
     R = 2 * D + 1
     points = _points(scale, edges, S, reach)
     # D more points at either end, of which nothing can be made.
-    points = jnp.pad(points, D, mode="edge")
-    near = tree.points[edges[:-1] + tree.points.size // 2]
+    points = jnp.pad(points, D).at[-D:].set(edges[-1])
+    near = tree.rows[3, edges[:-1] + tree.rows.shape[1] // 2]
     costs, means = _intervals(measure(tree, points), near, grid)
 
     def forward(best: jax.Array, cell: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -78,15 +78,15 @@ def _points(scale: jax.Array, edges: jax.Array, S: int, reach: jax.Array) -> jax
     step = jnp.arange(-S // 2, S // 2)
     below = step < 0
     part = jnp.where(below, 1, 0) + step * (2 * reach / S)
-    padded = jnp.pad(edges, 1, mode="edge")
-    start = jnp.where(below, padded[:-2, None], edges[:, None])
-    stop = jnp.where(below, edges[:, None], padded[2:, None])
+    at = jnp.arange(edges.size)[:, None]
+    start = edges.at[at - below].get(mode="clip")
+    stop = edges.at[at + 1 - below].get(mode="clip")
     low, high = scale[jnp.minimum(start, scale.size - 1)], scale[jnp.maximum(stop - 1, start)]
     found = jnp.clip(count_below(scale, low + part * (high - low)), start, stop)
     return jnp.where(part > 0, found, start).reshape(-1)
 
 
-def _intervals(segments: Tree, near: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
+def _intervals(segments: Sets, near: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
     """Every cell between any of the R places of its lower edge and any of its upper edge.
 
     Args:
@@ -103,7 +103,8 @@ def _intervals(segments: Tree, near: jax.Array, grid: Grid) -> tuple[jax.Array, 
     steps = S + 2 * D
     # The segments that a cell passes over, from the lowest place of its lower edge on.
     at = S // 2 + S * jnp.arange(K) + jnp.arange(steps)[:, None]
-    passed = take_from(segments, at, near)
+    rows = jnp.stack([*segments.moments, segments.points])
+    passed = seen_from(near, unpack(rows[:, at]))
 
     def extend(carry: Moments, step: tuple) -> tuple[Moments, tuple]:
         number, segment = step

@@ -27,8 +27,8 @@ def density(atoms: Atoms, num_clusters: int) -> jax.Array:
 
     def rescale(_: int, factor: jax.Array) -> jax.Array:
         full = wish * factor >= 1
-        rest = jnp.sum(jnp.where(full, 0, wish))
-        return jnp.maximum((num_clusters - jnp.sum(full)) / jnp.where(rest > 0, rest, 1), factor)
+        rest, number = jnp.sum(jnp.stack([jnp.where(full, 0, wish), full * 1.0]), axis=1)
+        return jnp.maximum((num_clusters - number) / jnp.where(rest > 0, rest, 1), factor)
 
     factor = jax.lax.fori_loop(0, 9, rescale, jnp.zeros(()))
     return prefix_sum(jnp.minimum(wish * factor, 1))[1:]
