@@ -3,8 +3,10 @@
 In one dimension optimal clusters are intervals, and the exact optimum is within reach. In more
 dimensions k-means is NP-hard, and this is the usual remedy: k-means++ on a sample, then Lloyd's
 iteration on everything. It ends in a local optimum, and a step costs n K multiplications, where a
-fit in one dimension reads the values a few times. All large work is matrix products over pieces of
-the rows, so that memory stays bounded.
+fit in one dimension reads the values a few times. Rows are worked on in pieces, so that memory
+stays bounded.
+
+A value takes ceil(log2 K) / B bits at fixed width, and the codebook 32 K B bits.
 """
 
 from functools import partial
@@ -13,12 +15,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax.codebook.batching import one_by_one_on_cpu
+from fedcode_jax.codebook.tally import best_method
+
 _SAMPLE = 8192  # rows that k-means++ sees, if K is not larger
 _TRIALS = 8
 _STEPS = 25
 _RESEEDED = 16  # empty clusters that are given a new place in a step
 _PIECE = 2**20  # distances held at a time
-_EXACT = jax.lax.Precision.HIGHEST
+_LARGEST = 40  # exponent of the largest value: its square is far from overflow, small ones from 0
 
 
 class Rows(NamedTuple):
@@ -38,7 +43,7 @@ def make_rows(values: jax.Array, weights: jax.Array | None, block: int) -> Rows:
 
     Args:
       values: f32[n].
-      weights: f32[n] >= 0, or None for ones.
+      weights: f32[n] >= 0, or None for ones; if all are zero, all values count alike.
       block: B.
 
     Returns:
@@ -46,6 +51,7 @@ def make_rows(values: jax.Array, weights: jax.Array | None, block: int) -> Rows:
     """
     fill = (0, -values.size % block)
     weights = jnp.ones_like(values) if weights is None else weights
+    weights = jnp.where(jnp.any(weights > 0), weights, 1)
     rows = (jnp.pad(x, fill).reshape(-1, block) for x in (values, weights))
     return Rows(*rows)
 
@@ -64,14 +70,17 @@ def fit_rows(rows: Rows, init: jax.Array | None, num_clusters: int) -> jax.Array
       codeword is repeated in their place. Of no more than K different rows (and a sample's
       worth of them) each is one, exactly.
     """
-    scale = jnp.maximum(jnp.max(rows.weights), jnp.finfo(jnp.float32).tiny)
-    any_weight = jnp.any(rows.weights > 0)
-    weights = jnp.where(any_weight, rows.weights / scale, 1)
-    rows = Rows(rows.values, weights)
-    centers = _plus_plus(rows, num_clusters) if init is None else init
+    return one_by_one_on_cpu(partial(_fit_rows, num_clusters))(rows, init)
+
+
+def _fit_rows(num_clusters: int, rows: Rows, init: jax.Array | None) -> jax.Array:
+    exponent = _exponent(rows.values if init is None else jnp.concatenate([rows.values, init]))
+    values = jnp.ldexp(rows.values, -exponent)
+    rows = Rows(values, rows.weights / jnp.max(rows.weights))
+    centers = _plus_plus(rows, num_clusters) if init is None else jnp.ldexp(init, -exponent)
 
     def step(_: int, centers: jax.Array) -> jax.Array:
-        mass, excess, errors, _codes = _pass(rows, centers)
+        mass, excess, errors = _pass(rows, centers)
         moved = centers + excess / jnp.where(mass > 0, mass, 1)
         # Empty clusters go where the largest errors are.
         count = min(_RESEEDED, num_clusters, errors.size)
@@ -85,48 +94,77 @@ def fit_rows(rows: Rows, init: jax.Array | None, num_clusters: int) -> jax.Array
 
     centers = jax.lax.fori_loop(0, _STEPS, step, centers)
     mass, *_ = _pass(rows, centers)
-    return _in_order(centers, jnp.sum(mass, axis=1) > 0)
+    return jnp.ldexp(_in_order(centers, jnp.sum(mass, axis=1) > 0), exponent)
 
 
+@jax.jit
 def encode_rows(rows: Rows, centers: jax.Array) -> jax.Array:
     """The nearest codeword of each row, the first of equals: i32[m]."""
-    return _pass(rows, centers)[3]
+    exponent = _exponent(jnp.concatenate([rows.values, centers]))
+    values, centers = jnp.ldexp(rows.values, -exponent), jnp.ldexp(centers, -exponent)
+    pieces = _pieces(Rows(values, rows.weights), len(centers))
+    code = jax.lax.map(lambda piece: _nearest(piece, centers), pieces)
+    return code.reshape(-1)[: len(values)]
 
 
-def _pass(rows: Rows, centers: jax.Array) -> tuple[jax.Array, ...]:
+def _exponent(values: jax.Array) -> jax.Array:
+    """The power of two by which values are divided before anything is squared."""
+    size = jnp.max(jnp.where(jnp.isfinite(values), jnp.abs(values), 0))
+    return jnp.frexp(size)[1] - _LARGEST
+
+
+def _pieces(rows: Rows, num_clusters: int) -> Rows:
+    """Rows in pieces f32[P, size, B], the last one filled up with rows of no weight."""
+    m, B = rows.values.shape
+    size = max(1, min(m, _PIECE // num_clusters))
+    fill = ((0, -m % size), (0, 0))
+    return Rows(*(jnp.pad(x, fill).reshape(-1, size, B) for x in rows))
+
+
+def _nearest(rows: Rows, centers: jax.Array) -> jax.Array:
+    """The nearest codeword of each row, the first of equals: i32[m]. All m x K distances at once.
+
+    Products of matrices, x^2 - 2 x c + c^2, are no faster with so few columns, and beside a far
+    outlier nothing is left of their digits.
+    """
+    x, w, columns = rows.values.T, rows.weights.T, centers.T
+
+    def add(b: jax.Array, distance: jax.Array) -> jax.Array:
+        return distance + w[b][:, None] * (x[b][:, None] - columns[b]) ** 2
+
+    K, B = centers.shape
+    distance = jax.lax.fori_loop(0, B, add, jnp.zeros((len(rows.values), K)))
+    # Minima vectorise on a CPU, where argmin does not. What is not a number is nearest to all.
+    further = distance > jnp.min(distance, axis=1, keepdims=True)
+    return jnp.min(jnp.where(further, K - 1, jnp.arange(K, dtype=jnp.int32)), axis=1)
+
+
+def _pass(rows: Rows, centers: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Assigns all rows, piece by piece.
 
     Returns:
       f32[K, B] weight of the members, f32[K, B] weighted sum of their distances from the center,
-      f32[m] error of each row, i32[m] its code.
+      f32[m] error of each row.
     """
     K, B = centers.shape
-    m = rows.values.shape[0]
-    size = max(1, min(m, _PIECE // K))
-    pieces = -(-m // size)
-    fill = ((0, pieces * size - m), (0, 0))
-    cut = Rows(*(jnp.pad(x, fill).reshape(pieces, size, B) for x in rows))
-    # Distances from a point in the middle keep their digits far from zero.
-    middle = jnp.mean(centers, axis=0)
-    near = centers - middle
 
-    def piece(carry: tuple, part: Rows) -> tuple[tuple, tuple]:
-        x, w = part
-        cross = jnp.matmul(w * (x - middle), near.T, precision=_EXACT)
-        distance = jnp.matmul(w, (near * near).T, precision=_EXACT) - 2 * cross
-        # The first of the least: minima vectorise on a CPU, where argmin does not.
-        least = distance <= jnp.min(distance, axis=1, keepdims=True)
-        code = jnp.min(jnp.where(least, jnp.arange(K), K - 1), axis=1)
-        residual = x - centers[code]
-        member = (code[:, None] == jnp.arange(K)).astype(jnp.float32)
-        sums = jnp.concatenate([w, w * residual], axis=1)
-        totals = jnp.matmul(member.T, sums, precision=_EXACT)
-        errors = jnp.sum(w * residual * residual, axis=1)
-        return (carry[0] + totals[:, :B], carry[1] + totals[:, B:]), (errors, code)
+    def piece(carry: jax.Array, part: Rows) -> tuple[jax.Array, jax.Array]:
+        code = _nearest(part, centers)
+        residual = part.values - centers[code]
+        pull = part.weights * residual
+        sums = jnp.concatenate([part.weights, pull], axis=1)
+        return carry + _totals(code, sums, K), jnp.sum(pull * residual, axis=1)
 
-    start = (jnp.zeros((K, B)), jnp.zeros((K, B)))
-    (mass, excess), (errors, code) = jax.lax.scan(piece, start, cut)
-    return mass, excess, errors.reshape(-1)[:m], code.reshape(-1)[:m].astype(jnp.int32)
+    totals, errors = jax.lax.scan(piece, jnp.zeros((K, 2 * B)), _pieces(rows, K))
+    return totals[:, :B], totals[:, B:], errors.reshape(-1)[: len(rows.values)]
+
+
+def _totals(code: jax.Array, sums: jax.Array, num_clusters: int) -> jax.Array:
+    """Sums of the rows of each code; off the CPU not by scattering, whose order would vary."""
+    if best_method() == "scatter":
+        return jnp.zeros((num_clusters, sums.shape[1])).at[code].add(sums)
+    member = (code[:, None] == jnp.arange(num_clusters)).astype(jnp.float32)
+    return jnp.matmul(member.T, sums, precision=jax.lax.Precision.HIGHEST)
 
 
 def _plus_plus(rows: Rows, num_clusters: int) -> jax.Array:
