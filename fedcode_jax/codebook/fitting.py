@@ -17,7 +17,7 @@ from fedcode_jax.errors import ConfigError, DataError
 MAX_CLUSTERS = 65536
 
 _MANY_CLUSTERS = 4096
-_GRID = Grid(12, 12)
+_GRID = Grid(16, 16)
 _SMALL_GRID = Grid(4, 4)
 _WIDEST = 0.5  # the reach, in cells, of the first refinement, and the least of the last
 _NARROWEST = 0.01
