@@ -78,9 +78,8 @@ def _points(scale: jax.Array, edges: jax.Array, S: int, reach: jax.Array) -> jax
     step = jnp.arange(-S // 2, S // 2)
     below = step < 0
     part = jnp.where(below, 1, 0) + step * (2 * reach / S)
-    at = jnp.arange(edges.size)[:, None]
-    start = edges.at[at - below].get(mode="clip")
-    stop = edges.at[at + 1 - below].get(mode="clip")
+    at = jnp.arange(edges.size)[:, None] - below
+    start, stop = edges[jnp.maximum(at, 0)], edges[jnp.minimum(at + 1, edges.size - 1)]
     low, high = scale[jnp.minimum(start, scale.size - 1)], scale[jnp.maximum(stop - 1, start)]
     found = jnp.clip(count_below(scale, low + part * (high - low)), start, stop)
     return jnp.where(part > 0, found, start).reshape(-1)
