@@ -1,10 +1,10 @@
 """Block codebooks: codewords of B consecutive values, by k-means in B dimensions.
 
 In one dimension optimal clusters are intervals, and the exact optimum is within reach. In more
-dimensions k-means is NP-hard, and this is the usual remedy: k-means++ on a sample, then Lloyd's
-iteration on everything. It ends in a local optimum, and a step costs n K multiplications, where a
-fit in one dimension reads the values a few times. Rows are worked on in pieces, so that memory
-stays bounded.
+dimensions k-means is NP-hard, and this is the usual remedy: the best of a few starts by k-means++
+on a sample, then Lloyd's iteration on everything. It ends in a local optimum, and a step costs n K
+multiplications, where a fit in one dimension reads the values a few times. Rows are worked on in
+pieces, so that memory stays bounded.
 
 A value takes ceil(log2 K) / B bits at fixed width, and the codebook 32 K B bits.
 """
@@ -16,10 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.codebook.batching import one_by_one_on_cpu
+from fedcode_jax.codebook.numerics import count_below, prefix_sum
 from fedcode_jax.codebook.tally import best_method
 
-_SAMPLE = 8192  # rows that k-means++ sees, if K is not larger
+_SAMPLE = 8192  # rows that the starts see, if K is not larger
+_STARTS = 4
 _TRIALS = 8
+_START_STEPS = 8
 _STEPS = 25
 _RESEEDED = 16  # empty clusters that are given a new place in a step
 _PIECE = 2**20  # distances held at a time
@@ -77,24 +80,24 @@ def _fit_rows(num_clusters: int, rows: Rows, init: jax.Array | None) -> jax.Arra
     exponent = _exponent(rows.values if init is None else jnp.concatenate([rows.values, init]))
     values = jnp.ldexp(rows.values, -exponent)
     rows = Rows(values, rows.weights / jnp.max(rows.weights))
-    centers = _plus_plus(rows, num_clusters) if init is None else jnp.ldexp(init, -exponent)
-
-    def step(_: int, centers: jax.Array) -> jax.Array:
-        mass, excess, errors = _pass(rows, centers)
-        moved = centers + excess / jnp.where(mass > 0, mass, 1)
-        # Empty clusters go where the largest errors are.
-        count = min(_RESEEDED, num_clusters, errors.size)
-        worst_errors, worst = jax.lax.top_k(errors, count)
-        empty = jnp.sum(mass, axis=1) <= 0
-        rank = jnp.cumsum(empty) - 1
-        use = empty & (rank < count)
-        place = jnp.clip(rank, 0, count - 1)
-        use &= worst_errors[place] > 0
-        return jnp.where(use[:, None], rows.values[worst[place]], moved)
-
-    centers = jax.lax.fori_loop(0, _STEPS, step, centers)
+    centers = _start(rows, num_clusters) if init is None else jnp.ldexp(init, -exponent)
+    centers = jax.lax.fori_loop(0, _STEPS, lambda _, c: _step(rows, c), centers)
     mass, *_ = _pass(rows, centers)
     return jnp.ldexp(_in_order(centers, jnp.sum(mass, axis=1) > 0), exponent)
+
+
+def _step(rows: Rows, centers: jax.Array) -> jax.Array:
+    """One step of Lloyd's iteration."""
+    mass, excess, errors = _pass(rows, centers)
+    moved = centers + excess / jnp.where(mass > 0, mass, 1)
+    # Empty clusters go where the largest errors are.
+    count = min(_RESEEDED, len(centers), errors.size)
+    worst_errors, worst = jax.lax.top_k(errors, count)
+    empty = jnp.sum(mass, axis=1) <= 0
+    rank = jnp.cumsum(empty) - 1
+    place = jnp.clip(rank, 0, count - 1)
+    use = empty & (rank < count) & (worst_errors[place] > 0)
+    return jnp.where(use[:, None], rows.values[worst[place]], moved)
 
 
 @jax.jit
@@ -167,27 +170,44 @@ def _totals(code: jax.Array, sums: jax.Array, num_clusters: int) -> jax.Array:
     return jnp.matmul(member.T, sums, precision=jax.lax.Precision.HIGHEST)
 
 
-def _plus_plus(rows: Rows, num_clusters: int) -> jax.Array:
-    """Greedy k-means++ on evenly spaced rows.
+def _start(rows: Rows, num_clusters: int) -> jax.Array:
+    """The best of several starts, each a k-means++ and some steps on a sample."""
+    sample, size = rows, max(_SAMPLE, num_clusters)
+    if size < len(rows.values):
+        # Evenly spaced among the rows that count.
+        rank = jnp.cumsum(jnp.any(rows.weights > 0, axis=1), dtype=jnp.int32)
+        wanted = (jnp.arange(size) * (rank[-1] / size)).astype(jnp.int32) + 1
+        sample = Rows(*(x[count_below(rank, wanted)] for x in rows))
+
+    def attempt(best: tuple, number: jax.Array) -> tuple[tuple, None]:
+        centers = _plus_plus(sample, num_clusters, number)
+        centers = jax.lax.fori_loop(0, _START_STEPS, lambda _, c: _step(sample, c), centers)
+        error = jnp.sum(_pass(sample, centers)[2])
+        return jax.lax.cond(error < best[0], lambda: (error, centers), lambda: best), None
+
+    none = (jnp.float32(jnp.inf), jnp.zeros((num_clusters, rows.values.shape[1])))
+    return jax.lax.scan(attempt, none, jnp.arange(_STARTS))[0][1]
+
+
+def _plus_plus(rows: Rows, num_clusters: int, number: jax.Array) -> jax.Array:
+    """Greedy k-means++.
 
     Each next codeword is that of several candidates, drawn where the error is, which leaves the
-    least error.
+    least error. In place of random numbers there are multiples of two irrational ones, by number of
+    the codeword and of the start.
     """
-    m = rows.values.shape[0]
-    size = min(m, max(_SAMPLE, num_clusters))
-    picked = (jnp.arange(size, dtype=jnp.float32) * (m / size)).astype(jnp.int32)
-    x, w = rows.values[picked], rows.weights[picked]
-    key = jax.random.key(0)
+    x, w = rows
 
     def errors_of(codeword: jax.Array) -> jax.Array:
         return jnp.sum(w * (x - codeword) ** 2, axis=1)
 
     def add(j: jax.Array, carry: tuple) -> tuple:
         centers, errors = carry
-        # The places where uniform numbers fall in the running sum of errors.
-        running = jnp.cumsum(errors)
-        targets = jax.random.uniform(jax.random.fold_in(key, j), (_TRIALS,)) * running[-1]
-        chosen = x[jnp.minimum(jnp.searchsorted(running, targets, side="right"), size - 1)]
+        # The places where numbers from 0 to 1 fall in the running sum of errors.
+        running = prefix_sum(errors)[1:]
+        parts = (j * 0.7548777 + number * 0.5698403 + jnp.arange(_TRIALS) / _TRIALS) % 1
+        at = count_below(running, parts * running[-1])
+        chosen = x[jnp.minimum(at, errors.size - 1)]
         left = jnp.minimum(errors, jax.vmap(errors_of)(chosen))
         best = jnp.argmin(jnp.sum(left, axis=1))
         return centers.at[j].set(chosen[best]), left[best]
