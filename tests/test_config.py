@@ -58,6 +58,7 @@ CHANGED = {
     "algorithm.num_clusters": 32,
     "algorithm.groups": "everything",
     "algorithm.merge": "rank_mean",
+    "algorithm.coding": "adaptive",
     "algorithm.period": 4,
     "schedule.start": 0,
     "schedule.server_period": 3,
@@ -72,7 +73,9 @@ CHANGED = {
     "execution.conv": "patches",
     "execution.precision": "bfloat16",
 }
-SINGLE_CHOICE = {"algorithm.coding", "schedule.name"}
+SINGLE_CHOICE = {"schedule.name"}
+# These do not go with each other, nor with algorithm.merge as it is above.
+ALONE = {"algorithm.block": 2, "algorithm.rate_weight": 0.01}
 
 
 def test_defaults_are_the_documented_ones():
@@ -108,7 +111,7 @@ def test_making_a_config_of_defaults_imports_no_jax():
 
 
 def test_round_trips():
-    assert set(CHANGED) | SINGLE_CHOICE == set(setting_names())
+    assert {*CHANGED, *ALONE, *SINGLE_CHOICE} == set(setting_names())
     config = replace(ExperimentConfig(), CHANGED)
     default = to_dict(ExperimentConfig())
     for name, value in CHANGED.items():
@@ -120,6 +123,17 @@ def test_round_trips():
     assert from_yaml(to_yaml(config)) == config
     assert from_yaml(to_yaml(ExperimentConfig())) == ExperimentConfig()
     assert hash(config) == hash(from_yaml(to_yaml(config)))
+
+
+@pytest.mark.parametrize("name", list(ALONE))
+def test_settings_that_stand_alone_round_trip(name):
+    changes = {name: ALONE[name], "algorithm.coding": "conditional"}
+    config = replace(ExperimentConfig(), changes)
+    assert to_dict(config)["algorithm"][name.rpartition(".")[2]] == ALONE[name]
+    assert from_yaml(to_yaml(config)) == config
+    both = changes | ALONE
+    with pytest.raises(ConfigError, match=r"algorithm\.rate_weight"):
+        replace(ExperimentConfig(), both)
 
 
 def test_yaml_keeps_the_order_of_the_fields():
@@ -173,6 +187,11 @@ def test_yaml_keeps_the_order_of_the_fields():
         ("algorithm.groups", 1),
         ("algorithm.merge", "mean"),
         ("algorithm.coding", ["fixed"]),
+        ("algorithm.coding", "entropie"),
+        ("algorithm.block", 0),
+        ("algorithm.block", 257),
+        ("algorithm.rate_weight", -1),
+        ("algorithm.rate_weight", 0.1),
         ("algorithm.period", 0),
         ("schedule.start", -1),
         ("schedule.server_period", 0),

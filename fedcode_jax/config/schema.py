@@ -130,13 +130,13 @@ class AlgorithmConfig(Section):
     """How codes are written: fixed (ceil(log2 K) bits each); entropy (by their frequencies);
     adaptive (frequencies learnt on the way, by layer); conditional (given the codes that both
     sides hold from the last weights message between them)."""
+    period: Annotated[int, checks.whole(1)] = 5
+    """Rounds between two exchanges (fedavg_every only)."""
     block: Annotated[int, checks.whole(1, 256)] = 1
     """Consecutive values B that share a code; above 1, codewords are vectors."""
     rate_weight: Annotated[float, checks.real(0)] = 0.0
     """Price of a bit of code length in the fit of codebooks, in squared error relative to the
     variance of the values; 0: plain k-means. Needs a coding other than fixed."""
-    period: Annotated[int, checks.whole(1)] = 5
-    """Rounds between two exchanges (fedavg_every only)."""
 
     def check_together(self) -> None:
         """Checks that the settings of codebooks go with each other."""
