@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 from fedcode_jax import codebook
 from fedcode_jax.errors import ConfigError, DataError
@@ -23,6 +24,12 @@ def distances(values, centers):
     return (mask[:, None] * differences**2).sum(axis=2)
 
 
+def least_of_ten(rows, K, weights=None):
+    """The inertia of scikit-learn's best of ten starts; its threads only wait for each other."""
+    with threadpool_limits(1):
+        return KMeans(K, n_init=10, random_state=0).fit(rows, sample_weight=weights).inertia_
+
+
 def draw(name, n):
     rng = np.random.default_rng(0)
     if name == "mixture":
@@ -37,8 +44,8 @@ def test_error_is_near_that_of_scikit_learn(block, K):
         centers = np.asarray(codebook.fit(values, K, block=block))
         assert centers.shape == (K, block)
         assert centers.tolist() == sorted(centers.tolist())
-        oracle = KMeans(K, n_init=10, random_state=0).fit(values.reshape(-1, block))
-        assert distances(values, centers).min(axis=1).sum() <= 1.03 * oracle.inertia_, name
+        oracle = least_of_ten(values.reshape(-1, block), K)
+        assert distances(values, centers).min(axis=1).sum() <= 1.03 * oracle, name
 
 
 def check_codes(centers, values, codes):
@@ -49,7 +56,7 @@ def check_codes(centers, values, codes):
 
 @pytest.mark.parametrize("place", [1e2, 1e4, 1e7])
 def test_digits_are_kept_beside_an_outlier(place):
-    values = draw("normal", 9_600)
+    values = draw("normal", 2_000)
     alone = distances(values, np.asarray(codebook.fit(values, 16, block=2))).min(axis=1).sum()
     values[7] = place
     centers = codebook.fit(values, 16, block=2)
@@ -60,13 +67,13 @@ def test_digits_are_kept_beside_an_outlier(place):
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e18, 1e37])
 def test_the_scale_of_the_values_does_not_matter(scale):
-    values, scale = draw("normal", 9_600), np.float32(scale)
+    values, scale = draw("normal", 2_000), np.float32(scale)
     scaled = codebook.fit(values * scale, 16, block=2)
     np.testing.assert_allclose(scaled / scale, codebook.fit(values, 16, block=2), atol=1e-3)
     check_codes(scaled / scale, values, codebook.encode(scaled, values * scale))
 
 
-@pytest.mark.parametrize("n", [13, 4_001])
+@pytest.mark.parametrize("n", [13, 1_201])
 def test_codes_are_the_nearest_codewords(n):
     values = draw("normal", n)
     centers = codebook.fit(values, 8, block=3)
@@ -116,8 +123,7 @@ def test_weights_count_like_copies_and_zero_not_at_all():
     weights = np.repeat(copies, 2).astype(np.float32)
     centers = np.asarray(codebook.fit(rows.ravel(), 12, block=2, weights=weights))
     d = ((rows[:, None].astype(np.float64) - centers[None]) ** 2).sum(axis=2).min(axis=1)
-    oracle = KMeans(12, n_init=3, random_state=0).fit(rows, sample_weight=copies)
-    assert (d * copies).sum() <= 1.03 * oracle.inertia_
+    assert (d * copies).sum() <= 1.03 * least_of_ten(rows, 12, copies)
 
 
 def test_if_no_value_has_weight_all_count_alike_and_what_is_lacking_does_not():
@@ -128,8 +134,8 @@ def test_if_no_value_has_weight_all_count_alike_and_what_is_lacking_does_not():
 
 
 def test_each_coordinate_has_its_own_weight():
-    values = draw("laplace", 2_000)
-    weights = np.random.default_rng(1).uniform(size=2_000).astype(np.float32)
+    values = draw("laplace", 1_200)
+    weights = np.random.default_rng(1).uniform(size=1_200).astype(np.float32)
     weights[::3] = 0
     centers = np.asarray(codebook.fit(values, 12, block=2, weights=weights), np.float64)
     x, w = values.reshape(-1, 2).astype(np.float64), weights.reshape(-1, 2).astype(np.float64)
@@ -159,15 +165,15 @@ def test_more_codewords_than_blocks_and_one_value():
 
 
 def test_vmap_and_map_agree_with_a_loop():
-    clients = np.random.default_rng(0).normal(size=(3, 1_000)).astype(np.float32)
+    clients = np.random.default_rng(0).normal(size=(3, 2_000)).astype(np.float32)
 
     def coded(values):
-        centers = codebook.fit(values, 8, block=2)
+        centers = codebook.fit(values, 16, block=2)
         return centers, codebook.encode(centers, values)
 
     loop = [coded(values) for values in clients]
     centers, codes = jax.jit(jax.vmap(coded))(clients)
-    mapped, _ = jax.lax.map(coded, jnp.asarray(clients))
+    mapped, _ = jax.jit(lambda clients: jax.lax.map(coded, clients))(clients)
     for i, (c, k) in enumerate(loop):
         np.testing.assert_allclose(centers[i], c, atol=1e-5)
         np.testing.assert_allclose(mapped[i], c, atol=1e-5)
