@@ -20,10 +20,9 @@ _MANY_CLUSTERS = 4096
 _GRID = Grid(16, 16)
 _SMALL_GRID = Grid(4, 4)
 _WIDEST = 0.5  # the reach, in cells, of the first refinement, and the least of the last
-_NARROWEST = 0.01
-_CLOSER = 6
+_NARROWEST = 0.05
 _MOST_PASSES = 32
-_WORTHWHILE = 0.001  # a pass that gains less than this share of the error ends its reach
+_WORTHWHILE = 0.003  # a pass that gains less than this share of the error ends its reach
 
 
 def fit(
@@ -167,12 +166,14 @@ def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array)
         by_value = (reach == _WIDEST) & (passes % 2 == 0)
         scale = jnp.where(by_value, atoms.positions, centers_below)
         found = refine(tree, edges, grid, reach, scale)
+        # So that the new points reach from each old one half-way to the next, and a little further.
+        closer = reach / (grid.points // 2)
         pays = by_value | (judged - found.after > _WORTHWHILE * found.after)
         return (
             jnp.where(found.after < found.before, found.edges, edges),
             found.centers,
             jnp.where(by_value, judged, found.after),
-            jnp.where(pays, reach, reach / _CLOSER),
+            jnp.where(pays, reach, closer),
             passes + 1,
         )
 

@@ -50,7 +50,7 @@ def refine(tree: Tree, edges: jax.Array, grid: Grid, reach: jax.Array, scale: ja
       What is best. The present edges are among the candidates, so the error does not grow.
     """
     K, S, D = edges.size - 1, *grid
-    R = 2 * D + 1
+    R, skipped = 2 * D + 1, S - 1
     points = _points(scale, edges, S, reach)
     # D more points at either end, of which nothing can be made.
     points = jnp.pad(points, D).at[-D:].set(edges[-1])
@@ -58,10 +58,12 @@ def refine(tree: Tree, edges: jax.Array, grid: Grid, reach: jax.Array, scale: ja
     costs, means = _intervals(measure(tree, points), near, grid)
 
     def forward(best: jax.Array, cell: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jnp.min(best + costs[:, cell], axis=1), best
+        all_ends = jax.lax.dynamic_slice(costs, (skipped, cell, 0), (R, 1, R))
+        return jnp.min(best + all_ends[:, 0], axis=1), best
 
     def backward(end: jax.Array, at: tuple) -> tuple[jax.Array, tuple]:
         cell, best = at
+        end = end + skipped
         start = jnp.argmin(best + costs[end, cell]).astype(jnp.int32)
         return start, (points[cell * S + S // 2 + start], means[end, cell, start])
 
@@ -70,7 +72,7 @@ def refine(tree: Tree, edges: jax.Array, grid: Grid, reach: jax.Array, scale: ja
     last, bests = jax.lax.scan(forward, jnp.full(R, jnp.inf).at[D].set(0), cells)
     _, (moved, centers) = jax.lax.scan(backward, stays, (cells, bests), reverse=True)
     moved = jnp.concatenate([moved, edges[-1:]])
-    return Refined(moved, near + centers, jnp.sum(costs[D, :, D]), last[D])
+    return Refined(moved, near + centers, jnp.sum(costs[skipped + D, :, D]), last[D])
 
 
 def _points(scale: jax.Array, edges: jax.Array, S: int, reach: jax.Array) -> jax.Array:
@@ -94,8 +96,9 @@ def _intervals(segments: Sets, near: jax.Array, grid: Grid) -> tuple[jax.Array, 
       grid: sizes.
 
     Returns:
-      costs and means, f32[R, K, R], by place of the upper edge, cell, and place of the lower edge.
-      The cost is the squared error, or infinite where nothing lies between.
+      costs and means, f32[S - 1 + R, K, R], by place of the upper edge, with S - 1 of no use before
+      the first, by cell, and by place of the lower edge. The cost is the squared error, or infinite
+      where nothing lies between.
     """
     K, S, D = near.size, *grid
     R = 2 * D + 1
@@ -114,4 +117,4 @@ def _intervals(segments: Sets, near: jax.Array, grid: Grid) -> tuple[jax.Array, 
 
     nothing = Moments(*(jnp.zeros((K, R)) for _ in range(3)))
     _, (costs, means) = jax.lax.scan(extend, nothing, (jnp.arange(steps), passed))
-    return costs[S - 1 :], means[S - 1 :]
+    return costs, means

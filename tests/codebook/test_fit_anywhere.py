@@ -62,7 +62,7 @@ def resolution(values):
     return np.sum(np.spacing(np.abs(values)).astype(np.float64) ** 2)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     parts=mixture,
     size_and_k=st.sampled_from([(1000, 16), (4000, 16), (4000, 64)]),
