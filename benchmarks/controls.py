@@ -3,8 +3,9 @@
     python benchmarks/controls.py [--seeds 5] [--rounds 60]
 
 Every row is the default experiment (digits, 10 clients, the CNN of 6,090 weights) with another
-algorithm, or with codes coded given what both sides hold. Each algorithm is compiled once for a partition law; seeds change the initial weights,
-the partition and the batches. Writes every run's figures to benchmarks/results/controls.json.
+algorithm, or with codes coded given what both sides hold. Each row is compiled once for a partition
+law; seeds change the initial weights, the partition and the batches. Writes every run's figures to
+benchmarks/results/controls.json.
 """
 
 import argparse

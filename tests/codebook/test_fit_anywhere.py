@@ -2,27 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-import kmeans1d
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import optimum, sse
 
 from fedcode_jax import codebook
 from fedcode_jax.codebook.atoms import binned_atoms
-
-
-def sse(values, centers, weights=None):
-    """The squared error in float64, every value going to its nearest center."""
-    v, c = np.asarray(values, np.float64), np.sort(np.asarray(centers, np.float64))
-    near = c[np.searchsorted((c[1:] + c[:-1]) / 2, v)]
-    return np.sum((v - near) ** 2 * (1 if weights is None else np.asarray(weights, np.float64)))
-
-
-def optimum(values, num_clusters):
-    values = np.asarray(values, np.float64)
-    return sse(values, kmeans1d.cluster(values, num_clusters).centroids)
-
 
 SHAPES = ["normal", "uniform", "cauchy", "lognormal", "decades", "grid", "constant"]
 
