@@ -163,12 +163,13 @@ def _read_body(reader: _Reader, header: _Header, known: Coded | None) -> Section
         raise
     except Exception as error:  # the coder's own complaints about bytes it cannot have written
         raise DecodeError(f"the codes cannot be read: {error}") from error
-    if header.size and int(codes.max()) >= header.used:
-        raise DecodeError(f"code {int(codes.max())} with {header.used} centers")
-    kind = np.uint8 if header.num_clusters <= 256 else np.uint16
-    if codes.strides == (0,):
-        codes = np.broadcast_to(codes[:1].astype(kind), codes.shape)
-    return Coded(centers, codes.astype(kind, copy=False), header.coding, header.layers)
+    # Codes that are all the same are a view of one, which stands for any number of them.
+    distinct = codes[:1] if codes.strides == (0,) else codes
+    if header.size and int(distinct.max()) >= header.used:
+        raise DecodeError(f"code {int(distinct.max())} with {header.used} centers")
+    distinct = distinct.astype(np.uint8 if header.num_clusters <= 256 else np.uint16, copy=False)
+    codes = np.broadcast_to(distinct, codes.shape) if codes.strides == (0,) else distinct
+    return Coded(centers, codes, header.coding, header.layers)
 
 
 def _read_centers(reader: _Reader, header: _Header) -> np.ndarray:
