@@ -53,8 +53,9 @@ def fit(
         weights are zero, all count alike.
       init: f32[K], an earlier codebook to start from instead of the density; or f32[K, B].
       block: B, static. Above 1, codewords are vectors that stand for B consecutive values each:
-        the general k-means, whose optimum is out of reach. k-means++ and 25 Lloyd steps give a
-        local one, of about scikit-learn's error, in time proportional to n K.
+        the general k-means, whose optimum is out of reach. k-means++ from several starts and
+        Lloyd's iteration give a local one, of about scikit-learn's error, in time proportional
+        to n K. A value then takes ceil(log2 K) / B bits, and the codebook 32 K B.
 
     Returns:
       Centers f32[K], ascending, within the range of the values. If there are no more distinct
