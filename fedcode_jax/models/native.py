@@ -1,0 +1,264 @@
+"""XLA's convolution, with gradients and shapes that its fast routines accept.
+
+Three things that XLA:CPU does not do by itself, each worth a factor of 1.3 to 40 in a training
+step (``benchmarks/convolutions.py``):
+
+* It rewrites convolutions into the form of its fast routine only at the top level of a program.
+  In a loop body the kernel gradient that JAX derives keeps its odd layout and runs some thirty
+  times slower (jax-ml/jax#12868). So both gradients are written in the fast form here.
+* The fast routine wants 32 output channels. A layer with fewer computes several neighbouring
+  pixels of a row at once, as channels of a wider kernel that holds the narrow one several times.
+* The kernel gradient transposes images and output gradients. In blocks of a few images that is
+  done in the cache.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+_NHWC = ("NHWC", "HWIO", "NHWC")
+_WIDE = 32
+"""Output channels from which XLA:CPU uses its fast routine."""
+_BLOCK = range(4, 17)
+"""Images that the kernel gradient may take at a time; 8 is the best of them."""
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def native(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    """The convolution of ``conv`` by XLA's own operation; only first-order derivatives.
+
+    Args:
+      x: f32[B, H, W, I].
+      kernel: f32[kh, kw, I, O].
+      stride: of the windows.
+      pads: zeros before and after, of height and width.
+
+    Returns:
+      f32[B, H', W', O].
+    """
+    return _by_platform(_widened, _plain)(x, kernel, stride, pads)
+
+
+def _fwd(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
+    return native(x, kernel, stride, pads), (x, kernel)
+
+
+def _bwd(stride: int, pads: Pads, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    dx = _input_gradient(g, kernel, x.shape[1:3], stride, pads)
+    return dx, _kernel_gradient(x, g, kernel.shape[:2], stride, pads)
+
+
+native.defvjp(_fwd, _bwd)
+
+
+def _by_platform(cpu: Callable, other: Callable) -> Callable:
+    """Chooses when the program is lowered; all but arrays is static."""
+
+    def choose(x: Array, kernel: Array, *static: object) -> Array:
+        bind = lambda function: lambda x, kernel: function(x, kernel, *static)  # noqa: E731
+        return lax.platform_dependent(x, kernel, cpu=bind(cpu), default=bind(other))
+
+    return choose
+
+
+def _plain(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_NHWC)
+
+
+def _widened(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    """The same, ``columns`` output pixels of a row at a time, as channels of a wider kernel."""
+    kh, kw, channels, features = kernel.shape
+    width = (x.shape[2] + sum(pads[1]) - kw) // stride + 1
+    columns = _columns(width, channels, features)
+    if columns == 1:
+        return _plain(x, kernel, stride, pads)
+    placed = [
+        jnp.pad(kernel, ((0, 0), (i * stride, (columns - 1 - i) * stride), (0, 0), (0, 0)))
+        for i in range(columns)
+    ]
+    # The last group of columns reads as far as the last column does: nothing is read beyond.
+    used = (width - 1) * stride + kw - pads[1][0]
+    pads = pads[0], (pads[1][0], used - x.shape[2])
+    y = lax.conv_general_dilated(
+        x,
+        jnp.concatenate(placed, axis=3),
+        (stride, stride * columns),
+        pads,
+        dimension_numbers=_NHWC,
+    )
+    return y.reshape(*y.shape[:2], width, features)
+
+
+def _columns(width: int, channels: int, features: int) -> int:
+    """Neighbouring pixels to compute together, so that there are enough output channels.
+
+    The wider kernel is (kw + columns - 1) / kw times the work, so no more than needed; with few
+    input channels the work is small and 64 output channels are better still.
+    """
+    wanted = 2 * _WIDE if channels <= 4 else _WIDE
+    for columns in (1, 2, 4):
+        if columns * features >= wanted and width % columns == 0:
+            return columns
+    return 1
+
+
+def _input_gradient(
+    g: Array, kernel: Array, image: tuple[int, ...], stride: int, pads: Pads
+) -> Array:
+    """dx: the output gradient, spread by the stride, convolved with the turned kernel."""
+    turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    around = []
+    for size, steps, window, (before, _) in zip(
+        image, g.shape[1:3], kernel.shape[:2], pads, strict=True
+    ):
+        spread = (steps - 1) * stride + 1
+        around.append((window - 1 - before, size - spread + before))
+
+    def spread_out(g: Array, turned: Array) -> Array:
+        return lax.conv_general_dilated(
+            g, turned, (1, 1), around, lhs_dilation=(stride, stride), dimension_numbers=_NHWC
+        )
+
+    def by_phase(g: Array, turned: Array) -> Array:
+        return _phases(g, turned, image, stride, pads)
+
+    if stride > 1:
+        return _by_platform(by_phase, spread_out)(g, turned)
+    if min(map(min, around)) >= 0:
+        return _by_platform(_widened, _plain)(g, turned, 1, tuple(around))
+    return spread_out(g, turned)
+
+
+def _phases(g: Array, turned: Array, image: tuple[int, ...], stride: int, pads: Pads) -> Array:
+    """The input gradient of a strided convolution, without the zeros between its pixels.
+
+    Along an axis, pixel stride * i + a of the input takes g[i + d] through row
+    a + before - stride * d of the kernel, for the few d for which there is such a row. So each
+    phase a is an ordinary convolution of g, and all of them are the channels of one.
+    """
+    rows, around, sizes = [], [], []
+    for size, steps, window, (before, _) in zip(
+        image, g.shape[1:3], turned.shape[:2], pads, strict=True
+    ):
+        first, last = -((window - 1 - before) // stride), (stride - 1 + before) // stride
+        shifts, phases = np.arange(first, last + 1)[:, None], np.arange(stride)
+        row = phases + before - stride * shifts
+        # of the turned kernel; the row after its last one is of zeros
+        rows.append(np.where((row >= 0) & (row < window), window - 1 - row, window))
+        sizes.append(-(-size // stride))
+        around.append((-first, sizes[-1] - 1 + last - (steps - 1)))
+    padded = jnp.pad(turned, ((0, 1), (0, 1), (0, 0), (0, 0)))
+    kernel = padded[rows[0]][:, :, rows[1]]  # [shifts, phases, shifts, phases, O, I]
+    kernel = kernel.transpose(0, 2, 4, 1, 3, 5)
+    dx = lax.conv_general_dilated(
+        g, kernel.reshape(*kernel.shape[:3], -1), (1, 1), around, dimension_numbers=_NHWC
+    )
+    dx = dx.reshape(*dx.shape[:3], stride, stride, -1).transpose(0, 1, 3, 2, 4, 5)
+    dx = dx.reshape(dx.shape[0], sizes[0] * stride, sizes[1] * stride, -1)
+    return dx[:, : image[0], : image[1]]
+
+
+def _kernel_gradient(x: Array, g: Array, window: tuple[int, ...], stride: int, pads: Pads) -> Array:
+    """dk: the images convolved with the output gradient, the batch in the role of the channels."""
+    canonical = functools.partial(_canonical, window=window, stride=stride, pads=pads)
+    columns = _columns(g.shape[2], x.shape[3], g.shape[3])
+    blocked = functools.partial(_in_blocks, functools.partial(canonical, columns=columns))
+    gradient = jax.custom_batching.custom_vmap(_by_platform(blocked, canonical))
+
+    @gradient.def_vmap
+    def gradients(size: int, batched: list[bool], x: Array, g: Array) -> tuple[Array, bool]:
+        x, g = (
+            a if is_batched else jnp.broadcast_to(a, (size, *a.shape))
+            for a, is_batched in zip((x, g), batched, strict=True)
+        )
+        transposed = functools.partial(_transposed, window=window, stride=stride, pads=pads)
+        # GPU libraries have a routine for the transpose of a grouped convolution, and none for
+        # the canonical form with groups. On CPU that transpose is the slow loop once more.
+        return lax.platform_dependent(x, g, cpu=jax.vmap(canonical), default=transposed), True
+
+    return gradient(x, g)
+
+
+def _canonical(
+    x: Array,
+    g: Array,
+    *,
+    window: tuple[int, ...],
+    stride: int,
+    pads: Pads,
+    columns: int = 1,
+) -> Array:
+    """One convolution that gives dk; ``columns`` output pixels of a row count as channels."""
+    features = g.shape[3]
+    g = g.reshape(*g.shape[:2], -1, columns * features)
+    steps = (stride, stride * columns)
+    reach = (window[0], window[1] + (columns - 1) * stride)
+    around = []
+    for axis in (1, 2):
+        spread = (g.shape[axis] - 1) * steps[axis - 1] + 1
+        before = pads[axis - 1][0]
+        # pixels that no window reached are cut off: a negative padding is not recognised
+        used = min(x.shape[axis], spread + reach[axis - 1] - 1 - before)
+        x = lax.slice_in_dim(x, 0, used, axis=axis)
+        around.append((before, reach[axis - 1] - 1 + spread - before - used))
+    dk = lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        g.transpose(1, 2, 0, 3),
+        (1, 1),
+        around,
+        rhs_dilation=steps,
+        dimension_numbers=_NHWC,
+    ).transpose(1, 2, 0, 3)
+    if columns == 1:
+        return dk
+    # Pixel i of a group saw the kernel i * stride columns further on.
+    dk = dk.reshape(*dk.shape[:3], columns, features)
+    return sum(dk[:, i * stride : i * stride + window[1], :, i] for i in range(columns))
+
+
+def _in_blocks(gradient: Callable[[Array, Array], Array], x: Array, g: Array) -> Array:
+    """The sum of the gradients of blocks of images, for batches that have blocks."""
+    sizes = [size for size in _BLOCK if x.shape[0] % size == 0 and size < x.shape[0]]
+    if not sizes:
+        return gradient(x, g)
+    size = min(sizes, key=lambda size: abs(size - 8))
+
+    def block(i: Array | int) -> Array:
+        return gradient(*(lax.dynamic_slice_in_dim(a, i * size, size) for a in (x, g)))
+
+    first = jax.eval_shape(block, 0)
+    # Slices of x and g as they are: blocks along a new axis would be computed once more.
+    return lax.fori_loop(
+        0,
+        x.shape[0] // size,
+        lambda i, total: total + block(i),
+        jnp.zeros(first.shape, first.dtype),
+    )
+
+
+def _transposed(x: Array, g: Array, *, window: tuple[int, ...], stride: int, pads: Pads) -> Array:
+    """The kernel gradients of clients side by side, from the transpose of a grouped convolution."""
+    clients, channels, features = x.shape[0], x.shape[4], g.shape[4]
+
+    def grouped(kernel: Array) -> Array:
+        return lax.conv_general_dilated(
+            jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], clients * channels),
+            kernel,
+            (stride, stride),
+            pads,
+            dimension_numbers=_NHWC,
+            feature_group_count=clients,
+        )
+
+    like = jax.ShapeDtypeStruct((*window, channels, clients * features), x.dtype)
+    (dk,) = jax.linear_transpose(grouped, like)(
+        jnp.moveaxis(g, 0, 3).reshape(*g.shape[1:4], clients * features)
+    )
+    return jnp.moveaxis(dk.reshape(*window, channels, clients, features), 3, 0)
