@@ -54,11 +54,12 @@ def parts_of(built):
             program.plan,
             data,
             clients,
+            weights,
             jnp.zeros(cohort),
             keys,
-            begin=lambda row: weights,
+            begin=lambda weights, row: weights,
             # Summed, so that nothing is dropped and little is written.
-            finish=lambda row, trained, start, key: sum(
+            finish=lambda weights, row, trained, start, key: sum(
                 jnp.sum(leaf) for leaf in jax.tree.leaves(trained)
             ),
             max_size=program.max_size,

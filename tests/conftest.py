@@ -4,6 +4,9 @@ import chex
 import jax
 import pytest
 
+# One device, whatever the machine has; tests of several start processes of their own.
+jax.config.update("jax_num_cpu_devices", 1)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _compilation_cache(tmp_path_factory):

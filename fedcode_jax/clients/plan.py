@@ -27,6 +27,7 @@ class Plan:
       chunk: clients side by side; 1 under ``map``.
       conv: how convolutions and pooling are lowered, ``native`` or ``patches``.
       precision: of matrix products and convolutions: float32, tf32 or bfloat16.
+      devices: that share the clients of a round.
       reason: what chose it, for people.
     """
 
@@ -34,24 +35,34 @@ class Plan:
     chunk: int
     conv: str
     precision: str = "float32"
+    devices: int = 1
     reason: str = "as set"
 
     def __post_init__(self) -> None:
         check_name("execution.client_axis", self.client_axis, ("vmap", "map"))
         check_name("execution.conv", self.conv, ("native", "patches"))
         check_name("execution.precision", self.precision, PRECISIONS)
-        if self.chunk < 1:
-            raise ConfigError(f"execution.chunk: {self.chunk}; give a whole number >= 1")
+        for setting, value in (("chunk", self.chunk), ("devices", self.devices)):
+            if value < 1:
+                raise ConfigError(f"execution.{setting}: {value}; give a whole number >= 1")
         if self.client_axis == "map" and self.chunk != 1:
             raise ConfigError(
                 f"execution.chunk: {self.chunk} clients side by side contradict "
                 "execution.client_axis map, which runs one at a time; set one of them"
             )
 
+    @property
+    def compiler_options(self) -> dict[str, str | bool] | None:
+        """For ``Lowered.compile``: on CPU, devices are cores, and not to share their work."""
+        if self.devices > 1 and jax.default_backend() == "cpu":
+            return {"xla_cpu_multi_thread_eigen": False}
+        return None
+
     def __str__(self) -> str:
         how = "one after another" if self.client_axis == "map" else f"{self.chunk} side by side"
+        where = f" on each of {self.devices} devices" if self.devices > 1 else ""
         return (
-            f"{self.client_axis} (clients {how}), {self.conv} convolutions, "
+            f"{self.client_axis} (clients {how}{where}), {self.conv} convolutions, "
             f"{self.precision} ({self.reason})"
         )
 
@@ -100,6 +111,7 @@ def plan_choices(
     client_axis: str | None = None,
     conv: str | None = None,
     precision: str = "float32",
+    devices: int = 1,
 ) -> list[Plan]:
     """The plans that fit the settings, the one that the rules choose first.
 
@@ -121,6 +133,7 @@ def plan_choices(
       client_axis: as set, or None to choose; a chunk above 1 implies vmap.
       conv: as set, or None to choose.
       precision: as set.
+      devices: that share the clients of a round.
 
     Returns:
       At least one plan.
@@ -150,7 +163,7 @@ def plan_choices(
         else:
             size = chunk or _largest_chunk(sizes, cohort, epochs, batch_size)
         reason = f"rule for {backend}" if (chunk, client_axis, conv) == (None,) * 3 else "as set"
-        plans.append(Plan(axis, size, lowering, precision, reason))
+        plans.append(Plan(axis, size, lowering, precision, devices, reason))
     return plans
 
 

@@ -194,6 +194,8 @@ class ExecutionConfig(Section):
     """Clients of a chunk side by side (vmap) or one by one (map); None: as planned."""
     conv: Literal["native", "patches"] | None = None
     """Convolution of the backend (native) or by matrix products; None: as planned."""
+    devices: Annotated[int | None, checks.whole(1)] = None
+    """Devices that share the clients of a round; None: all. Each core of a CPU is one."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Precision of matrix products in training."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from fedcode_jax import algorithms, data, models, schedules, wire
 from fedcode_jax import config as configs
 from fedcode_jax.clients import ClientData, LocalTraining, Plan, optimizer, plan_choices
+from fedcode_jax.clients.mesh import claim_cores, device_count
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.network import Network
@@ -54,7 +55,7 @@ class Experiment:
             "partition": f"{self.partition}; {self.program.cohort} a round",
             "model": f"{self.config.model.name}: {parameters:,} parameters{state}",
             "plan": str(self.program.plan),
-            "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+            "device": f"{self.program.plan.devices} x {device.device_kind} ({device.platform})",
         }
 
     @property
@@ -73,7 +74,8 @@ def build(config: ExperimentConfig) -> Experiment:
     """Loads and builds everything a config names, and checks what only the data can tell.
 
     Nothing is compiled here but the initial weights, and trial rounds if
-    ``execution.plan`` is ``probe``.
+    ``execution.plan`` is ``probe``. If JAX has not been used yet, every core of the CPU
+    becomes one of its devices.
 
     Args:
       config: the experiment.
@@ -90,6 +92,7 @@ def build(config: ExperimentConfig) -> Experiment:
       >>> experiment.info["model"]
       'cnn: 6,090 parameters'
     """
+    claim_cores()
     dataset = data.load(
         config.data.name,
         path=config.data.path,
@@ -124,7 +127,10 @@ def build(config: ExperimentConfig) -> Experiment:
     clients = ClientData.from_arrays(
         dataset.train_x, dataset.train_y, dataset.mean, dataset.std, partition.clients
     )
-    test = EvaluationData.from_arrays(dataset.test_x, dataset.test_y, dataset.mean, dataset.std)
+    devices = device_count(config.execution.devices, cohort)
+    test = EvaluationData.from_arrays(
+        dataset.test_x, dataset.test_y, dataset.mean, dataset.std, devices=devices
+    )
     weights = models.init(model("native"), jax.random.key(config.seed), dataset.input_shape)
 
     def program(plan: Plan) -> Program:
@@ -153,6 +159,7 @@ def build(config: ExperimentConfig) -> Experiment:
         client_axis=settings.client_axis,
         conv=settings.conv,
         precision=settings.precision,
+        devices=devices,
     )
     if settings.plan == "probe":
         chosen = fastest_program(plans, program, weights)

@@ -74,7 +74,7 @@ def _plain(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
 
 def _widened(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
     """The same, ``columns`` output pixels of a row at a time, as channels of a wider kernel."""
-    kh, kw, channels, features = kernel.shape
+    _, kw, channels, features = kernel.shape
     width = (x.shape[2] + sum(pads[1]) - kw) // stride + 1
     columns = _columns(width, channels, features)
     if columns == 1:
@@ -220,7 +220,8 @@ def _canonical(
         return dk
     # Pixel i of a group saw the kernel i * stride columns further on.
     dk = dk.reshape(*dk.shape[:3], columns, features)
-    return sum(dk[:, i * stride : i * stride + window[1], :, i] for i in range(columns))
+    pixels = [dk[:, i * stride : i * stride + window[1], :, i] for i in range(columns)]
+    return functools.reduce(jnp.add, pixels)
 
 
 def _in_blocks(gradient: Callable[[Array, Array], Array], x: Array, g: Array) -> Array:

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import PartitionSpec
 
 from fedcode_jax.clients import normalise
+from fedcode_jax.clients.mesh import AXIS, client_mesh, replicated, spread
 from fedcode_jax.clients.training import Weights
 
 
@@ -30,16 +32,26 @@ class EvaluationData(NamedTuple):
 
     @classmethod
     def from_arrays(
-        cls, x: np.ndarray, y: np.ndarray, mean: np.ndarray, std: np.ndarray, batch_size: int = 500
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        mean: np.ndarray,
+        std: np.ndarray,
+        batch_size: int = 500,
+        devices: int = 1,
     ) -> "EvaluationData":
-        """Cuts and pads a test set and lays it on the device."""
+        """Cuts a test set into batches, as many on each device, pads it and lays it there."""
         n = len(y)
         batches = -(-n // batch_size)
+        batches = -(-batches // devices) * devices
         size = -(-n // batches)
         places = np.minimum(np.arange(batches * size), n - 1).reshape(batches, size)
         mask = (np.arange(batches * size) < n).reshape(batches, size)
-        arrays = (x[places], np.asarray(y, np.int32)[places], mask, mean, std)
-        return cls(*(jnp.asarray(array) for array in arrays))
+        cut = (x[places], np.asarray(y, np.int32)[places], mask)
+        return cls(
+            *(jax.device_put(array, spread(devices)) for array in cut),
+            *(jax.device_put(array, replicated(devices)) for array in (mean, std)),
+        )
 
 
 class Score(NamedTuple):
@@ -49,28 +61,43 @@ class Score(NamedTuple):
     loss: jax.Array
 
 
-def evaluate(model: Any, models: Weights, data: EvaluationData) -> Score:
+def evaluate(model: Any, models: Weights, data: EvaluationData, devices: int = 1) -> Score:
     """Mean accuracy and loss of one or more models on a test set.
 
     Args:
       model: the flax module.
       models: its variables with a leading axis of models, over which figures are averaged.
       data: the test set.
+      devices: that share its batches.
 
     Returns:
       The score; every sample counts once, padding never.
     """
 
-    def batch_score(weights: Weights, x: jax.Array, y: jax.Array, mask: jax.Array) -> Score:
-        logits = model.apply(weights, normalise(x, data.mean, data.std), train=False)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-        right = jnp.argmax(logits, axis=-1) == y
-        return Score(jnp.sum(right & mask).astype(jnp.float32), jnp.sum(losses * mask))
+    def model_score(weights: Weights, data: EvaluationData) -> Score:
+        def batch_score(batch: tuple) -> Score:
+            x, y, mask = batch
+            logits = model.apply(weights, normalise(x, data.mean, data.std), train=False)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+            right = jnp.argmax(logits, axis=-1) == y
+            return Score(jnp.sum(right & mask).astype(jnp.float32), jnp.sum(losses * mask))
 
-    def model_score(weights: Weights) -> Score:
-        batches = (data.x, data.y, data.mask)
-        scores = jax.lax.map(lambda batch: batch_score(weights, *batch), batches)
-        count = jnp.sum(data.mask)
-        return Score(*(jnp.sum(total) / count for total in scores))
+        scores = jax.lax.map(batch_score, (data.x, data.y, data.mask))
+        return Score(*(jnp.sum(total) for total in scores))
 
-    return Score(*(jnp.mean(score) for score in jax.lax.map(model_score, models)))
+    def totals(models: Weights, data: EvaluationData) -> Score:
+        found = jax.lax.map(lambda weights: model_score(weights, data), models)
+        return jax.lax.psum(found, AXIS) if devices > 1 else found
+
+    if devices > 1:
+        everywhere, cut = PartitionSpec(), PartitionSpec(AXIS)
+        specs: Any = EvaluationData(*[cut] * 3, *[everywhere] * 2)  # type: ignore[arg-type]
+        totals = jax.shard_map(
+            totals,
+            mesh=client_mesh(devices),
+            in_specs=(everywhere, specs),
+            out_specs=everywhere,
+            check_vma=False,
+        )
+    count = jnp.sum(data.mask)
+    return Score(*(jnp.mean(total / count) for total in totals(models, data)))

@@ -168,12 +168,14 @@ def make_round(
         known = jax.tree.map(lambda leaf: leaf[clients], state.known)
         conditional = state.known is not None
 
-        def begin(row: tuple) -> Weights:
-            stored, first, _ = row
+        def begin(shared: tuple, row: tuple) -> Weights:
+            (broadcast, _), (stored, first, _) = shared, row
             return algorithm.receive(stored, wire.addressed(broadcast, first))
 
-        def finish(row: tuple, trained: Weights, start: Weights, key: jax.Array) -> tuple:
-            stored, first, known = row
+        def finish(
+            shared: tuple, row: tuple, trained: Weights, start: Weights, key: jax.Array
+        ) -> tuple:
+            (broadcast, exchange), (stored, first, known) = shared, row
             upload, stored = algorithm.upload(stored, trained, start, exchange, key)
             if not conditional:
                 return upload, stored, wire.size_bits(upload), None, None, None
@@ -188,6 +190,7 @@ def make_round(
             plan,
             data,
             clients,
+            (broadcast, exchange),
             (stored, first_contact, known),
             client_keys,
             begin,

@@ -9,6 +9,7 @@ import jax
 
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
+from fedcode_jax.clients.mesh import replicated, spread
 from fedcode_jax.clients.plan import PRECISIONS
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.schedules import Schedule
@@ -49,7 +50,7 @@ class Program:
       model: the module that is evaluated: the same model, natively lowered.
       plan: how the clients run.
       data: the clients' data.
-      test: the test set.
+      test: the test set, cut for the devices of the plan.
       cohort: M, clients in a round.
       max_size: the largest number of samples of any client.
       seed: of everything random in the run.
@@ -74,10 +75,33 @@ class Program:
     compilations: int = dataclasses.field(default=0, init=False)
     _compiled: dict[int, Any] = dataclasses.field(default_factory=dict, init=False)
 
+    def __post_init__(self) -> None:
+        """Lays the clients' data on every device."""
+        self.data = jax.device_put(self.data, replicated(self.plan.devices))
+
     def start(self, weights: Weights) -> State:
         """The state before the first round, from the initial variables of the model."""
-        num_clients = self.data.sizes.shape[0]
-        return jax.jit(lambda w: initial_state(self.algorithm, w, num_clients))(weights)
+
+        def first(weights: Weights) -> State:
+            return initial_state(self.algorithm, weights, self.data.sizes.shape[0])
+
+        shardings = self._shardings(jax.eval_shape(first, weights))
+        weights = jax.device_put(weights, replicated(self.plan.devices))
+        return jax.jit(first, out_shardings=shardings)(weights)
+
+    def _shardings(self, state: State) -> State:
+        """Where a state lies: what clients keep is spread, if the devices divide their number."""
+        devices, clients = self.plan.devices, self.data.sizes.shape[0]
+        everywhere = replicated(devices)
+        apart = spread(devices) if clients % devices == 0 else everywhere
+        return State(
+            *(
+                jax.tree.map(lambda _, where=where: where, part)
+                for part, where in zip(
+                    state, (everywhere, everywhere, apart, apart, apart), strict=True
+                )
+            )
+        )
 
     def advance(self, state: State, num_rounds: int) -> tuple[State, SegmentOutput]:
         """Runs rounds and evaluates after the last one.
@@ -91,15 +115,19 @@ class Program:
         Returns:
           The new state, and what happened.
         """
-        key = jax.random.key(self.seed)
+        everywhere = replicated(self.plan.devices)
+        key = jax.device_put(jax.random.key(self.seed), everywhere)
+        shardings = self._shardings(state)
+        state = jax.device_put(state, shardings)
         if num_rounds not in self._compiled:
             began = time.perf_counter()
-            precision = PRECISIONS[self.plan.precision]
-            with jax.default_matmul_precision(precision):
-                lowered = jax.jit(self._segment(num_rounds), donate_argnums=0).lower(
-                    state, self.data, self.test, key
-                )
-                self._compiled[num_rounds] = lowered.compile()
+            with jax.default_matmul_precision(PRECISIONS[self.plan.precision]):
+                lowered = jax.jit(
+                    self._segment(num_rounds),
+                    donate_argnums=0,
+                    out_shardings=(shardings, everywhere),
+                ).lower(state, self.data, self.test, key)
+                self._compiled[num_rounds] = lowered.compile(self.plan.compiler_options)
             self.compile_seconds += time.perf_counter() - began
             self.compilations += 1
         return self._compiled[num_rounds](state, self.data, self.test, key)
@@ -123,8 +151,11 @@ class Program:
 
             state, (metrics, traffic) = jax.lax.scan(body, state, length=num_rounds)
             weights, deployed = self.algorithm.report(state.server, state.store)
-            score = evaluate(self.model, weights, test)
-            deployed_score = score if deployed is None else evaluate(self.model, deployed, test)
+            devices = self.plan.devices
+            score = evaluate(self.model, weights, test, devices)
+            deployed_score = score
+            if deployed is not None:
+                deployed_score = evaluate(self.model, deployed, test, devices)
             return state, SegmentOutput(metrics, score, deployed_score, traffic)
 
         return segment

@@ -64,10 +64,11 @@ def run_plan(training, plan, data, clients=None):
             plan,
             data,
             clients,
+            weights,
             inputs,
             client_keys()[clients],
-            begin=lambda one: jax.tree.map(lambda w: w * one, weights),
-            finish=lambda row, trained, start, key: trained,
+            begin=lambda weights, one: jax.tree.map(lambda w: w * one, weights),
+            finish=lambda weights, row, trained, start, key: trained,
             max_size=max(SIZES),
         )
 

@@ -1,0 +1,95 @@
+"""The devices that share the clients of a round: one mesh axis, ``clients``."""
+
+import os
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fedcode_jax.errors import ConfigError
+
+AXIS = "clients"
+
+
+def claim_cores() -> None:
+    """Makes every core of the CPU a device, unless JAX is in use or was told otherwise.
+
+    One client a core is faster than one client on all cores: inside a small convolution there
+    is little to share. To be called before anything runs; other backends are not affected.
+    """
+    if getattr(jax.config, "jax_num_cpu_devices", 0) > 0 or "device_count" in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    except (RuntimeError, AttributeError):  # JAX has begun; or a system without affinities
+        return
+
+
+def device_count(wanted: int | None, cohort: int) -> int:
+    """How many devices a run uses: those wanted, or all; never more than clients in a round.
+
+    Args:
+      wanted: ``execution.devices``; None for all.
+      cohort: M, clients in a round.
+
+    Returns:
+      At least 1. With several processes it is all devices, because each must take part.
+
+    Raises:
+      ConfigError: more than there are, or fewer while several processes take part.
+
+    Example:
+      >>> device_count(None, 1)
+      1
+    """
+    there = jax.device_count()
+    if wanted is not None and wanted > there:
+        raise ConfigError(
+            f"execution.devices: {wanted} cannot be used; JAX has {there} "
+            f"{jax.default_backend()} device(s) here. On CPU it has as many as the "
+            "setting jax_num_cpu_devices said before its first use"
+        )
+    if jax.process_count() > 1:
+        if wanted not in (None, there):
+            raise ConfigError(
+                f"execution.devices: {wanted}; {jax.process_count()} processes share "
+                f"{there} devices and use them all; leave it out"
+            )
+        return there
+    return min(wanted or there, cohort)
+
+
+def client_mesh(devices: int) -> Mesh:
+    """The first ``devices`` devices, along the axis ``clients``."""
+    return Mesh(np.array(jax.devices()[:devices]), (AXIS,))
+
+
+def spread(devices: int) -> NamedSharding:
+    """The leading axis is cut into equal parts, one a device."""
+    return NamedSharding(client_mesh(devices), PartitionSpec(AXIS))
+
+
+def replicated(devices: int) -> NamedSharding:
+    """Every device has all of it."""
+    return NamedSharding(client_mesh(devices), PartitionSpec())
+
+
+def deal(chunks: int, devices: int) -> np.ndarray:
+    """Which of the chunks, sorted by their work, each device runs: there and back again.
+
+    Args:
+      chunks: how many there are.
+      devices: how many share them.
+
+    Returns:
+      i32[devices, ceil(chunks / devices)]; numbers from ``chunks`` on stand for none.
+
+    Example:
+      >>> deal(5, 2).tolist()
+      [[0, 3, 4], [1, 2, 5]]
+    """
+    rows = np.arange(-(-chunks // devices) * devices, dtype=np.int32).reshape(-1, devices)
+    rows[1::2] = rows[1::2, ::-1]
+    return rows.T
