@@ -24,6 +24,10 @@ class WireCheckError(FedcodeError, RuntimeError):
     """A message did not survive encoding and decoding, or its counted size is not its length."""
 
 
+class ElsewhereError(FedcodeError, RuntimeError):
+    """Another process of the run failed: which, and its message."""
+
+
 def check_name(setting: str, value: str, known: Iterable[str]) -> None:
     """Checks that a name is known, and suggests the nearest one if it is not.
 

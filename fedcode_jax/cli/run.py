@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fedcode_jax.cli.options import Options, parse
 from fedcode_jax.config import replace
+from fedcode_jax.errors import ElsewhereError
 
 _EXIT_CODES = {"completed": 0, "diverged": 1, "interrupted": 130}
 
@@ -28,6 +29,15 @@ class RunOptions(Options):
     """Encode and decode every message for real, and hold the counted sizes against the bytes."""
     quiet: bool = False
     """Print the closing table alone."""
+    distributed: bool = False
+    """Share the clients with other processes; start the same command in each. SLURM, Open MPI, TPU
+    pods and GKE say which they are; elsewhere give the three options below, which imply it."""
+    coordinator: str | None = None
+    """HOST:PORT at which process 0 can be reached by the others."""
+    num_processes: int | None = None
+    """How many processes there are."""
+    process_id: int | None = None
+    """Number of this process, from 0."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
         config = replace(config, {"out": f"runs/{config.algorithm.name}-{config.data.name}"})
 
     # After the options are known to be good: JAX takes a second or two to import.
+    first = _joined(options)
     from rich.console import Console
 
     from fedcode_jax import experiment
@@ -56,21 +67,40 @@ def main(arguments: Sequence[str]) -> int:
 
     # A log file has no width of its own; paths are not to be folded at rich's 80 columns.
     console = Console(width=None if sys.stdout.isatty() else 200)
-    observer = None if options.quiet else ProgressObserver(console)
-    with observer or contextlib.nullcontext():
-        result = experiment.run(
-            config,
-            observer=observer,
-            overwrite=options.overwrite,
-            resume=options.resume,
-            wire_check=options.wire_check,
-        )
+    observer = ProgressObserver(console) if first and not options.quiet else None
+    try:
+        with observer or contextlib.nullcontext():
+            result = experiment.run(
+                config,
+                observer=observer,
+                overwrite=options.overwrite,
+                resume=options.resume,
+                wire_check=options.wire_check,
+            )
+    except ElsewhereError:
+        if first:
+            raise
+        return 2  # who failed says so, and the first process
+    status = result.summary["status"]
+    if not first:
+        return _EXIT_CODES[status]
     network = Network(**dataclasses.asdict(config.network))
     console.print(closing_table(result.summary, network=network, folder=result.folder))
 
-    status = result.summary["status"]
     if status != "completed":
         what = {"diverged": "the run diverged: its loss is not finite", "interrupted": status}
         kept = f"; the results so far are in {result.folder}" if result.folder else ""
         print(f"fedcode: {what[status]}{kept}", file=sys.stderr)
     return _EXIT_CODES[status]
+
+
+def _joined(options: RunOptions) -> bool:
+    """Joins the other processes, if there are any; whether this one is the first of them."""
+    explicit = (options.coordinator, options.num_processes, options.process_id)
+    if not options.distributed and explicit == (None,) * 3:
+        return True
+    from fedcode_jax.simulation import processes
+    from fedcode_jax.simulation.joining import join
+
+    join(*explicit)
+    return processes.is_first()

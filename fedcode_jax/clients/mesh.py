@@ -1,8 +1,10 @@
 """The devices that share the clients of a round: one mesh axis, ``clients``."""
 
 import os
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -74,6 +76,37 @@ def spread(devices: int) -> NamedSharding:
 def replicated(devices: int) -> NamedSharding:
     """Every device has all of it."""
     return NamedSharding(client_mesh(devices), PartitionSpec())
+
+
+def lay(tree: Any, sharding: Any) -> Any:
+    """Lays arrays on devices, also on those of other processes, which have the same arrays.
+
+    Args:
+      tree: a pytree of arrays.
+      sharding: where they go, one for all or a tree of them.
+
+    Returns:
+      The same tree, of arrays with these shardings.
+
+    Example:
+      >>> lay({"a": np.arange(2)}, replicated(1))["a"].tolist()
+      [0, 1]
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def one(leaf: Any, where: NamedSharding) -> jax.Array:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return jax.device_put(leaf, where)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(one(jax.random.key_data(leaf), where))
+        host = np.asarray(leaf)
+        # Not device_put, which has every process gather what all others have, to compare.
+        return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
+
+    if isinstance(sharding, NamedSharding):
+        return jax.tree.map(lambda leaf: one(leaf, sharding), tree)
+    return jax.tree.map(one, tree, sharding)
 
 
 def deal(chunks: int, devices: int) -> np.ndarray:

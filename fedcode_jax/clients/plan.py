@@ -26,7 +26,8 @@ class Plan:
       client_axis: ``map``, one after another, or ``vmap``, side by side in chunks.
       chunk: clients side by side; 1 under ``map``.
       conv: how convolutions and pooling are lowered, ``native`` or ``patches``.
-      precision: of matrix products and convolutions: float32, tf32 or bfloat16.
+      precision: of local training: float32; tf32, float32 with products of 10-bit mantissas
+        where the device has them; or bfloat16, with float32 master weights.
       devices: that share the clients of a round.
       reason: what chose it, for people.
     """
@@ -50,6 +51,11 @@ class Plan:
                 f"execution.chunk: {self.chunk} clients side by side contradict "
                 "execution.client_axis map, which runs one at a time; set one of them"
             )
+
+    @property
+    def dtype(self) -> Any:
+        """In which clients compute; weights that are updated are float32 in any case."""
+        return jnp.bfloat16 if self.precision == "bfloat16" else jnp.float32
 
     @property
     def compiler_options(self) -> dict[str, str | bool] | None:

@@ -33,7 +33,7 @@ def train_reference(
     offset, size = int(data.offsets[client]), int(data.sizes[client])
     own = np.asarray(data.order)[offset : offset + size]
     shuffled = np.asarray(shuffles(jax.random.fold_in(key, 0), size, size, training.epochs))
-    augment_key = jax.random.fold_in(key, 1)
+    augment_key, dropout_key = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
 
     first_params = params = start["params"]
     state = {name: value for name, value in start.items() if name != "params"}
@@ -55,6 +55,7 @@ def train_reference(
                 normalise(x, data.mean, data.std),
                 data.y[samples],
                 mask,
+                jax.random.fold_in(dropout_key, step),
             )
             updates, opt_state = training.optimizer.update(grads, opt_state, params)
             params = optax.apply_updates(params, updates)

@@ -20,13 +20,15 @@ class LocalTraining:
 
     Attributes:
       model: a flax module, applied as ``model.apply(variables, x, train=True, mask=mask,
-        mutable=[...])``.
+        mutable=[...], rngs={"dropout": key})``.
       optimizer: an optax optimiser; its state starts afresh in every round.
       epochs: E, passes over the client's own samples.
       batch_size: B; the last batch of an epoch may be smaller.
       augment: (key, x[B, ...]) -> x, in raw units, or None.
       penalty: (params, starting params) -> scalar added to the loss of every step, for
         algorithms that change the objective (a proximal term, say), or None.
+      dtype: in which the model computes, float32 or bfloat16; the weights that are updated,
+        running statistics and the loss are float32 in any case.
     """
 
     model: Any
@@ -35,6 +37,7 @@ class LocalTraining:
     batch_size: int = 32
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     penalty: Callable[[Weights, Weights], jax.Array] | None = None
+    dtype: Any = jnp.float32
 
     def loss(
         self,
@@ -44,6 +47,7 @@ class LocalTraining:
         x: jax.Array,
         y: jax.Array,
         mask: jax.Array,
+        key: jax.Array,
     ) -> tuple[jax.Array, tuple[jax.Array, Weights]]:
         """Mean cross-entropy of one client's batch over its unmasked samples.
 
@@ -54,17 +58,26 @@ class LocalTraining:
           x: f32[B, ...features], normalised.
           y: i32[B].
           mask: bool[B].
+          key: for dropout.
 
         Returns:
           The objective, and (cross-entropy alone, new state).
         """
         logits, new_state = self.model.apply(
-            {"params": params, **state}, x, train=True, mask=mask, mutable=list(state)
+            {"params": self._cast(params), **state},
+            x.astype(self.dtype),
+            train=True,
+            mask=mask,
+            mutable=list(state),
+            rngs={"dropout": key},
         )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), y)
         entropy = jnp.sum(losses * mask) / jnp.maximum(jnp.sum(mask), 1)
         penalty = self.penalty(params, start) if self.penalty is not None else 0.0
         return entropy + penalty, (entropy, new_state)
+
+    def _cast(self, params: Weights) -> Weights:
+        return jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
 
 
 def train(
@@ -104,7 +117,7 @@ def train(
     def key_of(purpose: int) -> jax.Array:
         return lift(lambda key: jax.random.fold_in(key, purpose))(keys)
 
-    augment_keys = key_of(1)
+    augment_keys, dropout_keys = key_of(1), key_of(2)
     orders = lift(lambda key, size: shuffles(key, size, max_size, training.epochs))(
         key_of(0), sizes
     )
@@ -123,9 +136,14 @@ def train(
     state = {name: value for name, value in starts.items() if name != "params"}
 
     def total(
-        params: Weights, state: Weights, x: jax.Array, y: jax.Array, mask: jax.Array
+        params: Weights,
+        state: Weights,
+        x: jax.Array,
+        y: jax.Array,
+        mask: jax.Array,
+        keys: jax.Array,
     ) -> tuple[jax.Array, tuple]:
-        losses, aux = lift(training.loss)(params, state, start_params, x, y, mask)
+        losses, aux = lift(training.loss)(params, state, start_params, x, y, mask, keys)
         return jnp.sum(losses), aux
 
     def step(index: jax.Array, carry: tuple) -> tuple:
@@ -133,7 +151,10 @@ def train(
         x, y, mask = lift(lambda o, c, n, k: batch(o, c, n, k, index))(
             orders, clients, sizes, augment_keys
         )
-        grads, (loss, new_state) = jax.grad(total, has_aux=True)(params, state, x, y, mask)
+        step_keys = lift(lambda key: jax.random.fold_in(key, index))(dropout_keys)
+        grads, (loss, new_state) = jax.grad(total, has_aux=True)(
+            params, state, x, y, mask, step_keys
+        )
         updates, new_opt_state = lift(training.optimizer.update)(grads, opt_state, params)
         loss_sum = loss_sum + jnp.where(index < steps, loss * jnp.sum(mask, axis=-1), 0.0)
         new = (optax.apply_updates(params, updates), new_state, new_opt_state)

@@ -66,7 +66,7 @@ class ModelConfig(Section):
     section: ClassVar[str] = "model."
 
     name: Annotated[str, registered("fedcode_jax.models", "registry")] = "cnn"
-    """Architecture: cnn, mlp or resnet20."""
+    """Architecture: cnn, cnn_pfl (pfl-research's benchmark), mlp or resnet20."""
     norm: Annotated[str | None, checks.text] = None
     """Normalisation layers: batch, group or none, in lower case; None: as the model has."""
 
@@ -197,7 +197,8 @@ class ExecutionConfig(Section):
     devices: Annotated[int | None, checks.whole(1)] = None
     """Devices that share the clients of a round; None: all. Each core of a CPU is one."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    """Precision of matrix products in training."""
+    """Precision of local training: float32; tf32, products of 10-bit mantissas on devices that have
+    them; bfloat16, with weights kept and updated in float32."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -137,7 +137,7 @@ def build(config: ExperimentConfig) -> Experiment:
         return Program(
             algorithm=_algorithm(config.algorithm),
             schedule=_schedule(config.schedule),
-            training=_training(config.local, model(plan.conv)),
+            training=_training(config.local, model(plan.conv), plan.dtype),
             model=model("native"),
             plan=plan,
             data=clients,
@@ -182,7 +182,7 @@ def _schedule(settings: configs.ScheduleConfig) -> schedules.Schedule:
     )
 
 
-def _training(settings: configs.LocalConfig, model: Any) -> LocalTraining:
+def _training(settings: configs.LocalConfig, model: Any, dtype: Any) -> LocalTraining:
     return LocalTraining(
         model=model,
         optimizer=optimizer(
@@ -194,4 +194,5 @@ def _training(settings: configs.LocalConfig, model: Any) -> LocalTraining:
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         augment=data.augment.augmentations[settings.augment],
+        dtype=dtype,
     )

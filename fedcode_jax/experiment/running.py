@@ -1,6 +1,7 @@
 """Runs an experiment, tells who watches, and writes its folder."""
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -10,10 +11,11 @@ import numpy as np
 
 from fedcode_jax import config as configs
 from fedcode_jax import results, wire
+from fedcode_jax.clients.mesh import claim_cores, replicated
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.building import Experiment, build
-from fedcode_jax.simulation import State, WireCheck, checkpoint, simulate
+from fedcode_jax.simulation import State, WireCheck, checkpoint, processes, simulate
 
 
 class Observer(Protocol):
@@ -59,6 +61,9 @@ def run(
 ) -> Result:
     """Runs one experiment, and writes its folder if ``config.out`` names one.
 
+    With several processes (``jax.distributed``) each of them calls it. They share the clients
+    and get equal results; the first one alone has an observer and a folder.
+
     Args:
       config: the experiment.
       observer: is told of the start, of every evaluation and of the end.
@@ -76,48 +81,68 @@ def run(
       DataError: the data set is missing or malformed.
       CheckpointError: there is nothing to resume, or it does not fit.
       WireCheckError: a message did not survive, or its counted size is off.
+      ElsewhereError: one of these errors in another process.
 
     Example:
       >>> result = run(ExperimentConfig(rounds=1))
       >>> result.summary["status"], result.summary["total_downlink_bytes"]
       ('completed', 50330)
     """
-    if config.out is not None and not (overwrite or resume):
-        results.RunFolder.check_free(config.out)
-    if resume:
-        _check_same(config)
-    experiment = build(config)
+    claim_cores()  # before the first look at the processes
+    first = processes.is_first()
+    with processes.together():
+        if processes.several() and config.execution.plan == "probe":
+            raise ConfigError(
+                "execution.plan: 'probe' times one process; find a plan with one, set "
+                "execution.client_axis, chunk and conv to it, and use auto"
+            )
+        if first and config.out is not None and not (overwrite or resume):
+            results.RunFolder.check_free(config.out)
+        if first and resume:
+            _check_same(config)
+    with processes.together():
+        experiment = build(config)
+    processes.check_same(_facts(experiment))
     program = experiment.program
     check = WireCheck() if wire_check else None
     program.keep_traffic = wire_check
-    state, folder = program.start(experiment.weights), None
+    state = program.start(experiment.weights)
+    folder: results.RunFolder | None = None
     records: list[dict] = []
     text = configs.to_yaml(config)
     versions = results.installed_versions(experiment.info["device"])
+    kept = pathlib.Path(config.out or "") / results.CHECKPOINTS
+    observer = observer if first else None
     if resume:
-        latest = checkpoint.latest(pathlib.Path(config.out or "") / results.CHECKPOINTS)
+        with processes.together():
+            latest = checkpoint.latest(kept) if first else kept
         state = checkpoint.restore(latest, state)
-        folder, records = results.RunFolder.reopen(
-            config.out or "", text, versions, rounds=int(state.round)
-        )
-    elif config.out is not None:
-        folder = results.RunFolder.create(config.out, text, versions, overwrite=overwrite)
-        folder.describe(experiment.dataset, experiment.partition)
-    if observer is not None:
-        observer.started(experiment.info, config.rounds)
+    with processes.together():
+        if first and resume:
+            folder, records = results.RunFolder.reopen(
+                config.out or "", text, versions, rounds=int(state.round)
+            )
+        elif first and config.out is not None:
+            folder = results.RunFolder.create(config.out, text, versions, overwrite=overwrite)
+            folder.describe(experiment.dataset, experiment.partition)
+        if observer is not None:
+            observer.started(experiment.info, config.rounds)
+    if resume:
+        records = json.loads(processes.text_from_first(json.dumps(records)))
 
     saved = int(state.round)
 
     def advanced(new: list[dict], state: State) -> None:
         nonlocal saved
-        if folder is not None:
-            folder.append(new)
-            done = new[-1]["round"]
-            if config.checkpoint_every and done - saved >= config.checkpoint_every:
-                checkpoint.save(folder.checkpoints, state)
-                saved = done
-        if observer is not None:
-            observer.advanced(new)
+        with processes.together():
+            if folder is not None:
+                folder.append(new)
+            if observer is not None:
+                observer.advanced(new)
+        done = new[-1]["round"]
+        if config.out and config.checkpoint_every and done - saved >= config.checkpoint_every:
+            checkpoint.save(kept, state)
+            saved = done
 
     outcome = simulate(
         program,
@@ -132,21 +157,27 @@ def run(
     summary = summary_of(experiment, outcome.records, outcome.status)
     if check is not None:
         summary["wire_check"] = dataclasses.asdict(check)
-    if folder is not None:
-        if len(outcome.records) > saved:
-            checkpoint.save(folder.checkpoints, outcome.state)
-        label = f"{config.algorithm.name} on {config.data.name}"
-        results.plot_curves({label: outcome.records}, folder.path / results.CURVES)
-        folder.finish(summary)
-    if observer is not None:
-        observer.finished(summary)
+    if config.out is not None and len(outcome.records) > saved:
+        checkpoint.save(kept, outcome.state)
     # Jitted, so that the deployed model, which nobody asks for here, is not fitted.
-    report = jax.jit(lambda state: program.algorithm.report(state.server, state.store)[0])
+    weights = jax.jit(
+        lambda state: jax.tree.map(
+            lambda leaf: leaf[0], program.algorithm.report(state.server, state.store)[0]
+        ),
+        out_shardings=replicated(program.plan.devices),
+    )(outcome.state)
+    with processes.together():
+        if folder is not None:
+            label = f"{config.algorithm.name} on {config.data.name}"
+            results.plot_curves({label: outcome.records}, folder.path / results.CURVES)
+            folder.finish(summary)
+        if observer is not None:
+            observer.finished(summary)
     return Result(
         config=config,
         records=outcome.records,
         summary=summary,
-        weights=jax.tree.map(lambda leaf: np.asarray(leaf[0]), report(outcome.state)),
+        weights=jax.tree.map(np.asarray, weights),
         folder=folder.path if folder is not None else None,
     )
 
@@ -187,12 +218,28 @@ def summary_of(
     }
 
 
+def _facts(experiment: Experiment) -> dict[str, str]:
+    """What must not differ between processes."""
+    config = configs.to_dict(configs.replace(experiment.config, {"out": None}))
+    return {
+        **{section: str(value) for section, value in config.items()},
+        "data": experiment.dataset.checksum,
+        "partition": experiment.partition.checksum,
+        "execution": str(experiment.program.plan),
+    }
+
+
 def _check_same(config: ExperimentConfig) -> None:
     """Checks that a run to be resumed has the config that its folder holds, but for rounds."""
     if config.out is None:
         raise ConfigError("out: --resume needs the folder of a run; pass --out")
     text = results.read(config.out).config_text
-    free = {"rounds": config.rounds, "out": config.out, "checkpoint_every": config.checkpoint_every}
+    free = {
+        "rounds": config.rounds,
+        "out": config.out,
+        "checkpoint_every": config.checkpoint_every,
+        "execution.devices": config.execution.devices,
+    }
     earlier = configs.to_dict(configs.replace(configs.from_yaml(text), free))
     for section, value in configs.to_dict(config).items():
         if value != earlier[section]:

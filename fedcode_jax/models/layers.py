@@ -1,22 +1,25 @@
-"""What the models share: the convolution as a flax module, and the check of their input."""
+"""What the models share: convolution and dropout as flax modules, and checks of their input."""
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from fedcode_jax.errors import ConfigError, DataError, check_name
 from fedcode_jax.models.conv import LOWERINGS, conv
 
 
 class Conv(nn.Module):
-    """A convolution with SAME padding, whose parameters are ``kernel`` and, if asked, ``bias``.
+    """A convolution, whose parameters are ``kernel`` and, if asked, ``bias``.
 
     Attributes:
       features: number of output channels.
       kernel_size: height and width of the window.
       stride: step between windows.
+      padding: ``SAME`` or ``VALID``.
       use_bias: whether a value per output channel is added.
       lowering: ``native`` or ``patches``, see :func:`fedcode_jax.models.conv`.
       kernel_init: initialiser of ``kernel``; He's normal, for a relu behind it.
@@ -32,19 +35,54 @@ class Conv(nn.Module):
     features: int
     kernel_size: int = 3
     stride: int = 1
+    padding: str = "SAME"
     use_bias: bool = True
     lowering: str = "native"
     kernel_init: Callable[..., Array] = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps f32[B, H, W, I] to f32[B, ceil(H / stride), ceil(W / stride), features]."""
+        """Maps f32[B, H, W, I] to f32[B, H', W', features]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        y = conv(x, kernel, stride=self.stride, lowering=self.lowering)
+        y = conv(x, kernel, stride=self.stride, padding=self.padding, lowering=self.lowering)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,))
         return y
+
+
+class Dropout(nn.Module):
+    """Sets a share of the values to zero and scales the others, from the key ``dropout``.
+
+    A random byte decides for each value, a quarter of the random bits that flax's dropout
+    draws; those of a sample do not depend on how many samples follow it.
+
+    Attributes:
+      rate: share of the values that is dropped, a multiple of 1/256 below 1.
+
+    Example:
+      >>> import jax
+      >>> keys = {"dropout": jax.random.key(0)}
+      >>> y = Dropout(0.5).apply({}, jnp.ones((1, 1000)), drop=True, rngs=keys)
+      >>> sorted(set(y[0].tolist())), bool(abs(y.mean() - 1) < 0.1)
+      ([0.0, 2.0], True)
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Array, *, drop: bool) -> Array:
+        """Maps [B, ...] to the same shape; unchanged unless ``drop``."""
+        if not drop:
+            return x
+        limit = round(256 * self.rate)
+        if limit != 256 * self.rate or not 0 <= limit < 256:
+            raise ConfigError(f"dropout: a rate of {self.rate}; give a multiple of 1/256 below 1")
+        size = math.prod(x.shape[1:])
+        words = jax.random.bits(self.make_rng("dropout"), (x.shape[0], -(-size // 4)), jnp.uint32)
+        of_sample = lax.bitcast_convert_type(words, jnp.uint8).reshape(x.shape[0], -1)
+        keep = of_sample[:, :size].reshape(x.shape) >= limit
+        return jnp.where(keep, x / (1 - self.rate), 0)
 
 
 def check_model(num_classes: int, lowering: str) -> None:

@@ -240,8 +240,8 @@ def _in_blocks(gradient: Callable[[Array, Array], Array], x: Array, g: Array) ->
         0,
         x.shape[0] // size,
         lambda i, total: total + block(i),
-        jnp.zeros(first.shape, first.dtype),
-    )
+        jnp.zeros(first.shape, jnp.float32),
+    ).astype(first.dtype)
 
 
 def _transposed(x: Array, g: Array, *, window: tuple[int, ...], stride: int, pads: Pads) -> Array:

@@ -77,7 +77,7 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         if train:
-            mean, var = _moments(x, mask)
+            mean, var = _moments(x.astype(jnp.float32), mask)
             if not self.is_initializing():
                 keep = self.momentum
                 running_mean.value = keep * running_mean.value + (1 - keep) * mean
@@ -85,7 +85,7 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         gain = scale * lax.rsqrt(var + self.epsilon)
-        return x * gain + (bias - mean * gain)
+        return x * gain.astype(x.dtype) + (bias - mean * gain).astype(x.dtype)
 
 
 def _moments(x: Array, mask: Array | None) -> tuple[Array, Array]:

@@ -10,10 +10,16 @@ from jax import Array
 
 from fedcode_jax.errors import check_name
 from fedcode_jax.models.cnn import cnn
+from fedcode_jax.models.cnn_pfl import cnn_pfl
 from fedcode_jax.models.mlp import mlp
 from fedcode_jax.models.resnet import resnet20
 
-registry: dict[str, Callable[..., nn.Module]] = {"cnn": cnn, "mlp": mlp, "resnet20": resnet20}
+registry: dict[str, Callable[..., nn.Module]] = {
+    "cnn": cnn,
+    "cnn_pfl": cnn_pfl,
+    "mlp": mlp,
+    "resnet20": resnet20,
+}
 
 
 def make(
@@ -28,8 +34,9 @@ def make(
       lowering: of convolutions, ``native`` or ``patches``.
 
     Returns:
-      A flax module, used as ``module.apply(variables, x, train=..., mask=..., mutable=...)`` with
-      x f32[B, ...] and mask bool[B] or None; it returns logits f32[B, num_classes].
+      A flax module, used as ``module.apply(variables, x, train=..., mask=..., mutable=...,
+      rngs={"dropout": key})`` with x f32[B, ...] and mask bool[B] or None; it returns logits
+      f32[B, num_classes]. The key is needed to train a model with dropout, and only then.
 
     Raises:
       ConfigError: an unknown name or lowering, or a norm that the model does not have.

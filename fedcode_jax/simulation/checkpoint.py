@@ -6,12 +6,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from fedcode_jax.clients.mesh import lay
 from fedcode_jax.errors import CheckpointError
+from fedcode_jax.simulation import processes
 from fedcode_jax.simulation.round import State
 
 
 def save(folder: pathlib.Path, state: State) -> pathlib.Path:
     """Writes a state to ``folder/round_NNNNNN``; an interrupted write leaves no such folder.
+
+    All processes of a run call it, and the first one writes all of the state.
 
     Args:
       folder: where the checkpoints of a run lie; made if needed.
@@ -23,14 +27,15 @@ def save(folder: pathlib.Path, state: State) -> pathlib.Path:
     Raises:
       CheckpointError: it cannot be written.
     """
-    import orbax.checkpoint as ocp
-
     path = pathlib.Path(folder).absolute() / f"round_{int(state.round):06d}"
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(path, _named_leaves(state), force=True)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot write checkpoint {path}: {error}") from error
+    leaves = _named_leaves(state)
+    with processes.together():
+        if processes.is_first():
+            try:
+                with _checkpointer() as checkpointer:
+                    checkpointer.save(path, leaves, force=True)
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"cannot write checkpoint {path}: {error}") from error
     return path
 
 
@@ -47,7 +52,9 @@ def latest(folder: pathlib.Path) -> pathlib.Path:
 
 
 def restore(path: pathlib.Path, like: State) -> State:
-    """Reads a state back.
+    """Reads a state back, whatever number of devices and processes wrote it.
+
+    All processes of a run call it, and the first one reads.
 
     Args:
       path: a checkpoint that ``save`` wrote.
@@ -59,29 +66,54 @@ def restore(path: pathlib.Path, like: State) -> State:
     Raises:
       CheckpointError: it cannot be read, or belongs to another experiment.
     """
-    import orbax.checkpoint as ocp
+    leaves = jax.tree.leaves(like)
+    expected = {_name(i): np.zeros(x.shape, x.dtype) for i, x in enumerate(leaves) if x.size}
+    found = expected
+    with processes.together():
+        if processes.is_first():
+            found = _read(path)
+            if _shapes(found) != _shapes(expected):
+                raise CheckpointError(
+                    f"checkpoint {path} does not fit this experiment: its arrays have other "
+                    "shapes; resume with the config of the run folder"
+                )
+    found = processes.from_first(found)
+    leaves = [found.get(_name(i), leaf) for i, leaf in enumerate(leaves)]
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, like)
+    return lay(jax.tree.unflatten(jax.tree.structure(like), leaves), shardings)
 
-    expected = _named_leaves(like)
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            found = checkpointer.restore(pathlib.Path(path).absolute())
+        with _checkpointer() as checkpointer:
+            return checkpointer.restore(pathlib.Path(path).absolute())
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"cannot read checkpoint {path}: {error}") from error
-    shapes = lambda leaves: {name: (x.shape, x.dtype) for name, x in leaves.items()}  # noqa: E731
-    if shapes(found) != shapes(expected):
-        raise CheckpointError(
-            f"checkpoint {path} does not fit this experiment: its arrays have other shapes; "
-            "resume with the config of the run folder"
-        )
-    named = enumerate(jax.tree.leaves(like))
-    leaves = [jax.numpy.asarray(found.get(_name(i), leaf)) for i, leaf in named]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _named_leaves(state: State) -> dict[str, Any]:
+def _checkpointer() -> Any:
+    """Orbax's, for this process alone: it is not to wait for the others."""
+    import orbax.checkpoint as ocp
+
+    if not processes.several():
+        return ocp.StandardCheckpointer()
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix="fedcode"
+    )
+    return ocp.Checkpointer(
+        ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
+    )
+
+
+def _named_leaves(state: State) -> dict[str, np.ndarray]:
     """The leaves to be written; those without elements, which orbax refuses, need not be."""
     leaves = enumerate(jax.tree.leaves(state))
-    return {_name(i): np.asarray(leaf) for i, leaf in leaves if leaf.size}
+    return {_name(i): processes.whole(leaf) for i, leaf in leaves if leaf.size}
+
+
+def _shapes(leaves: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {name: (array.shape, array.dtype) for name, array in leaves.items()}
 
 
 def _name(index: int) -> str:

@@ -9,7 +9,7 @@ import optax
 from jax.sharding import PartitionSpec
 
 from fedcode_jax.clients import normalise
-from fedcode_jax.clients.mesh import AXIS, client_mesh, replicated, spread
+from fedcode_jax.clients.mesh import AXIS, client_mesh, lay, replicated, spread
 from fedcode_jax.clients.training import Weights
 
 
@@ -49,8 +49,8 @@ class EvaluationData(NamedTuple):
         mask = (np.arange(batches * size) < n).reshape(batches, size)
         cut = (x[places], np.asarray(y, np.int32)[places], mask)
         return cls(
-            *(jax.device_put(array, spread(devices)) for array in cut),
-            *(jax.device_put(array, replicated(devices)) for array in (mean, std)),
+            *lay(cut, spread(devices)),
+            *lay((mean, std), replicated(devices)),
         )
 
 

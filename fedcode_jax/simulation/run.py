@@ -12,6 +12,7 @@ from typing import Any, Literal
 import jax
 
 from fedcode_jax.network import Network
+from fedcode_jax.simulation import processes
 from fedcode_jax.simulation.records import Record, records_of
 from fedcode_jax.simulation.round import State
 from fedcode_jax.simulation.segment import Program
@@ -48,7 +49,7 @@ def simulate(
     """Runs an experiment to its last round, to divergence, or until it is interrupted.
 
     The first Ctrl-C lets the present segment finish and ends the run in good order; the
-    second one raises KeyboardInterrupt.
+    second one raises KeyboardInterrupt. With several processes, one in any of them counts.
 
     Args:
       program: what runs.
@@ -69,7 +70,7 @@ def simulate(
     done = int(state.round)
     with _interruptible() as interrupted:
         while done < rounds:
-            if interrupted():
+            if processes.any_of(interrupted()):
                 return Outcome(state, records, "interrupted")
             num_rounds = min(eval_every - done % eval_every, rounds - done)
             compiling = program.compile_seconds

@@ -9,7 +9,7 @@ import jax
 
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
-from fedcode_jax.clients.mesh import replicated, spread
+from fedcode_jax.clients.mesh import lay, replicated, spread
 from fedcode_jax.clients.plan import PRECISIONS
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.schedules import Schedule
@@ -77,7 +77,7 @@ class Program:
 
     def __post_init__(self) -> None:
         """Lays the clients' data on every device."""
-        self.data = jax.device_put(self.data, replicated(self.plan.devices))
+        self.data = lay(self.data, replicated(self.plan.devices))
 
     def start(self, weights: Weights) -> State:
         """The state before the first round, from the initial variables of the model."""
@@ -86,7 +86,7 @@ class Program:
             return initial_state(self.algorithm, weights, self.data.sizes.shape[0])
 
         shardings = self._shardings(jax.eval_shape(first, weights))
-        weights = jax.device_put(weights, replicated(self.plan.devices))
+        weights = lay(weights, replicated(self.plan.devices))
         return jax.jit(first, out_shardings=shardings)(weights)
 
     def _shardings(self, state: State) -> State:
@@ -116,9 +116,9 @@ class Program:
           The new state, and what happened.
         """
         everywhere = replicated(self.plan.devices)
-        key = jax.device_put(jax.random.key(self.seed), everywhere)
+        key = lay(jax.random.key(self.seed), everywhere)
         shardings = self._shardings(state)
-        state = jax.device_put(state, shardings)
+        state = lay(state, shardings)
         if num_rounds not in self._compiled:
             began = time.perf_counter()
             with jax.default_matmul_precision(PRECISIONS[self.plan.precision]):

@@ -11,7 +11,12 @@ from fedcode_jax import models
 from fedcode_jax.errors import ConfigError, DataError
 from fedcode_jax.models.resnet import resnet
 
-NORMS = {"mlp": ("none",), "cnn": ("none", "batch", "group"), "resnet20": ("batch", "group")}
+NORMS = {
+    "cnn": ("none", "batch", "group"),
+    "cnn_pfl": ("none",),
+    "mlp": ("none",),
+    "resnet20": ("batch", "group"),
+}
 QUICK = {"xla_backend_optimization_level": 0}  # these tests spend their time compiling
 CASES = [(name, norm) for name, norms in NORMS.items() for norm in norms]
 CLASSES = 5
@@ -50,7 +55,12 @@ def step(model, variables, images, labels, mask=None):
 
     def loss(params):
         logits, updated = model.apply(
-            {**variables, "params": params}, images, train=True, mask=mask, mutable=["batch_stats"]
+            {**variables, "params": params},
+            images,
+            train=True,
+            mask=mask,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(2)},
         )
         each = -jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels]
         return each.mean(where=mask), (logits, updated)

@@ -1,0 +1,70 @@
+"""Functions compiled ahead, and timed in turns."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from fedcode_jax.clients import Plan
+from fedcode_jax.clients.plan import PRECISIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """Something to time.
+
+    Attributes:
+      run: what is timed, to the moment when all its results are there.
+      inputs: makes its arguments before every call, untimed; for donated buffers.
+    """
+
+    run: Callable[..., Any]
+    inputs: Callable[[], tuple] = tuple
+
+
+def interleaved(parts: Mapping[str, Timed], repeats: int) -> dict[str, list[float]]:
+    """Times every part once a turn, after one turn that does not count.
+
+    In turns, so that a machine that slows down meanwhile is fair to all parts.
+
+    Args:
+      parts: what to time, by name.
+      repeats: turns.
+
+    Returns:
+      Seconds of every call, by part.
+
+    Example:
+      >>> {name: len(s) for name, s in interleaved({"sum": Timed(lambda: 1 + 1)}, 3).items()}
+      {'sum': 3}
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
+    for turn in range(repeats + 1):
+        for name, part in parts.items():
+            inputs = jax.block_until_ready(part.inputs())
+            began = time.perf_counter()
+            jax.block_until_ready(part.run(*inputs))
+            if turn:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def compiled(
+    function: Callable[..., Any], *inputs: Any, plan: Plan, **options: Any
+) -> Callable[..., Any]:
+    """Compiles a function as a plan compiles a round.
+
+    Args:
+      function: of arrays.
+      *inputs: what it will be called with, where it will lie.
+      plan: gives the precision and the compiler's options.
+      **options: of ``jax.jit``.
+
+    Returns:
+      The compiled function.
+    """
+    with jax.default_matmul_precision(PRECISIONS[plan.precision]):
+        lowered = jax.jit(function, **options).lower(*inputs)
+    return lowered.compile(plan.compiler_options)
