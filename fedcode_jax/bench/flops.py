@@ -5,6 +5,7 @@ the extra work of a faster lowering as if somebody had asked for it. So this one
 mathematics asks for: the multiply-adds of matrix products and convolutions.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -87,8 +88,9 @@ def training_flops(training: LocalTraining, model: Any, weights: Weights, x: Any
     images = jax.ShapeDtypeStruct((size, *x.shape[1:]), jnp.float32)
     labels = jax.ShapeDtypeStruct((size,), jnp.int32)
     mask = jax.ShapeDtypeStruct((size,), jnp.bool_)
-    loss = LocalTraining(model, training.optimizer, batch_size=size, penalty=training.penalty).loss
-    return work_of(loss, params, state, params, images, labels, mask).times(2)
+    loss = dataclasses.replace(training, model=model).loss
+    key = jax.random.key(0)
+    return work_of(loss, params, state, params, images, labels, mask, key).times(2)
 
 
 def _walk(jaxpr: core.Jaxpr, active: Sequence[bool]) -> tuple[Work, list[bool]]:

@@ -50,7 +50,7 @@ def references(plan: Plan) -> dict[str, Reference]:
 
 def _product(plan: Plan, side: int) -> Reference:
     where = spread(plan.devices)
-    matrices = jax.device_put(jnp.ones((plan.devices, side, side)), where)
+    matrices = jax.device_put(jnp.ones((plan.devices, side, side), plan.dtype), where)
     product = compiled(jnp.matmul, matrices, matrices, plan=plan, out_shardings=where)
     return Reference(
         Timed(lambda: product(matrices, matrices)),

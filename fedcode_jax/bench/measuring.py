@@ -14,7 +14,7 @@ from fedcode_jax import experiment
 from fedcode_jax.bench.flops import training_flops
 from fedcode_jax.bench.machine import compiled_memory, peak_resident_bytes, references
 from fedcode_jax.bench.parts import PARTS, TRAINING, parts_of, repeated_round
-from fedcode_jax.bench.timing import interleaved
+from fedcode_jax.bench.timing import cache_reads, interleaved
 from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.config import ExperimentConfig, to_dict
 from fedcode_jax.results import installed_versions
@@ -39,13 +39,17 @@ def measure(config: ExperimentConfig, repeats: int = 5) -> dict[str, Any]:
       DataError: the data set is missing or malformed.
     """
     began = time.perf_counter()
-    built = experiment.build(config)
+    with cache_reads() as reads:
+        built = experiment.build(config)
     program = built.program
     before = jax.block_until_ready(program.start(built.weights))
     startup = time.perf_counter() - began
 
     one_round = repeated_round(program, before)
-    after, output = jax.block_until_ready(one_round.run(*one_round.inputs()))
+    if not program.compilations:  # not even by trial rounds
+        reads.clear()
+    with cache_reads() as more_reads:
+        after, output = jax.block_until_ready(one_round.run(*one_round.inputs()))
     # Before anything else takes memory: what a run would have taken by now.
     peak = peak_resident_bytes() if jax.default_backend() == "cpu" else None
     memory = {
@@ -81,6 +85,7 @@ def measure(config: ExperimentConfig, repeats: int = 5) -> dict[str, Any]:
         "repeats": repeats,
         "startup_seconds": startup,
         "compile_seconds": program.compile_seconds,
+        "compilation_cache_reads": len(reads) + len(more_reads),
         "memory_bytes": memory,
         "counts": counts,
         "figures": figures(seconds, counts),

@@ -1,6 +1,7 @@
 """The parts of a round, each a jitted program of its own, laid out as in a round."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,10 +9,11 @@ import jax.numpy as jnp
 
 from fedcode_jax import wire
 from fedcode_jax.bench.timing import Timed, compiled
-from fedcode_jax.clients import ClientData, LocalTraining, run_cohort
+from fedcode_jax.clients import ClientData, LocalTraining, dealt, run_cohort
+from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.clients.mesh import replicated
 from fedcode_jax.clients.training import Weights
-from fedcode_jax.simulation import EvaluationData, Program, State, evaluate
+from fedcode_jax.simulation import EvaluationData, Program, Score, State, evaluate
 
 TRAINING, CODES, AGGREGATION, EVALUATION = PARTS = (
     "local training",
@@ -59,24 +61,55 @@ def parts_of(program: Program, weights: Weights, before: State, after: State) ->
     Returns:
       The parts; those after training work on its results.
     """
-    algorithm, plan = program.algorithm, program.plan
-    everywhere = replicated(plan.devices)
+    algorithm, everywhere = program.algorithm, replicated(program.plan.devices)
     # After the first round the clients that have been contacted are those that were in it.
     (clients,) = jnp.nonzero(after.contacted)
+    epochs, batch_size = program.training.epochs, program.training.batch_size
+    steps = num_steps(program.data.sizes[clients], epochs, batch_size)
+    clients = clients[dealt(program.plan, steps)]
     key = jax.random.key(program.seed)
-    laid = functools.partial(jax.device_put, device=everywhere)
+    rows = jax.tree.map(lambda leaf: leaf[clients], (before.store, ~before.contacted))
     exchange = jax.tree.map(jnp.asarray, (algorithm.schedule or program.schedule)(1))
-    stored, first = jax.tree.map(lambda leaf: leaf[clients], (before.store, ~before.contacted))
-    clients, key, exchange, stored, first, weights = laid(
-        (clients, key, exchange, stored, first, weights)
+    samples = program.data.sizes[clients].astype(jnp.float32)
+    keys = jax.random.split(key, clients.size)
+
+    def laid(tree: Any) -> Any:
+        return jax.device_put(tree, everywhere)
+
+    clients, key, keys, rows, exchange, samples, weights = laid(
+        (clients, key, keys, rows, exchange, samples, weights)
     )
-    keys = laid(jax.random.split(key, clients.size))
-    samples = laid(program.data.sizes[clients].astype(jnp.float32))
+
+    def ready(function: Callable, *inputs: Any) -> Timed:
+        return Timed(functools.partial(compiled(function, *inputs, plan=program.plan), *inputs))
+
+    server = before.server
+    train = ready(_train(program), weights, program.data, clients, keys)
+    trained = laid(train.run())
+    members = (clients, (*rows, trained), keys)
+    code = ready(_code(program), server, members, exchange, program.data, key)
+    messages = laid(code.run()[0])
+    timed = {
+        TRAINING: train,
+        CODES: code,
+        AGGREGATION: ready(algorithm.aggregate, server, messages, samples, exchange),
+        EVALUATION: ready(_score(program), after.server, after.store, program.test),
+    }
+    broadcast, _ = jax.eval_shape(algorithm.broadcast, server, exchange, key)
+    moved = {
+        CODES: _bytes(weights) + _bytes(broadcast) + _bytes((trained, messages)),
+        AGGREGATION: _bytes(messages) + 2 * _bytes(server),
+    }
+    return Parts(timed, moved)
+
+
+def _train(program: Program) -> Callable[..., Weights]:
+    """(weights, data, clients, keys) -> the trained weights of every client."""
 
     def train(weights: Weights, data: ClientData, clients: jax.Array, keys: jax.Array) -> Weights:
         return run_cohort(
             program.training,
-            plan,
+            program.plan,
             data,
             clients,
             weights,
@@ -87,60 +120,56 @@ def parts_of(program: Program, weights: Weights, before: State, after: State) ->
             max_size=program.max_size,
         ).outputs
 
-    def code(
-        server: Any, clients: tuple, trained: Weights, exchange: Any, data: ClientData, key: Any
+    return train
+
+
+def _code(program: Program) -> Callable[..., tuple]:
+    """(server, members, exchange, data, key) -> the messages and what clients keep.
+
+    A member is its number, (what it keeps, whether it is contacted for the first time, its
+    trained weights), and a key.
+    """
+    algorithm, training = program.algorithm, program.training
+
+    def begin(shared: tuple, row: tuple) -> Weights:
+        (broadcast, _), (stored, first, _) = shared, row
+        return algorithm.receive(stored, wire.addressed(broadcast, first))
+
+    def finish(
+        shared: tuple, row: tuple, untrained: Weights, start: Weights, key: jax.Array
     ) -> tuple:
+        (_, exchange), (stored, _, trained) = shared, row
+        message, kept = algorithm.upload(stored, trained, start, exchange, key)
+        # Summed, so that receiving is not dropped and little is written.
+        return message, kept, sum(jnp.sum(leaf) for leaf in jax.tree.leaves(start))
+
+    def code(server: Any, members: tuple, exchange: Any, data: ClientData, key: jax.Array) -> tuple:
         broadcast, _ = algorithm.broadcast(server, exchange, key)
-
-        def begin(shared: tuple, row: tuple) -> Weights:
-            return algorithm.receive(row[0], wire.addressed(shared[0], row[1]))
-
-        def finish(shared: tuple, row: tuple, _: Weights, start: Weights, key: jax.Array) -> tuple:
-            message, kept = algorithm.upload(row[0], row[2], start, shared[1], key)
-            # Summed, so that receiving is not dropped and little is written.
-            return message, kept, sum(jnp.sum(leaf) for leaf in jax.tree.leaves(start))
-
-        numbers, stored, first, keys = clients
+        clients, rows, keys = members
         return run_cohort(
-            _NoTraining(program.training.model, program.training.optimizer, epochs=1),
-            plan,
+            _NoTraining(training.model, training.optimizer, epochs=1),
+            program.plan,
             data._replace(sizes=jnp.zeros_like(data.sizes)),  # so no client has a step to make
-            numbers,
+            clients,
             (broadcast, exchange),
-            (stored, first, trained),
+            rows,
             keys,
             begin,
             finish,
             max_size=1,
         ).outputs
 
-    def score(server: Any, store: Any, test: EvaluationData) -> list:
-        models = algorithm.report(server, store)
-        return [
-            evaluate(program.model, model, test, plan.devices)
-            for model in models
-            if model is not None
-        ]
+    return code
 
-    def ready(function: Any, *inputs: Any) -> Timed:
-        return Timed(functools.partial(compiled(function, *inputs, plan=plan), *inputs))
 
-    timed = {TRAINING: ready(train, weights, program.data, clients, keys)}
-    trained = laid(timed[TRAINING].run())
-    members = (clients, stored, first, keys)
-    timed[CODES] = ready(code, before.server, members, trained, exchange, program.data, key)
-    messages = laid(timed[CODES].run()[0])
-    timed[AGGREGATION] = ready(algorithm.aggregate, before.server, messages, samples, exchange)
-    timed[EVALUATION] = ready(score, after.server, after.store, program.test)
+def _score(program: Program) -> Callable[..., list[Score]]:
+    """(server, store, test) -> the scores of the models that are reported."""
 
-    message = jax.eval_shape(
-        lambda server: algorithm.broadcast(server, exchange, key)[0], before.server
-    )
-    moved = {
-        CODES: _bytes(weights) + _bytes(message) + _bytes((trained, messages)),
-        AGGREGATION: _bytes(messages) + 2 * _bytes(before.server),
-    }
-    return Parts(timed, moved)
+    def score(server: Any, store: Any, test: EvaluationData) -> list[Score]:
+        models = [m for m in program.algorithm.report(server, store) if m is not None]
+        return [evaluate(program.model, model, test, program.plan.devices) for model in models]
+
+    return score
 
 
 def _bytes(tree: Any) -> int:

@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 _PREFIXES = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P"}
 _NOTES = (
-    "The round is the first one of a run with its evaluation; everything is the median of calls"
-    " in turns. Each part is a program of its own; the rest is the round less its parts (cohort,"
-    " sizes of messages, state), and what they share or lose when compiled together.",
-    f"{CODES}: the broadcast, and each client's receiving and upload.",
-    "FLOP: two for each multiply-add of matrix products and convolutions, forward and twice more"
-    " for the gradients (once in the first layer), of whole batches; padded steps are counted.",
-    "bytes: of codebooks and codes, the weights read and the messages written, once each; of"
-    " aggregation, the messages read and the server's state read and written, once each."
-    " Repeated passes are not counted.",
+    "The round is the first of a run, with its evaluation, again in every call. Seconds are medians"
+    " of calls in turns, with their range.",
+    "The rest is the round less the parts, each of which is a program of its own here: sampling,"
+    " sizes of messages, bookkeeping, and what is gained or lost by compiling all together.",
+    f"{CODES}: the broadcast, every client's start from it and every upload; without codebooks,"
+    " the float messages.",
+    "FLOP: two a multiply-add of matrix products and convolutions; a layer counts once forward and"
+    " twice backward, the first one once backward; batches are whole, padding steps included.",
+    f"bytes: {CODES}, the weights read and the messages written; {AGGREGATION}, the messages read"
+    " and the server's state read and written; each once, however many passes are made.",
 )
 
 
@@ -65,7 +66,10 @@ def _facts(record: Mapping[str, Any]) -> "Table":
         "start-up",
         f"{format_seconds(record['startup_seconds'])} (data, partition, weights{probing})",
     )
-    row("compiling", f"{format_seconds(record['compile_seconds'])} (a round and its evaluation)")
+    compiling = f"{format_seconds(record['compile_seconds'])} (a round and its evaluation"
+    reads = record["compilation_cache_reads"]
+    kept = "; JAX's compilation cache was read" if reads else ""
+    row("compiling", f"{compiling}{kept})")
     row("a round", _spread(record["seconds"][ROUND]))
     row("  clients", si(found["clients_per_second"], "clients/s"))
     row(
@@ -100,7 +104,7 @@ def _parts(record: Mapping[str, Any]) -> "Table":
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("part", style="bold", no_wrap=True)
     table.add_column("seconds (range)", no_wrap=True)
-    for name in ("share", "speed", "of this machine's"):
+    for name in ("share", "speed", "of product / copy"):
         table.add_column(name, justify="right", no_wrap=True)
 
     product, copy = found["product_flop_per_second"], found["copy_bytes_per_second"]
@@ -159,4 +163,5 @@ def _spread(seconds: list[float]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    percent = 100 * share
+    return f"{percent:.1f} %" if abs(percent) >= 0.1 else f"{percent:.2g} %"

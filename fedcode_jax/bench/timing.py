@@ -1,8 +1,9 @@
 """Functions compiled ahead, and timed in turns."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -68,3 +69,26 @@ def compiled(
     with jax.default_matmul_precision(PRECISIONS[plan.precision]):
         lowered = jax.jit(function, **options).lower(*inputs)
     return lowered.compile(plan.compiler_options)
+
+
+@contextlib.contextmanager
+def cache_reads() -> Iterator[list[str]]:
+    """Notes every program that JAX reads from its compilation cache instead of compiling it.
+
+    Example:
+      >>> with cache_reads() as reads:
+      ...     number = 1 + 1
+      >>> reads
+      []
+    """
+    reads: list[str] = []
+
+    def note(event: str, **_: str | int) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            reads.append(event)
+
+    jax.monitoring.register_event_listener(note)
+    try:
+        yield reads
+    finally:
+        jax.monitoring.unregister_event_listener(note)

@@ -1,7 +1,7 @@
 """Local training, and the cohort of a round run in bulk by an execution plan."""
 
 from fedcode_jax.clients.batches import ClientData, normalise
-from fedcode_jax.clients.cohort import CohortOutput, run_cohort
+from fedcode_jax.clients.cohort import CohortOutput, dealt, run_cohort
 from fedcode_jax.clients.optimizers import optimizer, optimizer_names
 from fedcode_jax.clients.plan import Plan, expected_waste, plan_choices
 from fedcode_jax.clients.reference import train_reference
@@ -12,6 +12,7 @@ __all__ = [
     "CohortOutput",
     "LocalTraining",
     "Plan",
+    "dealt",
     "expected_waste",
     "normalise",
     "optimizer",

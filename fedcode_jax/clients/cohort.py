@@ -1,4 +1,4 @@
-"""The clients of one round: sorted by their work, cut into chunks, run by a plan."""
+"""The clients of one round: dealt to devices and chunks, and run by a plan."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,11 +48,11 @@ def run_cohort(
 ) -> CohortOutput:
     """Runs begin, local training and finish for every client of a cohort.
 
-    They are sorted by their number of steps, longest first, and cut into chunks, which are
-    dealt to the devices. A device runs its chunks one after another, each for the steps of
-    its longest client: the clients of a chunk side by side under ``vmap``; under ``map`` a
-    chunk is one client. The last places may be idle. Only one chunk's float weights exist
-    on a device at a time.
+    The clients are cut into chunks in the order in which they are given, best that of
+    ``dealt``, as many chunks on each device. A device runs its chunks one after another, each
+    for the steps of its longest client: the clients of a chunk side by side under ``vmap``;
+    under ``map`` a chunk is one client. Some places may be idle. Only one chunk's float
+    weights exist on a device at a time.
 
     Args:
       training: what a client does.
@@ -80,16 +80,16 @@ def run_cohort(
         trained, loss = train(training, axis, start, data, client, train_keys, max_size=max_size)
         return lift(lambda *own: finish(shared, *own))(row, trained, start, finish_keys), loss
 
-    steps = num_steps(data.sizes[clients], training.epochs, training.batch_size)
-    count, devices = clients.shape[0], plan.devices
-    chunk = min(plan.chunk, count)
-    num_chunks = -(-count // chunk)
-    chunks = deal(num_chunks, devices)
-    # [devices, chunks of a device, clients of a chunk]: positions among the sorted clients
-    position = chunks[:, :, None] * chunk + np.arange(chunk)
-    longest_first = jnp.argsort(-steps, stable=True)
-    source = longest_first[np.minimum(position, count - 1)]
-    placed = jnp.where(position < count, clients[source], -1)
+    devices, idle = plan.devices, _ranks(plan, clients.shape[0]) < 0
+    occupant = np.maximum(np.cumsum(~idle) - 1, 0)
+
+    def placed(leaf: jax.Array) -> jax.Array:
+        leaf = leaf[occupant] if idle.any() else leaf
+        return leaf.reshape(*idle.shape, *leaf.shape[1:])
+
+    def unplaced(leaf: jax.Array) -> jax.Array:
+        leaf = leaf.reshape(idle.size, *leaf.shape[3:])
+        return leaf[np.flatnonzero(~idle)] if idle.any() else leaf
 
     def run(data: ClientData, shared: Any, *assigned: Any) -> tuple:
         """The chunks of one device, one after another."""
@@ -109,16 +109,42 @@ def run_cohort(
             out_specs=apart,
             check_vma=False,
         )
-    rows = jax.tree.map(lambda leaf: leaf[source], inputs)
-    outputs, loss = run(data, shared, placed, rows, keys[source])
+    active = jnp.where(idle, -1, placed(clients))
+    outputs, loss = run(data, shared, active, jax.tree.map(placed, inputs), placed(keys))
 
-    places = np.empty(position.size, np.int32)
-    places[position.ravel()] = np.arange(position.size)
-    place_of = jnp.zeros(count, jnp.int32).at[longest_first].set(places[:count])
+    steps = num_steps(data.sizes[clients], training.epochs, training.batch_size)
+    of_chunk = jnp.max(jnp.where(idle, 0, placed(steps)), axis=2)
+    executed = jnp.max(jnp.sum(of_chunk, axis=1)) * idle[:, 0].size
+    return CohortOutput(jax.tree.map(unplaced, outputs), unplaced(loss), jnp.sum(steps), executed)
 
-    def restored(leaf: jax.Array) -> jax.Array:
-        return leaf.reshape(position.size, *leaf.shape[3:])[place_of]
 
-    longest = jnp.zeros(chunks.size, steps.dtype).at[:num_chunks].set(steps[longest_first][::chunk])
-    executed = jnp.max(jnp.sum(longest[chunks], axis=1)) * devices * chunk
-    return CohortOutput(jax.tree.map(restored, outputs), restored(loss), jnp.sum(steps), executed)
+def dealt(plan: Plan, steps: jax.Array) -> jax.Array:
+    """The order in which a cohort is best given to ``run_cohort``.
+
+    Sorted by their number of steps, longest first, and cut into chunks, so that little is
+    padded; the chunks are dealt to the devices, so that all have about as much to do.
+
+    Args:
+      plan: the execution plan.
+      steps: i32[M], local steps of each client.
+
+    Returns:
+      i32[M], positions in ``steps``.
+
+    Example:
+      >>> dealt(Plan("map", 1, "native", devices=2), jnp.array([1, 2, 3, 9])).tolist()
+      [3, 0, 2, 1]
+    """
+    ranks = _ranks(plan, len(steps))
+    return jnp.argsort(-steps, stable=True)[ranks[ranks >= 0]]
+
+
+def _ranks(plan: Plan, count: int) -> np.ndarray:
+    """Which of the clients, sorted by their work, has which place; -1 for idle places.
+
+    Returns:
+      i32[devices, chunks of a device, clients of a chunk].
+    """
+    chunk = min(plan.chunk, count)
+    ranks = deal(-(-count // chunk), plan.devices)[:, :, None] * chunk + np.arange(chunk)
+    return np.where(ranks < count, ranks, -1)

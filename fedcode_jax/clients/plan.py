@@ -1,7 +1,7 @@
 """The execution plan: how a cohort runs on this machine. It never changes the result."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from fedcode_jax.errors import ConfigError, check_name
 PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
 """Names of matmul precision, and what JAX calls them."""
 
-MAX_WASTE = 0.15
+MAX_WASTE = 0.1
 """Padding waste, in executed over needed client-steps minus one, that a plan accepts."""
 
 
@@ -118,14 +118,16 @@ def plan_choices(
     conv: str | None = None,
     precision: str = "float32",
     devices: int = 1,
-) -> list[Plan]:
+    fits: Callable[[str], int] | None = None,
+) -> Iterator[Plan]:
     """The plans that fit the settings, the one that the rules choose first.
 
-    On CPU clients run one after another with native convolutions, which was the fastest for a
-    small CNN and for ResNet-20 (``execution.plan probe`` times all plans and says so). Elsewhere
-    they
-    run side by side, with convolutions as matrix products, in the largest chunk whose expected
-    padding waste is at most ``MAX_WASTE``; this has not been measured on a GPU or TPU yet.
+    On CPU the clients of a model with convolutions run one after another, with native
+    convolutions, which was the fastest for a small CNN and for ResNet-20 (``execution.plan
+    probe`` times all plans and says so); those of small dense models run side by side, as many
+    as ``fits``. Elsewhere they run side by side, with convolutions as matrix products; this has
+    not been measured on a GPU or TPU yet. A chunk is the largest that has room and whose
+    expected padding waste is at most ``MAX_WASTE``.
 
     Args:
       backend: JAX's name of it: cpu, gpu or tpu.
@@ -140,8 +142,9 @@ def plan_choices(
       conv: as set, or None to choose.
       precision: as set.
       devices: that share the clients of a round.
+      fits: by lowering, how many clients side by side have room on a device; None for any.
 
-    Returns:
+    Yields:
       At least one plan.
 
     Raises:
@@ -149,16 +152,19 @@ def plan_choices(
 
     Example:
       >>> work = {"sizes": [9, 9], "cohort": 2, "epochs": 1, "batch_size": 3}
-      >>> print(plan_choices("cpu", weights={"kernel": np.zeros((3, 3, 1, 8))}, **work)[0])
+      >>> print(next(plan_choices("cpu", weights={"kernel": np.zeros((3, 3, 1, 8))}, **work)))
       map (clients one after another), native convolutions, float32 (rule for cpu)
     """
     if chunk is not None and chunk > 1 and client_axis is None:
         client_axis = "vmap"
     convolutional = any(jnp.ndim(leaf) == 4 for leaf in jax.tree.leaves(weights))
-    first = ("map", "native") if backend == "cpu" else ("vmap", "patches")
+    if backend != "cpu":
+        first = ("vmap", "patches")
+    else:
+        alone = convolutional or (fits is not None and fits("native") == 1)
+        first = ("map" if alone else "vmap", "native")
     others = [("map", "native"), ("map", "patches"), ("vmap", "patches"), ("vmap", "native")]
     choices = [first, *(choice for choice in others if choice != first)]
-    plans = []
     for axis, lowering in choices:
         if client_axis not in (None, axis) or conv not in (None, lowering):
             continue
@@ -167,15 +173,16 @@ def plan_choices(
         if axis == "map":
             size = 1 if chunk is None else chunk
         else:
-            size = chunk or _largest_chunk(sizes, cohort, epochs, batch_size)
+            room = 64 if fits is None else max(min(fits(lowering), 64), 1)
+            size = chunk or _largest_chunk(sizes, -(-cohort // devices), epochs, batch_size, room)
         reason = f"rule for {backend}" if (chunk, client_axis, conv) == (None,) * 3 else "as set"
-        plans.append(Plan(axis, size, lowering, precision, devices, reason))
-    return plans
+        yield Plan(axis, size, lowering, precision, devices, reason)
 
 
-def _largest_chunk(sizes: Sequence[int], cohort: int, epochs: int, batch_size: int) -> int:
-    """The largest of 64, 32, ... clients side by side that does not waste too much."""
-    chunk = 64
+def _largest_chunk(
+    sizes: Sequence[int], cohort: int, epochs: int, batch_size: int, chunk: int
+) -> int:
+    """The largest of ``chunk``, a half of it, ... clients that does not waste too much."""
     while chunk > 1:
         candidate = min(chunk, cohort)
         waste = expected_waste(sizes, cohort, candidate, epochs=epochs, batch_size=batch_size)

@@ -10,13 +10,14 @@ import numpy as np
 
 from fedcode_jax import algorithms, data, models, schedules, wire
 from fedcode_jax import config as configs
-from fedcode_jax.clients import ClientData, LocalTraining, Plan, optimizer, plan_choices
+from fedcode_jax.clients import ClientData, LocalTraining, Plan, optimizer
 from fedcode_jax.clients.mesh import claim_cores, device_count
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.experiment.cache import keep_compiled_programs
 from fedcode_jax.network import Network
 from fedcode_jax.simulation import EvaluationData, Program
-from fedcode_jax.simulation.probe import fastest_program
+from fedcode_jax.simulation.planning import planned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,7 @@ def build(config: ExperimentConfig) -> Experiment:
       'cnn: 6,090 parameters'
     """
     claim_cores()
+    keep_compiled_programs()
     dataset = data.load(
         config.data.name,
         path=config.data.path,
@@ -148,23 +150,16 @@ def build(config: ExperimentConfig) -> Experiment:
         )
 
     settings = config.execution
-    plans = plan_choices(
-        jax.default_backend(),
-        weights=weights,
-        sizes=sizes,
-        cohort=cohort,
-        epochs=config.local.epochs,
-        batch_size=config.local.batch_size,
+    chosen = planned(
+        program,
+        weights,
+        devices=devices,
+        precision=settings.precision,
         chunk=settings.chunk,
         client_axis=settings.client_axis,
         conv=settings.conv,
-        precision=settings.precision,
-        devices=devices,
+        probe=settings.plan == "probe",
     )
-    if settings.plan == "probe":
-        chosen = fastest_program(plans, program, weights)
-    else:
-        chosen = program(plans[0])
     return Experiment(config, dataset, partition, chosen, weights)
 
 

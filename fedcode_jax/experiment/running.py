@@ -102,6 +102,7 @@ def run(
             _check_same(config)
     with processes.together():
         experiment = build(config)
+    experiment = _with_common_plan(experiment)
     processes.check_same(_facts(experiment))
     program = experiment.program
     check = WireCheck() if wire_check else None
@@ -218,6 +219,16 @@ def summary_of(
     }
 
 
+def _with_common_plan(experiment: Experiment) -> Experiment:
+    """Takes the smallest chunk that a process chose: they may have unlike room."""
+    program = experiment.program
+    chunk = min(map(int, processes.gather(str(program.plan.chunk))))
+    if chunk == program.plan.chunk:
+        return experiment
+    plan = dataclasses.replace(program.plan, chunk=chunk)
+    return dataclasses.replace(experiment, program=dataclasses.replace(program, plan=plan))
+
+
 def _facts(experiment: Experiment) -> dict[str, str]:
     """What must not differ between processes."""
     config = configs.to_dict(configs.replace(experiment.config, {"out": None}))
@@ -225,7 +236,7 @@ def _facts(experiment: Experiment) -> dict[str, str]:
         **{section: str(value) for section, value in config.items()},
         "data": experiment.dataset.checksum,
         "partition": experiment.partition.checksum,
-        "execution": str(experiment.program.plan),
+        "plan": str(experiment.program.plan),
     }
 
 

@@ -31,10 +31,7 @@ def join(
       ConfigError: a setting that cannot be used; no cluster was found; or the others did not
         come in time.
     """
-    explicit = {
-        "coordinator": coordinator, "num_processes": num_processes, "process_id": process_id,
-    }  # fmt: skip
-    check_explicit(**explicit)  # type: ignore[arg-type]
+    check_explicit(coordinator, num_processes, process_id)
     # Without preemption service: it would take SIGTERM, which is to end the process.
     jax.config.update("jax_enable_preemption_service", False)
     failed: list[Exception] = []
@@ -93,13 +90,12 @@ def check_explicit(
     }  # fmt: skip
     if all(value is None for value in given.values()):
         return
-    for name, value in given.items():
-        if value is None:
-            raise ConfigError(
-                f"{name}: None cannot be used beside the others; give --coordinator, "
-                "--num-processes and --process-id, or --distributed alone"
-            )
-    assert coordinator is not None and num_processes is not None and process_id is not None
+    if coordinator is None or num_processes is None or process_id is None:
+        missing = next(name for name, value in given.items() if value is None)
+        raise ConfigError(
+            f"{missing}: None cannot be used beside the others; give --coordinator, "
+            "--num-processes and --process-id, or --distributed alone"
+        )
     if not re.fullmatch(r".+:[0-9]{1,5}", coordinator):
         raise ConfigError(
             f"coordinator: {coordinator!r} cannot be used; it must be HOST:PORT, of process 0"

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fedcode_jax.errors import ConfigError, ElsewhereError, FedcodeError
 
-_LENGTH = 2048  # bytes of a message in ``_gathered``, whose lengths must not differ
+_LENGTH = 2048  # bytes of a gathered text: arrays of all processes have one shape
 
 
 def several() -> bool:
@@ -56,7 +56,7 @@ def together() -> Iterator[None]:
         yield
     except BaseException as error:
         failure = error
-    texts = _gathered("" if failure is None else str(failure) or type(failure).__name__)
+    texts = gather("" if failure is None else str(failure) or type(failure).__name__)
     failed = [number for number, text in enumerate(texts) if text]
     if failure is not None and (
         failed[0] == jax.process_index() or not isinstance(failure, FedcodeError)
@@ -66,6 +66,24 @@ def together() -> Iterator[None]:
         raise ElsewhereError(f"process {failed[0]}: {texts[failed[0]]}") from failure
 
 
+def gather(text: str) -> list[str]:
+    """The texts of all processes, each cut to 2,048 bytes.
+
+    Example:
+      >>> gather("8")
+      ['8']
+    """
+    if not several():
+        return [text]
+    apart, everywhere = _between()
+    row = np.zeros((1, _LENGTH), np.uint8)
+    data = text.encode()[:_LENGTH]
+    row[0, : len(data)] = np.frombuffer(data, np.uint8)
+    rows = jax.make_array_from_process_local_data(apart, row)
+    rows = jax.jit(_same, out_shardings=everywhere)(rows)
+    return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in np.asarray(rows)]
+
+
 def any_of(flag: bool) -> bool:
     """Whether any process says so.
 
@@ -73,14 +91,14 @@ def any_of(flag: bool) -> bool:
       >>> any_of(False)
       False
     """
-    return any(_gathered("x" if flag else "")) if several() else flag
+    return any(gather("x" if flag else ""))
 
 
 def check_same(facts: Mapping[str, str]) -> None:
     """Checks that every process runs the same experiment.
 
     Args:
-      facts: by name, what must not differ; only their first 2,000 bytes count.
+      facts: by name, what must not differ; only their first 2,048 bytes count.
 
     Raises:
       ConfigError: which fact differs, and where; ElsewhereError in processes but the first.
@@ -88,11 +106,9 @@ def check_same(facts: Mapping[str, str]) -> None:
     Example:
       >>> check_same({"seed": "0"})
     """
-    if not several():
-        return
     kind = ConfigError if is_first() else ElsewhereError
     for name, fact in facts.items():
-        found = _gathered(fact)
+        found = gather(fact)
         for number, other in enumerate(found):
             if other != found[0]:
                 raise kind(
@@ -150,17 +166,6 @@ def whole(array: jax.Array) -> np.ndarray:
         everywhere = NamedSharding(array.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]
         array = jax.jit(_same, out_shardings=everywhere)(array)
     return np.asarray(array)
-
-
-def _gathered(text: str) -> list[str]:
-    """The texts of all processes, cut to ``_LENGTH`` bytes."""
-    apart, everywhere = _between()
-    row = np.zeros((1, _LENGTH), np.uint8)
-    data = text.encode()[:_LENGTH]
-    row[0, : len(data)] = np.frombuffer(data, np.uint8)
-    rows = jax.make_array_from_process_local_data(apart, row)
-    rows = jax.jit(_same, out_shardings=everywhere)(rows)
-    return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in np.asarray(rows)]
 
 
 def _between() -> tuple[NamedSharding, NamedSharding]:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from fedcode_jax import wire
 from fedcode_jax.algorithms import Algorithm
-from fedcode_jax.clients import ClientData, LocalTraining, Plan, run_cohort
+from fedcode_jax.clients import ClientData, LocalTraining, Plan, dealt, run_cohort
+from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.schedules import Exchange, Schedule
 
@@ -35,7 +36,7 @@ class State(NamedTuple):
 
 
 class RoundMetrics(NamedTuple):
-    """What one round reports; M clients take part.
+    """What one round reports; M clients take part, in the order in which they were run.
 
     Attributes:
       exchange: what was sent each way.
@@ -158,6 +159,8 @@ def make_round(
             return jax.random.fold_in(jax.random.fold_in(key, purpose), number)
 
         clients = sample_cohort(key_for(_COHORT), data.sizes.shape[0], cohort)
+        steps = num_steps(data.sizes[clients], training.epochs, training.batch_size)
+        clients = clients[dealt(plan, steps)]
         client_keys = jax.vmap(jax.random.fold_in, (None, 0))(key_for(_CLIENTS), clients)
         stored = jax.tree.map(lambda leaf: leaf[clients], state.store)
         first_contact = ~state.contacted[clients]

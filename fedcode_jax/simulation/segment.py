@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
@@ -14,6 +15,7 @@ from fedcode_jax.clients.plan import PRECISIONS
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.schedules import Schedule
 from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
+from fedcode_jax.simulation.memory import check_room, compiled_bytes
 from fedcode_jax.simulation.round import (
     RoundMetrics,
     State,
@@ -57,6 +59,7 @@ class Program:
       keep_traffic: whether segments give the messages of their rounds.
       compile_seconds: spent compiling so far.
       compilations: segments compiled so far.
+      memory_bytes: that the largest of them takes on a device, by the compiler's account.
     """
 
     algorithm: Algorithm
@@ -73,11 +76,17 @@ class Program:
     # Not carried over by dataclasses.replace: another setting is another program.
     compile_seconds: float = dataclasses.field(default=0.0, init=False)
     compilations: int = dataclasses.field(default=0, init=False)
+    memory_bytes: int = dataclasses.field(default=0, init=False)
     _compiled: dict[int, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Lays the clients' data on every device."""
         self.data = lay(self.data, replicated(self.plan.devices))
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Samples of every client, i32[C]."""
+        return np.asarray(self.data.sizes)
 
     def start(self, weights: Weights) -> State:
         """The state before the first round, from the initial variables of the model."""
@@ -127,7 +136,10 @@ class Program:
                     donate_argnums=0,
                     out_shardings=(shardings, everywhere),
                 ).lower(state, self.data, self.test, key)
-                self._compiled[num_rounds] = lowered.compile(self.plan.compiler_options)
+                compiled = lowered.compile(self.plan.compiler_options)
+            check_room(compiled, self.plan.chunk)
+            self._compiled[num_rounds] = compiled
+            self.memory_bytes = max(self.memory_bytes, compiled_bytes(compiled) or 0)
             self.compile_seconds += time.perf_counter() - began
             self.compilations += 1
         return self._compiled[num_rounds](state, self.data, self.test, key)

@@ -38,9 +38,8 @@ DENSE = {"params": {"dense": {"kernel": np.zeros((3, 4))}}}
 
 
 def choices(backend="cpu", weights=CONV, sizes=(100,) * 10, **settings):
-    return plan_choices(
-        backend, weights=weights, sizes=sizes, cohort=10, epochs=1, batch_size=10, **settings
-    )
+    work = {"weights": weights, "sizes": sizes, "cohort": 10, "epochs": 1, "batch_size": 10}
+    return list(plan_choices(backend, **work, **settings))
 
 
 def test_rules_and_alternatives():

@@ -11,6 +11,7 @@ from fedcode_jax.clients import (
     ClientData,
     LocalTraining,
     Plan,
+    dealt,
     optimizer,
     optimizer_names,
     run_cohort,
@@ -59,18 +60,22 @@ def run_plan(training, plan, data, clients=None):
     inputs = jnp.ones(len(clients))
 
     def cohort():
-        return run_cohort(
+        steps = num_steps(data.sizes[clients], training.epochs, training.batch_size)
+        order = dealt(plan, steps)
+        done = run_cohort(
             training,
             plan,
             data,
-            clients,
+            clients[order],
             weights,
             inputs,
-            client_keys()[clients],
+            client_keys()[clients[order]],
             begin=lambda weights, one: jax.tree.map(lambda w: w * one, weights),
             finish=lambda weights, row, trained, start, key: trained,
             max_size=max(SIZES),
         )
+        back = lambda leaf: leaf[jnp.argsort(order)]  # noqa: E731
+        return done._replace(outputs=jax.tree.map(back, done.outputs), loss=back(done.loss))
 
     return jax.jit(cohort)()
 

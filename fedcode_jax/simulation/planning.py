@@ -1,4 +1,4 @@
-"""Choosing a plan by a short trial of each."""
+"""Choosing the plan of an experiment, by rule or by a short trial of each."""
 
 import dataclasses
 import time
@@ -7,8 +7,62 @@ from typing import Any
 
 import jax
 
-from fedcode_jax.clients import Plan
+from fedcode_jax.clients import Plan, plan_choices
+from fedcode_jax.simulation.memory import clients_that_fit
 from fedcode_jax.simulation.segment import Program
+
+
+def planned(
+    program: Callable[[Plan], Program],
+    weights: Any,
+    *,
+    devices: int = 1,
+    precision: str = "float32",
+    chunk: int | None = None,
+    client_axis: str | None = None,
+    conv: str | None = None,
+    probe: bool = False,
+) -> Program:
+    """The program of the plan that suits the machine.
+
+    Args:
+      program: builds the program of a plan.
+      weights: the initial variables.
+      devices: that share the clients of a round.
+      precision: of local training.
+      chunk: as set, or None to choose, as the following two.
+      client_axis: as set, or None.
+      conv: as set, or None.
+      probe: run a few rounds under each plan, instead of going by the rules.
+
+    Returns:
+      The program; compiled, if its plan was probed.
+
+    Raises:
+      ConfigError: settings that contradict each other.
+    """
+
+    def with_plan(lowering: str) -> Program:
+        return program(Plan("vmap", 1, lowering, precision, devices))
+
+    any_plan = with_plan("native")
+    plans = plan_choices(
+        jax.default_backend(),
+        weights=weights,
+        sizes=any_plan.sizes,
+        cohort=any_plan.cohort,
+        epochs=any_plan.training.epochs,
+        batch_size=any_plan.training.batch_size,
+        chunk=chunk,
+        client_axis=client_axis,
+        conv=conv,
+        precision=precision,
+        devices=devices,
+        fits=lambda lowering: clients_that_fit(with_plan(lowering), weights),
+    )
+    if probe:
+        return fastest_program(list(plans), program, weights)
+    return program(next(plans))
 
 
 def fastest_program(

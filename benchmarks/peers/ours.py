@@ -1,0 +1,106 @@
+"""fedcode_jax itself on a task, by its public pieces.
+
+    python benchmarks/peers/ours.py TASK.npz --rounds N --threads T [--check] [--plan probe]
+
+Each round is one call of the compiled program, as an experiment that evaluates after each round
+makes it; the evaluation that belongs to that call is given a single image, and the test set is
+evaluated after the timed rounds.
+"""
+
+import argparse
+import time
+
+from task import Task, arguments, load, report
+
+
+def options_of(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plan",
+        default="auto",
+        choices=("auto", "probe"),
+        help="by rule, or the fastest in a short trial",
+    )
+
+
+def make_program(task: Task, plan_name: str):
+    """The program, ready to run, and its first weights."""
+    import jax
+    import ours_models
+
+    from fedcode_jax import algorithms, schedules
+    from fedcode_jax.clients import ClientData
+    from fedcode_jax.clients.mesh import claim_cores, device_count
+    from fedcode_jax.simulation import EvaluationData, Program
+    from fedcode_jax.simulation.planning import planned
+
+    arrays, meta = task.arrays, task.meta
+    claim_cores()
+    devices = device_count(None, meta["clients_per_round"])
+    weights = ours_models.variables(task)
+    data = ClientData.from_arrays(
+        arrays["train_x"], arrays["train_y"], arrays["mean"], arrays["std"], tuple(task.clients)
+    )
+    one_image = EvaluationData.from_arrays(
+        arrays["test_x"][:1],
+        arrays["test_y"][:1],
+        arrays["mean"],
+        arrays["std"],
+        devices=devices,
+    )
+
+    def program(plan):
+        return Program(
+            algorithm=algorithms.fedavg(),
+            schedule=schedules.always(),
+            training=ours_models.training(task, plan.conv),
+            model=ours_models.model(task),
+            plan=plan,
+            data=data,
+            test=one_image,
+            cohort=meta["clients_per_round"],
+            max_size=max(map(len, task.clients)),
+        )
+
+    probe = plan_name == "probe"
+    return planned(program, weights, devices=devices, probe=probe), weights
+
+
+def main() -> None:
+    start = time.perf_counter()
+    options = arguments(__doc__, options_of)
+    # Only now, when the process has its cores: JAX counts them when it is loaded.
+    import jax
+
+    from fedcode_jax.simulation import EvaluationData, evaluate
+
+    task = load(options.task)
+    program, weights = make_program(task, options.plan)
+    state = program.start(weights)
+    seconds = []
+    for index in range(options.warmup + options.rounds):
+        if index == options.warmup:
+            setup = time.perf_counter() - start
+        began = time.perf_counter()
+        state, _ = jax.block_until_ready(program.advance(state, 1))
+        seconds.append(time.perf_counter() - began)
+    arrays = task.arrays
+    devices = program.plan.devices
+    stored = (arrays[name] for name in ("test_x", "test_y", "mean", "std"))
+    test = EvaluationData.from_arrays(*stored, devices=devices)
+    server, _ = program.algorithm.report(state.server, state.store)
+    score = jax.jit(lambda w, test: evaluate(program.model, w, test, devices))(server, test)
+    report(
+        "ours",
+        ("fedcode_jax", "jax", "jaxlib", "flax"),
+        options,
+        setup_seconds=setup,
+        round_seconds=seconds,
+        test_loss=score.loss,
+        test_accuracy=score.accuracy,
+        plan=str(program.plan),
+        compile_seconds=program.compile_seconds,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Whether an experiment has room on its devices, asked before and after compiling it."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from fedcode_jax.clients.memory import client_bytes, free_bytes, tree_bytes
+from fedcode_jax.clients.training import Weights
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.simulation.round import initial_state
+
+if TYPE_CHECKING:
+    from fedcode_jax.simulation.segment import Program
+
+_ROOM = 0.8
+"""Share of a device's free memory that a plan may fill by the estimate."""
+_CACHE = 2**21
+"""Bytes that clients side by side may take on a CPU core: more of them leave its cache."""
+
+
+def resident_bytes(program: "Program", weights: Weights) -> int:
+    """An estimate of what lies on a device all the time, apart from clients in training.
+
+    The data, the server's state, a device's share of the test set, of what clients keep, and
+    of the round's uploads, each as large as the weights.
+
+    Args:
+      program: the experiment.
+      weights: the variables of the model, or their shapes.
+
+    Returns:
+      Bytes.
+    """
+    devices, clients = program.plan.devices, program.data.sizes.shape[0]
+    state = jax.eval_shape(lambda w: initial_state(program.algorithm, w, clients), weights)
+    kept = tree_bytes((state.store, state.known))
+    if clients % devices == 0:
+        kept //= devices
+    uploads = -(-program.cohort // devices) * tree_bytes(weights)
+    test = tree_bytes(program.test) // devices
+    return tree_bytes((program.data, state.server)) + kept + test + uploads
+
+
+def clients_that_fit(program: "Program", weights: Weights) -> int:
+    """How many clients one device can well train side by side, by the estimates; at least 1."""
+    free = free_bytes()
+    if free is None:
+        return program.cohort
+    room = _ROOM * free - resident_bytes(program, weights)
+    if jax.default_backend() == "cpu":
+        room = min(room, _CACHE)
+    one = client_bytes(program.training, weights, program.data.x.shape[1:])
+    return max(1, int(room // one))
+
+
+def compiled_bytes(compiled: Any) -> int | None:
+    """What a compiled program takes on a device, by the compiler's own account, if it gives one."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    return (
+        found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        - found.alias_size_in_bytes
+        + found.temp_size_in_bytes
+    )
+
+
+def check_room(compiled: Any, chunk: int) -> None:
+    """Refuses a compiled program that its devices have no room for, before it runs.
+
+    Args:
+      compiled: the program; its arguments lie on the devices already.
+      chunk: clients side by side in it.
+
+    Raises:
+      ConfigError: says what it needs, what there is, and which chunk has room.
+    """
+    free, found = free_bytes(), compiled.memory_analysis()
+    if free is None or found is None:
+        return
+    output = found.output_size_in_bytes - found.alias_size_in_bytes
+    needed = found.temp_size_in_bytes + output
+    if needed <= free:
+        return
+    fits = int(chunk * max(free - output, 0) / max(found.temp_size_in_bytes, 1))
+    advice = (
+        f"set execution.chunk to {fits}"
+        if fits >= 1 and chunk > 1
+        else "set a smaller local.batch_size, fewer clients_per_round or a smaller model"
+    )
+    raise ConfigError(
+        f"execution.chunk: {chunk} client(s) side by side need {needed / 1e9:.2f} GB on a device "
+        f"that has {free / 1e9:.2f} GB free; {advice}"
+    )
