@@ -1,13 +1,14 @@
 """XLA's convolution, with gradients and shapes that its fast routines accept.
 
-Three things that XLA:CPU does not do by itself, each worth a factor of 1.3 to 40 in a training
-step (``benchmarks/convolutions.py``):
+What XLA:CPU does not do by itself (``benchmarks/convolutions.py`` has the figures):
 
 * It rewrites convolutions into the form of its fast routine only at the top level of a program.
   In a loop body the kernel gradient that JAX derives keeps its odd layout and runs some thirty
   times slower (jax-ml/jax#12868). So both gradients are written in the fast form here.
 * The fast routine wants 32 output channels. A layer with fewer computes several neighbouring
   pixels of a row at once, as channels of a wider kernel that holds the narrow one several times.
+* Three columns of a kernel can be had for half the products (``winograd``).
+* The zeros between the pixels of a strided layer's gradient need not be multiplied.
 * The kernel gradient transposes images and output gradients. In blocks of a few images that is
   done in the cache.
 """
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
+from fedcode_jax.models.winograd import Pads, suits, winograd
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _WIDE = 32
@@ -42,7 +43,7 @@ def native(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
     Returns:
       f32[B, H', W', O].
     """
-    return _by_platform(_widened, _plain)(x, kernel, stride, pads)
+    return _by_platform(_for_cpu, _plain)(x, kernel, stride, pads)
 
 
 def _fwd(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
@@ -72,8 +73,13 @@ def _plain(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_NHWC)
 
 
-def _widened(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
-    """The same, ``columns`` output pixels of a row at a time, as channels of a wider kernel."""
+def _for_cpu(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    """The same, with as few products as can be, or enough output channels.
+
+    Several output pixels of a row are computed together, as channels of a wider kernel.
+    """
+    if suits(x, kernel, stride, pads):
+        return winograd(x, kernel, pads)
     _, kw, channels, features = kernel.shape
     width = (x.shape[2] + sum(pads[1]) - kw) // stride + 1
     columns = _columns(width, channels, features)
@@ -132,7 +138,7 @@ def _input_gradient(
     if stride > 1:
         return _by_platform(by_phase, spread_out)(g, turned)
     if min(map(min, around)) >= 0:
-        return _by_platform(_widened, _plain)(g, turned, 1, tuple(around))
+        return _by_platform(_for_cpu, _plain)(g, turned, 1, tuple(around))
     return spread_out(g, turned)
 
 

@@ -84,9 +84,9 @@ class Program:
         self.data = lay(self.data, replicated(self.plan.devices))
 
     @property
-    def sizes(self) -> np.ndarray:
-        """Samples of every client, i32[C]."""
-        return np.asarray(self.data.sizes)
+    def sizes(self) -> list[int]:
+        """Samples of every client."""
+        return np.asarray(self.data.sizes).tolist()
 
     def start(self, weights: Weights) -> State:
         """The state before the first round, from the initial variables of the model."""
