@@ -122,12 +122,11 @@ def plan_choices(
 ) -> Iterator[Plan]:
     """The plans that fit the settings, the one that the rules choose first.
 
-    On CPU the clients of a model with convolutions run one after another, with native
-    convolutions, which was the fastest for a small CNN and for ResNet-20 (``execution.plan
-    probe`` times all plans and says so); those of small dense models run side by side, as many
-    as ``fits``. Elsewhere they run side by side, with convolutions as matrix products; this has
-    not been measured on a GPU or TPU yet. A chunk is the largest that has room and whose
-    expected padding waste is at most ``MAX_WASTE``.
+    On CPU the clients of a core run one after another, with native convolutions, which was the
+    fastest for CNNs and ResNet-20, and for an MLP as fast as any number of clients side by side
+    (``execution.plan probe`` times all plans and says so). Elsewhere they run side by side, with
+    convolutions as matrix products; this has not been measured on a GPU or TPU yet. A chunk is
+    the largest that has room and whose expected padding waste is at most ``MAX_WASTE``.
 
     Args:
       backend: JAX's name of it: cpu, gpu or tpu.
@@ -158,11 +157,7 @@ def plan_choices(
     if chunk is not None and chunk > 1 and client_axis is None:
         client_axis = "vmap"
     convolutional = any(jnp.ndim(leaf) == 4 for leaf in jax.tree.leaves(weights))
-    if backend != "cpu":
-        first = ("vmap", "patches")
-    else:
-        alone = convolutional or (fits is not None and fits("native") == 1)
-        first = ("map" if alone else "vmap", "native")
+    first = ("map", "native") if backend == "cpu" else ("vmap", "patches")
     others = [("map", "native"), ("map", "patches"), ("vmap", "patches"), ("vmap", "native")]
     choices = [first, *(choice for choice in others if choice != first)]
     for axis, lowering in choices:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 _ROOM = 0.8
 """Share of a device's free memory that a plan may fill by the estimate."""
-_CACHE = 2**21
-"""Bytes that clients side by side may take on a CPU core: more of them leave its cache."""
 
 
 def resident_bytes(program: "Program", weights: Weights) -> int:
@@ -42,13 +40,11 @@ def resident_bytes(program: "Program", weights: Weights) -> int:
 
 
 def clients_that_fit(program: "Program", weights: Weights) -> int:
-    """How many clients one device can well train side by side, by the estimates; at least 1."""
+    """How many clients one device can train side by side, by the estimates; at least 1."""
     free = free_bytes()
     if free is None:
         return program.cohort
     room = _ROOM * free - resident_bytes(program, weights)
-    if jax.default_backend() == "cpu":
-        room = min(room, _CACHE)
     one = client_bytes(program.training, weights, program.data.x.shape[1:])
     return max(1, int(room // one))
 
