@@ -153,7 +153,7 @@ class Layout:
     def split(self, weights: Weights) -> tuple[jax.Array, ...]:
         """The vector f32[n_g] of every group."""
         leaves = jax.tree.leaves(weights)
-        return tuple(jnp.concatenate([leaves[i].ravel() for i in m]) for m in self.members)
+        return tuple(_joined([leaves[i] for i in m]) for m in self.members)
 
     def join(self, vectors: Sequence[jax.Array]) -> Weights:
         """The weights whose groups' vectors are ``vectors``: the inverse of ``split``."""
@@ -165,6 +165,20 @@ class Layout:
                 leaves[i] = vector[position : position + size].reshape(self.shapes[i])
                 position += size
         return jax.tree.unflatten(self.treedef, leaves)
+
+
+def _joined(leaves: Sequence[jax.Array]) -> jax.Array:
+    """All values in one vector.
+
+    XLA:CPU computes a concatenation that is fused with reshapes value by value: twenty times
+    slower than writing the parts into place.
+    """
+    vector = jnp.zeros(sum(jnp.size(leaf) for leaf in leaves), jnp.result_type(*leaves))
+    position = 0
+    for leaf in leaves:
+        vector = jax.lax.dynamic_update_slice(vector, jnp.ravel(leaf), (position,))
+        position += jnp.size(leaf)
+    return vector
 
 
 def kind_of(path: tuple) -> str:
