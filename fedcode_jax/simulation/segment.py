@@ -59,6 +59,7 @@ class Program:
       keep_traffic: whether segments give the messages of their rounds.
       compile_seconds: spent compiling so far.
       compilations: segments compiled so far.
+      segments: the compiled ones, by their number of rounds.
       memory_bytes: that the largest of them takes on a device, by the compiler's account.
     """
 
@@ -77,7 +78,7 @@ class Program:
     compile_seconds: float = dataclasses.field(default=0.0, init=False)
     compilations: int = dataclasses.field(default=0, init=False)
     memory_bytes: int = dataclasses.field(default=0, init=False)
-    _compiled: dict[int, Any] = dataclasses.field(default_factory=dict, init=False)
+    segments: dict[int, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Lays the clients' data on every device."""
@@ -128,7 +129,7 @@ class Program:
         key = lay(jax.random.key(self.seed), everywhere)
         shardings = self._shardings(state)
         state = lay(state, shardings)
-        if num_rounds not in self._compiled:
+        if num_rounds not in self.segments:
             began = time.perf_counter()
             with jax.default_matmul_precision(PRECISIONS[self.plan.precision]):
                 lowered = jax.jit(
@@ -138,11 +139,11 @@ class Program:
                 ).lower(state, self.data, self.test, key)
                 compiled = lowered.compile(self.plan.compiler_options)
             check_room(compiled, self.plan.chunk)
-            self._compiled[num_rounds] = compiled
+            self.segments[num_rounds] = compiled
             self.memory_bytes = max(self.memory_bytes, compiled_bytes(compiled) or 0)
             self.compile_seconds += time.perf_counter() - began
             self.compilations += 1
-        return self._compiled[num_rounds](state, self.data, self.test, key)
+        return self.segments[num_rounds](state, self.data, self.test, key)
 
     def _segment(self, num_rounds: int) -> Callable[..., tuple[State, SegmentOutput]]:
         run_round = make_round(
