@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from fedcode_jax.clients.batches import ClientData, num_steps
-from fedcode_jax.clients.mesh import AXIS, client_mesh, deal
+from fedcode_jax.clients.mesh import AXIS, client_mesh, places
 from fedcode_jax.clients.plan import Plan
 from fedcode_jax.clients.training import ClientAxis, LocalTraining, Weights, train
 
@@ -80,7 +80,7 @@ def run_cohort(
         trained, loss = train(training, axis, start, data, client, train_keys, max_size=max_size)
         return lift(lambda *own: finish(shared, *own))(row, trained, start, finish_keys), loss
 
-    devices, idle = plan.devices, _ranks(plan, clients.shape[0]) < 0
+    devices, idle = plan.devices, places(clients.shape[0], plan.chunk, plan.devices) < 0
     occupant = np.maximum(np.cumsum(~idle) - 1, 0)
 
     def placed(leaf: jax.Array) -> jax.Array:
@@ -135,16 +135,5 @@ def dealt(plan: Plan, steps: jax.Array) -> jax.Array:
       >>> dealt(Plan("map", 1, "native", devices=2), jnp.array([1, 2, 3, 9])).tolist()
       [3, 0, 2, 1]
     """
-    ranks = _ranks(plan, len(steps))
+    ranks = places(len(steps), plan.chunk, plan.devices)
     return jnp.argsort(-steps, stable=True)[ranks[ranks >= 0]]
-
-
-def _ranks(plan: Plan, count: int) -> np.ndarray:
-    """Which of the clients, sorted by their work, has which place; -1 for idle places.
-
-    Returns:
-      i32[devices, chunks of a device, clients of a chunk].
-    """
-    chunk = min(plan.chunk, count)
-    ranks = deal(-(-count // chunk), plan.devices)[:, :, None] * chunk + np.arange(chunk)
-    return np.where(ranks < count, ranks, -1)

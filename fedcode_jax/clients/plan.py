@@ -9,13 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedcode_jax.clients.batches import num_steps
+from fedcode_jax.clients.mesh import places
 from fedcode_jax.errors import ConfigError, check_name
 
 PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
 """Names of matmul precision, and what JAX calls them."""
 
-MAX_WASTE = 0.1
-"""Padding waste, in executed over needed client-steps minus one, that a plan accepts."""
+MAX_WASTE = 0.05
+"""Padding waste, in executed over needed client-steps minus one, that a plan accepts.
+
+An estimate for all rounds together, from sampled cohorts; single rounds may waste more.
+"""
+_SAMPLES = 200
+"""Cohorts that waste is estimated from: fewer miss the rare clients that are very large."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +80,14 @@ class Plan:
 
 
 def expected_waste(
-    sizes: Sequence[int], cohort: int, chunk: int, *, epochs: int, batch_size: int, seed: int = 0
+    sizes: Sequence[int],
+    cohort: int,
+    chunk: int,
+    *,
+    epochs: int,
+    batch_size: int,
+    devices: int = 1,
+    seed: int = 0,
 ) -> float:
     """Padding waste that chunks of this size would have, over sampled cohorts.
 
@@ -84,10 +97,11 @@ def expected_waste(
       chunk: clients side by side.
       epochs: local epochs.
       batch_size: local batch size.
+      devices: that share the clients of a round; all wait for the busiest.
       seed: of the cohorts that are sampled.
 
     Returns:
-      Executed over needed client-steps, minus one.
+      Executed over needed client-steps, minus one, as ``run_cohort`` counts them.
 
     Example:
       >>> expected_waste([32, 32, 64, 64], 4, 2, epochs=1, batch_size=32)
@@ -95,14 +109,28 @@ def expected_waste(
       >>> round(expected_waste([32, 32, 64, 64], 4, 4, epochs=1, batch_size=32), 3)
       0.333
     """
+    drawn = _cohorts(sizes, cohort, epochs=epochs, batch_size=batch_size, seed=seed)
+    return _waste(drawn, chunk, devices)
+
+
+def _cohorts(
+    sizes: Sequence[int], cohort: int, *, epochs: int, batch_size: int, seed: int = 0
+) -> np.ndarray:
+    """The steps of the clients of sampled cohorts, most steps first: i32[samples, cohort]."""
     steps = np.asarray(num_steps(jnp.asarray(sizes), epochs, batch_size))
     rng = np.random.default_rng(seed)
-    needed = executed = 0
-    for _ in range(1 if cohort == len(steps) else 20):
-        chosen = np.sort(rng.choice(steps, cohort, replace=False))[::-1]
-        needed += chosen.sum()
-        executed += chosen[::chunk].sum() * min(chunk, cohort)
-    return float(executed / max(needed, 1) - 1)
+    # Large cohorts differ little: of them a few will do.
+    samples = 1 if cohort == len(steps) else min(_SAMPLES, 20 + 20_000 // cohort)
+    drawn = [rng.choice(steps, cohort, replace=False) for _ in range(samples)]
+    return np.sort(drawn, axis=1)[:, ::-1]
+
+
+def _waste(cohorts: np.ndarray, chunk: int, devices: int) -> float:
+    layout = places(cohorts.shape[1], chunk, devices)
+    # A chunk takes as long as its first client, which has the most steps.
+    of_chunk = np.where(layout[:, :, 0] < 0, 0, cohorts[:, layout[:, :, 0]])
+    executed = of_chunk.sum(axis=2).max(axis=1).sum() * layout[:, 0].size
+    return float(executed / max(cohorts.sum(), 1) - 1)
 
 
 def plan_choices(
@@ -157,7 +185,9 @@ def plan_choices(
     if chunk is not None and chunk > 1 and client_axis is None:
         client_axis = "vmap"
     convolutional = any(jnp.ndim(leaf) == 4 for leaf in jax.tree.leaves(weights))
-    first = ("map", "native") if backend == "cpu" else ("vmap", "patches")
+    axis, lowering = ("map", "native") if backend == "cpu" else ("vmap", "patches")
+    # A setting decides one of them and leaves the rule for the other.
+    first = client_axis or axis, conv or (lowering if convolutional else "native")
     others = [("map", "native"), ("map", "patches"), ("vmap", "patches"), ("vmap", "native")]
     choices = [first, *(choice for choice in others if choice != first)]
     for axis, lowering in choices:
@@ -169,19 +199,19 @@ def plan_choices(
             size = 1 if chunk is None else chunk
         else:
             room = 64 if fits is None else max(min(fits(lowering), 64), 1)
-            size = chunk or _largest_chunk(sizes, -(-cohort // devices), epochs, batch_size, room)
+            size = chunk or _largest_chunk(sizes, cohort, epochs, batch_size, devices, room)
         reason = f"rule for {backend}" if (chunk, client_axis, conv) == (None,) * 3 else "as set"
         yield Plan(axis, size, lowering, precision, devices, reason)
 
 
 def _largest_chunk(
-    sizes: Sequence[int], cohort: int, epochs: int, batch_size: int, chunk: int
+    sizes: Sequence[int], cohort: int, epochs: int, batch_size: int, devices: int, room: int
 ) -> int:
-    """The largest of ``chunk``, a half of it, ... clients that does not waste too much."""
-    while chunk > 1:
-        candidate = min(chunk, cohort)
-        waste = expected_waste(sizes, cohort, candidate, epochs=epochs, batch_size=batch_size)
-        if waste <= MAX_WASTE:
-            return candidate
-        chunk //= 2
+    """The largest chunk of at most ``room`` clients that does not waste too much."""
+    cohorts = _cohorts(sizes, cohort, epochs=epochs, batch_size=batch_size)
+    # What the devices waste in any case, by waiting for each other, no chunk can avoid.
+    accepted = max(MAX_WASTE, _waste(cohorts, 1, devices))
+    for chunk in range(min(room, -(-cohort // devices)), 1, -1):
+        if _waste(cohorts, chunk, devices) <= accepted:
+            return chunk
     return 1

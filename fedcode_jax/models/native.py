@@ -3,8 +3,8 @@
 What XLA:CPU does not do by itself (``benchmarks/convolutions.py`` has the figures):
 
 * It rewrites convolutions into the form of its fast routine only at the top level of a program.
-  In a loop body the kernel gradient that JAX derives keeps its odd layout and runs some thirty
-  times slower (jax-ml/jax#12868). So both gradients are written in the fast form here.
+  In a loop body the gradients that JAX derives keep their odd layout and run some fifty
+  times slower and more (jax-ml/jax#12868). So both gradients are written in the fast form here.
 * The fast routine wants 32 output channels. A layer with fewer computes several neighbouring
   pixels of a row at once, as channels of a wider kernel that holds the narrow one several times.
 * Three columns of a kernel can be had for half the products (``winograd``).

@@ -99,6 +99,7 @@ def test_many_ragged_clients_compile_once_and_waste_little():
         data__train_size=20_000,
         data__shape=(4, 4, 1),
         data__num_classes=10,
+        execution__client_axis="vmap",  # one after another nothing would be wasted
     )
     sizes = np.array(one.partition.sizes)
     assert sizes.min() == 1
@@ -106,16 +107,19 @@ def test_many_ragged_clients_compile_once_and_waste_little():
     state = one.program.start(one.weights)
     state, _ = one.program.advance(state, 2)
     jax.monitoring.register_event_duration_secs_listener(listener)
+    needed, executed = [], []
     try:
-        for _ in range(3):
+        for _ in range(10):
             state, output = one.program.advance(state, 2)
-            jax.block_until_ready(output)
+            needed.append(np.asarray(output.metrics.needed_steps))
+            executed.append(np.asarray(output.metrics.executed_steps))
     finally:
         jax.monitoring.unregister_event_duration_listener(listener)
     assert one.program.compilations == 1
     assert not [name for name in compiled if "backend_compile" in name]
-    needed, executed = output.metrics.needed_steps, output.metrics.executed_steps
-    assert (executed <= 1.15 * needed).all()
+    assert one.program.plan.chunk > 1
+    assert (np.array(executed) >= needed).all()
+    assert np.mean(np.array(executed) / needed) - 1 < 0.10
     assert (output.metrics.uplink_bits.shape, output.score.accuracy.shape) == ((2, 50), ())
 
 

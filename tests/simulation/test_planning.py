@@ -1,0 +1,63 @@
+"""The plan that an experiment gets from its settings, its model and the machine's memory."""
+
+import jax
+import pytest
+
+from fedcode_jax import experiment
+from fedcode_jax.config import ExperimentConfig, replace
+from fedcode_jax.simulation import memory
+
+BASE = {"partition.name": "iid", "algorithm.name": "fedavg", "local.epochs": 1}
+
+
+def plan(model="cnn", **changes):
+    changes = {k.replace("__", "."): v for k, v in changes.items()}
+    return experiment.build(
+        replace(ExperimentConfig(), {**BASE, "model.name": model, **changes})
+    ).program.plan
+
+
+@pytest.mark.parametrize("model", ["cnn", "mlp"])
+def test_on_cpu_clients_run_one_after_another(model):
+    found = plan(model)
+    assert (found.client_axis, found.chunk, found.conv) == ("map", 1, "native")
+    assert found.reason == "rule for cpu"
+
+
+@pytest.mark.parametrize(("model", "conv"), [("cnn", "patches"), ("mlp", "native")])
+def test_elsewhere_they_run_side_by_side(model, conv, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = plan(model)
+    assert (found.client_axis, found.chunk, found.conv) == ("vmap", 10, conv)
+
+
+def test_the_chunk_shrinks_with_the_memory(monkeypatch):
+    one = experiment.build(replace(ExperimentConfig(), BASE))
+    resident = memory.resident_bytes(one.program, one.weights)
+    client = memory.client_bytes(one.program.training, one.weights, one.dataset.input_shape)
+    chunks = []
+    for clients in (20, 5, 2, 0.5):
+        free = int((resident + clients * client) / 0.8)
+        monkeypatch.setattr(memory, "free_bytes", lambda free=free: free)
+        chunks.append(plan(execution__client_axis="vmap", execution__conv="native").chunk)
+    assert chunks == [10, 5, 2, 1]
+
+
+def test_patches_need_more_memory_and_get_a_smaller_chunk(monkeypatch):
+    one = experiment.build(replace(ExperimentConfig(), BASE))
+    resident = memory.resident_bytes(one.program, one.weights)
+    client = memory.client_bytes(one.program.training, one.weights, one.dataset.input_shape)
+    free = int((resident + 5.5 * client) / 0.8)
+    monkeypatch.setattr(memory, "free_bytes", lambda: free)
+    by_conv = {
+        conv: plan(execution__client_axis="vmap", execution__conv=conv).chunk
+        for conv in ("native", "patches")
+    }
+    assert by_conv["native"] == 5
+    assert by_conv["patches"] < 5
+
+
+def test_settings_come_before_the_rules():
+    found = plan(execution__chunk=3, execution__conv="patches", execution__precision="bfloat16")
+    assert (found.client_axis, found.chunk, found.conv) == ("vmap", 3, "patches")
+    assert (found.precision, found.reason) == ("bfloat16", "as set")
