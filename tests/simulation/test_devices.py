@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
-
 SCRIPT = Path(__file__).with_name("on_devices.py")
 CASES = {"fedavg": [2, 8], "conditional": [8], "sampled": [2], "local_only": [8]}
 

@@ -18,8 +18,6 @@ from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.simulation import joining, processes
 
-pytestmark = pytest.mark.slow
-
 TIMEOUT = 300
 FEDCODE = [
     sys.executable, "-W", "error",
