@@ -71,6 +71,7 @@ CHANGED = {
     "execution.chunk": 1,
     "execution.client_axis": "map",
     "execution.conv": "patches",
+    "execution.devices": 1,
     "execution.precision": "bfloat16",
 }
 SINGLE_CHOICE = {"schedule.name"}
@@ -88,7 +89,7 @@ def test_defaults_are_the_documented_ones():
     assert config.algorithm == AlgorithmConfig("fedcode", 64, "kernels", "union", "fixed", 5)
     assert config.schedule == ScheduleConfig("periodic", 2, 5, 2)
     assert config.network == NetworkConfig(1.0, 10.0, 0.05, None)
-    assert config.execution == ExecutionConfig("auto", None, None, None, "float32")
+    assert config.execution == ExecutionConfig("auto", None, None, None, None, "float32")
 
 
 def test_defaults_pass_their_own_checks():

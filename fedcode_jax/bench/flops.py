@@ -120,8 +120,8 @@ def _equation(equation: Any, active: list[bool]) -> tuple[Work, list[bool]]:
         return Work(0, 0), anywhere
     if name == "cond":
         branches = [_inside(branch, active[1:], anywhere) for branch in inner]
-        least = min(branches, key=lambda branch: branch[0].forward)[0]
-        return least, [any(ways) for ways in zip(*(b[1] for b in branches), strict=True)]
+        # One branch a platform; the last is for all others, and computes it the plain way.
+        return branches[-1][0], [any(ways) for ways in zip(*(b[1] for b in branches), strict=True)]
     if name in ("scan", "while"):  # what one turn makes dependent, all the next ones are
         work, _ = _inside(inner[-1], [any(active)] * len(inner[-1].invars), anywhere)
         if name == "while" and work.forward:
