@@ -42,9 +42,8 @@ class Work(NamedTuple):
 def work_of(function: Callable[..., Any], weights: Any, *inputs: Any) -> Work:
     """Counts the multiply-adds of ``function(weights, *inputs)``, tracing it only.
 
-    Where a function has one form for each platform, the one with the least work counts: the
-    others do more for the sake of speed. A convolution's zeros around the image are counted, as
-    is usual.
+    Where a function has one form for each platform, the general one counts: the others add or save
+    work to suit a machine.
 
     Args:
       function: of arrays.
