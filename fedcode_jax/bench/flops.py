@@ -43,7 +43,7 @@ def work_of(function: Callable[..., Any], weights: Any, *inputs: Any) -> Work:
     """Counts the multiply-adds of ``function(weights, *inputs)``, tracing it only.
 
     Where a function has one form for each platform, the general one counts: the others add or save
-    work to suit a machine.
+    work to suit a machine. A convolution's zeros around the image are counted, as is usual.
 
     Args:
       function: of arrays.
