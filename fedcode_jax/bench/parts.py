@@ -11,6 +11,7 @@ from fedcode_jax import wire
 from fedcode_jax.bench.timing import Timed, compiled
 from fedcode_jax.clients import ClientData, LocalTraining, dealt, run_cohort
 from fedcode_jax.clients.batches import num_steps
+from fedcode_jax.clients.memory import tree_bytes
 from fedcode_jax.clients.mesh import replicated
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.simulation import EvaluationData, Program, Score, State, evaluate
@@ -97,8 +98,8 @@ def parts_of(program: Program, weights: Weights, before: State, after: State) ->
     }
     broadcast, _ = jax.eval_shape(algorithm.broadcast, server, exchange, key)
     moved = {
-        CODES: _bytes(weights) + _bytes(broadcast) + _bytes((trained, messages)),
-        AGGREGATION: _bytes(messages) + 2 * _bytes(server),
+        CODES: tree_bytes(weights) + tree_bytes(broadcast) + tree_bytes((trained, messages)),
+        AGGREGATION: tree_bytes(messages) + 2 * tree_bytes(server),
     }
     return Parts(timed, moved)
 
@@ -170,10 +171,6 @@ def _score(program: Program) -> Callable[..., list[Score]]:
         return [evaluate(program.model, model, test, program.plan.devices) for model in models]
 
     return score
-
-
-def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def repeated_round(program: Program, state: State) -> Timed:
