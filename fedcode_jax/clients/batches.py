@@ -11,7 +11,7 @@ class ClientData(NamedTuple):
     """The training set, once on the device, and which samples each client holds.
 
     Attributes:
-      x: [N, ...features], in raw units (uint8 or float32).
+      x: [N, ...features], in raw units (uint8, int16 or float32).
       y: i32[N], labels.
       mean: f32[channels], per channel, in raw units.
       std: f32[channels], per channel, in raw units.

@@ -39,6 +39,9 @@ class DataConfig(Section):
     """Number of training samples (synthetic only)."""
     test_size: Annotated[int | None, checks.whole(1)] = None
     """Number of test samples (synthetic only)."""
+    features: Literal["raw", "log_mel"] | None = None
+    """What the model sees of a sample: raw, or log_mel, the log-mel spectrogram of a waveform of
+    16,000 samples a second; None: log_mel for speech_commands, else raw."""
 
 
 @dataclasses.dataclass(frozen=True)

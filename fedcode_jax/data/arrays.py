@@ -26,8 +26,8 @@ def from_arrays(
 ) -> Dataset:
     """Checks arrays and makes a `Dataset` of them.
 
-    uint8 features stay as they are, all other numbers become float32; ``[N, H, W]`` becomes
-    ``[N, H, W, 1]``, while feature vectors ``[N, D]`` stay vectors.
+    uint8 and int16 features stay as they are, all other numbers become float32; ``[N, H, W]``
+    becomes ``[N, H, W, 1]``, while feature vectors and waveforms ``[N, D]`` stay vectors.
 
     Args:
       name: what the data set is called.
@@ -110,7 +110,7 @@ def _features(values: ArrayLike, source: str, name: str) -> NDArray:
             f"{source}: {name}: shape {x.shape}; at least one sample is needed, as [N, features] "
             "or [N, height, width, channels]"
         )
-    if x.dtype != np.uint8:
+    if x.dtype not in (np.uint8, np.int16):
         with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
             x = x.astype(np.float32, copy=False)
         finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)

@@ -16,7 +16,8 @@ class Dataset:
 
     Attributes:
       name: what it is called in tables and errors.
-      train_x: uint8 or float32 ``[N, ...features]``; images are ``[N, H, W, C]``, channels last.
+      train_x: uint8, int16 or float32 ``[N, ...features]``; images are ``[N, H, W, C]``,
+        channels last, and so are spectrograms, ``[N, time, band, 1]``.
       train_y: int32 ``[N]``, classes ``0 .. num_classes - 1``.
       test_x: as ``train_x``, ``[T, ...features]``.
       test_y: as ``train_y``, ``[T]``.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedcode_jax.data.arrays import from_arrays
+from fedcode_jax.data.audio import with_features
 from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.data.npz import npz
 from fedcode_jax.errors import ConfigError, check_name
@@ -15,6 +16,7 @@ from fedcode_jax.errors import ConfigError, check_name
 _STREAM = 0x5E7  # keeps these draws apart from other uses of the same seed
 _ROWS_AT_ONCE = 1024
 _COARSE = 4
+_FEATURES = {"speech_commands": "log_mel"}  # of a source; raw for all others
 
 
 def load(
@@ -25,6 +27,7 @@ def load(
     train_size: int | None = None,
     test_size: int | None = None,
     shape: Sequence[int] | None = None,
+    features: str | None = None,
     seed: int = 0,
 ) -> Dataset:
     """Loads a data set by name; an option left at None takes the source's own default.
@@ -36,6 +39,8 @@ def load(
       train_size: synthetic: number of train samples.
       test_size: synthetic: number of test samples.
       shape: synthetic: shape of a sample.
+      features: ``raw`` or ``log_mel``, see `audio.with_features`; default: ``log_mel`` for
+        speech_commands, else ``raw``.
       seed: the experiment's seed; only sources that draw random numbers depend on it (synthetic).
 
     Returns:
@@ -71,7 +76,8 @@ def load(
             )
     if num_classes is not None:
         _at_least("data.num_classes", num_classes, 1)
-    return registry[name](**given, **({"seed": seed} if "seed" in taken else {}))
+    dataset = registry[name](**given, **({"seed": seed} if "seed" in taken else {}))
+    return with_features(dataset, features or _FEATURES.get(name, "raw"))
 
 
 def digits() -> Dataset:

@@ -100,6 +100,7 @@ def build(config: ExperimentConfig) -> Experiment:
         path=config.data.path,
         num_classes=config.data.num_classes,
         shape=config.data.shape,
+        features=config.data.features,
         train_size=config.data.train_size,
         test_size=config.data.test_size,
         seed=config.seed,
