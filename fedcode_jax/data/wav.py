@@ -56,4 +56,6 @@ def read_wav(file: str | os.PathLike[str], *, sample_rate: int = 16_000) -> NDAr
         raise DataError(
             f"{file}: cut short: {len(content) // 2} of {frames} samples; copy it again"
         )
+    if not content:
+        raise DataError(f"{file}: holds no samples; copy it again, or remove it")
     return np.frombuffer(content, "<i2").astype(np.int16, copy=False)
