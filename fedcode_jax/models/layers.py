@@ -6,7 +6,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from fedcode_jax.errors import ConfigError, DataError, check_name
 from fedcode_jax.models.conv import LOWERINGS, conv
@@ -80,7 +80,9 @@ class Dropout(nn.Module):
             raise ConfigError(f"dropout: a rate of {self.rate}; give a multiple of 1/256 below 1")
         size = math.prod(x.shape[1:])
         words = jax.random.bits(self.make_rng("dropout"), (x.shape[0], -(-size // 4)), jnp.uint32)
-        of_sample = lax.bitcast_convert_type(words, jnp.uint8).reshape(x.shape[0], -1)
+        # All first bytes, all second ones, and so on: taking the four of a word one after
+        # another would keep XLA from vectorising what this is fused into.
+        of_sample = jnp.concatenate([words >> shift & 255 for shift in (0, 8, 16, 24)], axis=1)
         keep = of_sample[:, :size].reshape(x.shape) >= limit
         return jnp.where(keep, x / (1 - self.rate), 0)
 

@@ -7,7 +7,8 @@ What XLA:CPU does not do by itself (``benchmarks/convolutions.py`` has the figur
   times slower and more (jax-ml/jax#12868). So both gradients are written in the fast form here.
 * The fast routine wants 32 output channels. A layer with fewer computes several neighbouring
   pixels of a row at once, as channels of a wider kernel that holds the narrow one several times.
-* Three columns of a kernel can be had for half the products (``winograd``).
+* Three columns of a kernel, and both their gradients, can be had for half the products
+  (``winograd``).
 * The zeros between the pixels of a strided layer's gradient need not be multiplied.
 * The kernel gradient transposes images and output gradients. In blocks of a few images that is
   done in the cache.
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from fedcode_jax.models.winograd import Pads, suits, winograd
+from fedcode_jax.models.winograd import Pads, gradients, suits, winograd
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _WIDE = 32
@@ -52,8 +53,15 @@ def _fwd(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple
 
 def _bwd(stride: int, pads: Pads, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    dx = _input_gradient(g, kernel, x.shape[1:3], stride, pads)
-    return dx, _kernel_gradient(x, g, kernel.shape[:2], stride, pads)
+
+    def direct(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+        dx = _input_gradient(g, kernel, x.shape[1:3], stride, pads)
+        return dx, _kernel_gradient(x, g, kernel.shape[:2], stride, pads)
+
+    if not suits(x, kernel, stride, pads):
+        return direct(x, kernel, g)
+    by_points = functools.partial(gradients, pads=pads)
+    return lax.platform_dependent(x, kernel, g, cpu=by_points, default=direct)
 
 
 native.defvjp(_fwd, _bwd)

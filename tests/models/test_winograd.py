@@ -1,5 +1,6 @@
 """Winograd's algorithm against the definition of a convolution."""
 
+import functools
 import re
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 from jax import lax
 
 from fedcode_jax.models import conv
-from fedcode_jax.models.winograd import suits, winograd
+from fedcode_jax.models.winograd import gradients, suits, winograd
 
 QUICK = {"xla_backend_optimization_level": 0}
 
@@ -29,6 +30,20 @@ def numpy_conv(x, kernel, pads):
     return y
 
 
+def numpy_gradients(x, kernel, g, pads):
+    """Those of ``numpy_conv``: each window hands back what it took."""
+    padded = np.pad(x.astype(np.float64), ((0, 0), *pads, (0, 0)))
+    kh, kw = kernel.shape[:2]
+    dx, dk = np.zeros_like(padded), np.zeros(kernel.shape)
+    for i in range(g.shape[1]):
+        for j in range(g.shape[2]):
+            window = (slice(None), slice(i, i + kh), slice(j, j + kw))
+            dx[window] += np.einsum("bo,uvco->buvc", g[:, i, j], kernel)
+            dk += np.einsum("buvc,bo->uvco", padded[window], g[:, i, j])
+    (top, _), (left, _) = pads
+    return dx[:, top : top + x.shape[1], left : left + x.shape[2]], dk
+
+
 PADS = {"valid": (0, 0), "same": (1, 1), "before": (2, 0), "after": (0, 1)}
 
 
@@ -39,13 +54,20 @@ def test_widths_of_every_residue_of_the_tile(height, pads):
     pads = (across if height == 3 else (0, 0)), across
     images = [drawn(2, 4, width, 3) for width in (3, 4, 5, 6, 9)]
     kernel = drawn(height, 3, 3, 5)
-    every = jax.jit(
-        lambda images, k: [winograd(x, k, pads) for x in images], compiler_options=QUICK
-    )
-    for x, found in zip(images, every(images, kernel), strict=True):
-        expected = numpy_conv(x, kernel, pads)
-        assert found.shape == expected.shape
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    results = [numpy_conv(x, kernel, pads) for x in images]
+    given = [drawn(*y.shape) for y in results]
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def every(images, kernel, given):
+        def one(x, g):
+            return winograd(x, kernel, pads), *gradients(x, kernel, g, pads)
+
+        return [one(x, g) for x, g in zip(images, given, strict=True)]
+
+    for x, y, g, found in zip(images, results, given, every(images, kernel, given), strict=True):
+        for expected, of_ours in zip((y, *numpy_gradients(x, kernel, g, pads)), found, strict=True):
+            assert of_ours.shape == expected.shape
+            np.testing.assert_allclose(of_ours, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_it_is_about_as_accurate_as_the_direct_convolution():
@@ -64,13 +86,19 @@ def test_it_is_about_as_accurate_as_the_direct_convolution():
     assert errors[0] < 3e-6 * expected.std()
 
 
-def test_the_products_are_half_of_a_direct_convolution():
-    x, kernel = jnp.zeros((2, 8, 16, 32)), jnp.zeros((3, 3, 32, 48))
-    text = jax.jit(lambda x, k: winograd(x, k, ((1, 1), (1, 1)))).lower(x, kernel).as_text()
-    assert "stablehlo.convolution" not in text
-    rows = re.findall(r"stablehlo.dot_general.*: \(tensor<(\S+)xf32>, tensor<(\S+)xf32>\)", text)
-    work = sum(np.prod([*map(int, a.split("x"))]) * int(b.split("x")[1]) for a, b in rows)
-    assert work == 2 * 8 * 16 * 9 * 32 * 48 / 2
+def test_the_products_are_half_of_those_of_a_direct_convolution():
+    x, kernel, pads = jnp.zeros((2, 8, 16, 32)), jnp.zeros((3, 3, 32, 48)), ((1, 1), (1, 1))
+
+    def products(function, *arrays):
+        text = jax.jit(lambda *arrays: function(*arrays, pads)).lower(*arrays).as_text()
+        assert "stablehlo.convolution" not in text
+        pattern = r"dot_general.*: \(tensor<(\S+)xf32>, tensor<(\S+)xf32>\)"
+        rows = re.findall(pattern, text)
+        return sum(np.prod([*map(int, a.split("x"))]) * int(b.split("x")[1]) for a, b in rows)
+
+    direct = 2 * 8 * 16 * 9 * 32 * 48
+    assert products(winograd, x, kernel) == direct / 2
+    assert products(gradients, x, kernel, jnp.zeros((2, 8, 16, 48))) == direct
 
 
 SUITED = {"batch": 8, "width": 8, "kh": 3, "kw": 3, "channels": 32, "features": 32}
@@ -119,8 +147,8 @@ def test_a_suited_layer_takes_this_path_and_its_gradients_are_those_of_autodiff(
         )
     )
     text = ours.lower(x, kernel).as_text()
-    # six products each forward and for the input gradient; the kernel's is a convolution
-    assert text.count("stablehlo.dot_general") == 12
-    assert text.count("stablehlo.convolution") == 1
+    # six products each forward, for the input gradient and for the kernel gradient
+    assert text.count("stablehlo.dot_general") == 18
+    assert "stablehlo.convolution" not in text
     for a, b in zip(ours(x, kernel), jax.jit(theirs)(x, kernel), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
