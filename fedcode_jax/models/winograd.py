@@ -37,6 +37,8 @@ _A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0,
 _POINTS = len(_B)
 _BATCH = 16
 """Images whose transforms stay in the cache of a core."""
+_CHANNELS, _MANY = 32, 64
+"""Channels from which the products saved outweigh the transforms: in the cache, and outside."""
 
 
 def winograd(x: Array, kernel: Array, pads: Pads) -> Array:
@@ -148,12 +150,12 @@ def _combined(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
 def suits(x: Array, kernel: Array, stride: int, pads: Pads) -> bool:
     """Whether ``winograd`` is faster than XLA's convolution on a CPU: measured by layers.
 
-    With fewer than 32 channels the transforms cost more than the products they save, and so
-    they do in large batches, outside the cache; the pixels that fill up the last tile of a
-    narrow row are waste. Half precision would not be enough.
+    With few channels the transforms cost more than the products they save, the more so in large
+    batches, whose tiles leave the cache; the pixels that fill up the last tile of a narrow row
+    are waste. Half precision would not be enough.
     """
     _, kw, channels, features = kernel.shape
     width = x.shape[2] + sum(pads[1]) - kw + 1
     filled = -(-width // _TILE) * _TILE <= 1.15 * width
-    fits = x.shape[0] <= _BATCH and x.dtype == jnp.float32
-    return fits and filled and (stride, kw) == (1, 3) and min(channels, features) >= 32
+    enough = min(channels, features) >= (_CHANNELS if x.shape[0] <= _BATCH else _MANY)
+    return enough and filled and (stride, kw) == (1, 3) and x.dtype == jnp.float32

@@ -114,6 +114,8 @@ SUITED = {"batch": 8, "width": 8, "kh": 3, "kw": 3, "channels": 32, "features": 
         ({"width": 30}, True),  # two of 32 pixels are waste
         ({"width": 28, "pad": 0}, True),  # 26, of 28
         ({"batch": 17}, False),
+        ({"batch": 128, "channels": 64, "features": 64}, True),
+        ({"batch": 128, "channels": 64, "features": 63}, False),
         ({"width": 5}, False),  # three of eight
         ({"width": 8, "pad": 0}, False),  # two of eight
         ({"channels": 31}, False),
