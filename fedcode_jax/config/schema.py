@@ -21,6 +21,13 @@ def _check_groups(setting: str, value: Any) -> str:
     return value
 
 
+def _check_augment(setting: str, value: Any) -> str:
+    from fedcode_jax.data import augment
+
+    augment.parse(checks.text(setting, value))
+    return value
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Section):
     """The data set."""
@@ -97,8 +104,9 @@ class LocalConfig(Section):
     """Samples per step; the last, smaller batch is used too."""
     weight_decay: Annotated[float, checks.real(0)] = 0.0
     """L2 coefficient added to the gradient before the optimiser sees it; 0 for none."""
-    augment: Annotated[str, registered("fedcode_jax.data.augment", "augmentations")] = "none"
-    """Augmentation of the training samples: none or crop_flip."""
+    augment: Annotated[str, _check_augment] = "none"
+    """Augmentation of the training samples: none, crop_flip (images), time_shift or spec_augment
+    (sound), or several joined by +, such as time_shift+spec_augment."""
     optimizer_args: Annotated[dict[str, float], checks.named_numbers] = dataclasses.field(
         default_factory=dict, hash=False
     )

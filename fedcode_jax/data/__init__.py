@@ -4,9 +4,10 @@
 `augment` distorts a batch inside the jitted step.
 """
 
-from fedcode_jax.data import augment, partition
+from fedcode_jax.data import augment, partition, speech
 from fedcode_jax.data.arrays import from_arrays
-from fedcode_jax.data.augment import augmentations, crop_and_flip
+from fedcode_jax.data.audio import log_mel
+from fedcode_jax.data.augment import augmentations, crop_and_flip, spec_augment, time_shift
 from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.data.partition import Partition
 from fedcode_jax.data.sources import load, registry
@@ -19,6 +20,10 @@ __all__ = [
     "crop_and_flip",
     "from_arrays",
     "load",
+    "log_mel",
     "partition",
     "registry",
+    "spec_augment",
+    "speech",
+    "time_shift",
 ]

@@ -127,6 +127,7 @@ def build(config: ExperimentConfig) -> Experiment:
             config.model.name, dataset.num_classes, norm=config.model.norm, lowering=lowering
         )
 
+    augment = data.augment.make(config.local.augment, dataset.input_shape, dataset.train_x.dtype)
     clients = ClientData.from_arrays(
         dataset.train_x, dataset.train_y, dataset.mean, dataset.std, partition.clients
     )
@@ -140,7 +141,7 @@ def build(config: ExperimentConfig) -> Experiment:
         return Program(
             algorithm=_algorithm(config.algorithm),
             schedule=_schedule(config.schedule),
-            training=_training(config.local, model(plan.conv), plan.dtype),
+            training=_training(config.local, model(plan.conv), augment, plan.dtype),
             model=model("native"),
             plan=plan,
             data=clients,
@@ -178,7 +179,12 @@ def _schedule(settings: configs.ScheduleConfig) -> schedules.Schedule:
     )
 
 
-def _training(settings: configs.LocalConfig, model: Any, dtype: Any) -> LocalTraining:
+def _training(
+    settings: configs.LocalConfig,
+    model: Any,
+    augment: data.augment.Augmentation | None,
+    dtype: Any,
+) -> LocalTraining:
     return LocalTraining(
         model=model,
         optimizer=optimizer(
@@ -189,6 +195,6 @@ def _training(settings: configs.LocalConfig, model: Any, dtype: Any) -> LocalTra
         ),
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        augment=data.augment.augmentations[settings.augment],
+        augment=augment,
         dtype=dtype,
     )

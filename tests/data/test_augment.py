@@ -3,7 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedcode_jax.data import augment, augmentations, crop_and_flip
+from fedcode_jax.data import crop_and_flip, spec_augment, time_shift
+from fedcode_jax.data.augment import augmentations, make, parse
+from fedcode_jax.data.augment.images import _draw
 from fedcode_jax.errors import ConfigError
 
 # Run jitted, as in a round: eager operations are compiled one by one, which takes longer.
@@ -34,7 +36,7 @@ def test_it_is_pad_crop_flip(pad, dtype):
     x, key = images(64, dtype=dtype), jax.random.key(pad)
     out = run(key, x, pad)
     assert out.dtype == dtype
-    np.testing.assert_array_equal(out, plain(x, *map(np.asarray, augment._draw(key, 64, pad)), pad))
+    np.testing.assert_array_equal(out, plain(x, *map(np.asarray, _draw(key, 64, pad)), pad))
 
 
 def test_the_output_shows_every_shift_and_half_are_flipped():
@@ -75,14 +77,58 @@ def test_it_is_one_gather_without_a_padded_copy():
     assert " pad[" not in text
 
 
-def test_registry():
-    assert set(augmentations) == {"none", "crop_flip"}
+def test_names():
     assert augmentations["none"] is None
-    assert augmentations["crop_flip"] is crop_and_flip
+    assert parse("none") == ()
+    assert parse("crop_flip") == (crop_and_flip,)
+    assert parse("time_shift+spec_augment") == (time_shift, spec_augment)
+    assert parse("spec_augment+time_shift") == (spec_augment, time_shift)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("crop", "unknown name 'crop'.*Did you mean 'crop_flip'"),
+        ("time_shift+", "unknown name ''"),
+        ("time_shift + spec_augment", "Did you mean 'time_shift'"),
+        ("time_shift+time_shift", "different augmentations joined by"),
+        ("none+crop_flip", "different augmentations joined by"),
+    ],
+)
+def test_names_that_are_none(name, message):
+    with pytest.raises(ConfigError, match=r"local\.augment: .*" + message):
+        parse(name)
+
+
+def test_a_single_part_has_the_key_itself_and_several_have_their_own():
+    x = np.random.default_rng(0).normal(size=(16, 98, 64, 1)).astype(np.float32)
+    key = jax.random.key(5)
+    assert make("spec_augment", (98, 64, 1), np.float32) is spec_augment
+    both = jax.jit(make("time_shift+spec_augment", (98, 64, 1), np.float32))(key, x)
+    shifted = jax.jit(time_shift)(jax.random.fold_in(key, 0), x)
+    expected = jax.jit(spec_augment)(jax.random.fold_in(key, 1), shifted)
+    np.testing.assert_allclose(both, expected, rtol=1e-6)  # the means may be summed differently
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "message"),
+    [
+        ("crop_flip", (64,), np.float32, r"crop_flip is for images"),
+        ("spec_augment", (98, 64, 1), np.uint8, r"for float spectrograms .* uint8\[98, 64, 1\]"),
+        ("spec_augment", (32, 32, 3), np.float32, r"float32\[32, 32, 3\]"),
+        ("spec_augment", (16000,), np.int16, r"data\.features to log_mel"),
+        ("spec_augment", (25, 64, 1), np.float32, r"25 frames and 15 bands.* 25 x 64"),
+        ("time_shift", (64,), np.float32, r"up to 1600 .* length of 64"),
+        ("time_shift", (10, 64, 1), np.float32, r"up to 10 .* length of 10"),
+        ("time_shift", (8, 8, 1), np.uint8, r"waveforms \[samples\] or float spectrograms"),
+        ("time_shift+crop_flip", (16000,), np.int16, r"crop_flip is for images"),
+    ],
+)
+def test_data_that_cannot_be_augmented_so(name, shape, dtype, message):
+    with pytest.raises(ConfigError, match=r"local\.augment: .*" + message):
+        make(name, shape, dtype)
 
 
 def test_errors():
-    with pytest.raises(ConfigError, match=r"local\.augment: crop_flip is for images"):
-        crop_and_flip(jax.random.key(0), jnp.zeros((4, 20)))
     with pytest.raises(ConfigError, match="pad -1"):
         crop_and_flip(jax.random.key(0), jnp.zeros((4, 8, 8, 1)), -1)

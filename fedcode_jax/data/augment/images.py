@@ -1,6 +1,4 @@
-"""Augmentation inside the jitted step: one gather, no padded copy of the images."""
-
-from collections.abc import Callable
+"""Augmentation of images: one gather, no padded copy."""
 
 import jax
 import jax.numpy as jnp
@@ -64,8 +62,3 @@ def _draw(key: jax.Array, batch: int, pad: int) -> tuple[jax.Array, jax.Array, j
     shift_key, flip_key = jax.random.split(key)
     dy, dx = jax.random.randint(shift_key, (2, batch), -pad, pad + 1)
     return dy, dx, jax.random.bernoulli(flip_key, 0.5, (batch,))
-
-
-Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
-
-augmentations: dict[str, Augmentation | None] = {"none": None, "crop_flip": crop_and_flip}
