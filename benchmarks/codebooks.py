@@ -23,6 +23,7 @@ import trained
 from sklearn.cluster import KMeans
 
 from fedcode_jax import codebook
+from fedcode_jax.bench.timing import Timed, interleaved
 
 CLIENTS = 100
 # Seconds per value and center on one core, roughly: what decides whether a peer is run.
@@ -73,9 +74,12 @@ def measure(values: np.ndarray, K: int, options: argparse.Namespace) -> dict[str
     began = time.perf_counter()
     lowered.compile()
     compiling = time.perf_counter() - began
-    seconds = recording.interleaved(
-        {"1 client": lambda: fit(one), f"{many} clients": lambda: fits(clients)}
-        | {"one pass over the weights": lambda: copy(one)},
+    seconds = interleaved(
+        {
+            "1 client": Timed(lambda: fit(one)),
+            f"{many} clients": Timed(lambda: fits(clients)),
+            "one pass over the weights": Timed(lambda: copy(one)),
+        },
         options.repeats,
     )
     seconds[f"{many} clients"] = [s / many for s in seconds[f"{many} clients"]]

@@ -23,6 +23,7 @@ import numpy as np
 import recording
 from jax import lax
 
+from fedcode_jax.bench.timing import Timed, interleaved
 from fedcode_jax.models import conv, native
 from fedcode_jax.models.winograd import suits
 
@@ -182,8 +183,8 @@ def measure(layer: Layer, which: str, options: argparse.Namespace) -> dict[str, 
         for name, seconds in single.items()
         if name not in slow
     }
-    timed = recording.interleaved(
-        {name: functools.partial(runs[name], n, x, kernel, g) for name, n in steps.items()},
+    timed = interleaved(
+        {name: Timed(functools.partial(runs[name], n, x, kernel, g)) for name, n in steps.items()},
         options.repeats,
     )
     seconds = slow | {name: [s / steps[name] for s in all_] for name, all_ in timed.items()}

@@ -16,7 +16,6 @@ import argparse
 import dataclasses
 import json
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -27,12 +26,6 @@ NAMED = "10,000 clients of ResNet-20"
 TEST_SAMPLES = 500
 LIMIT_BYTES = 12e9  # of the named point: what a laptop with 16 GB can give
 CIFAR_SHAPE = (32, 32, 3)
-AXES = {
-    "clients": "clients (10 a round, CNN of 6,090 parameters)",
-    "cohort": "clients a round (of 1,000, MLP of 4,810 parameters)",
-    "parameters": "parameters (10 clients a round, CIFAR-10's shapes)",
-    "devices": "devices (64 clients a round, CNN of 6,090 parameters)",
-}
 _TINY = {"local.epochs": 1, "local.batch_size": 10, "data.name": "synthetic"}
 
 
@@ -96,11 +89,12 @@ def measured(point: dict[str, Any], rounds: int) -> dict[str, Any]:
     import jax
 
     from fedcode_jax import experiment, models
-    from fedcode_jax.bench.machine import compiled_memory, peak_resident_bytes
+    from fedcode_jax.bench.machine import peak_resident_bytes
     from fedcode_jax.bench.timing import cache_reads
     from fedcode_jax.clients.memory import tree_bytes
     from fedcode_jax.config import ExperimentConfig, replace
     from fedcode_jax.simulation import EvaluationData
+    from fedcode_jax.simulation.memory import compiled_memory
 
     bare, began = peak_resident_bytes(), time.perf_counter()
     with cache_reads() as reads:
@@ -181,94 +175,6 @@ def line_of(point: dict[str, Any]) -> str:
     )
 
 
-def draw(points: list[dict[str, Any]], cores: int | None, path: pathlib.Path) -> None:
-    """Seconds a round (left) and memory (right) against each axis."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    plain = FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:g}")
-    time_colour, memory_colour = "#0072B2", "#D55E00"
-    figure = Figure(figsize=(12, 9), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (axis, label) in zip(figure.subplots(2, 2).flat, AXES.items(), strict=True):
-        own = [point for point in points if point["axis"] == axis]
-        found = sorted((p for p in own if "skipped" not in p), key=lambda p: p["x"])
-        notes = [f"{p['name']}: skipped, {p['skipped']}" for p in own if "skipped" in p]
-        x = [point["x"] for point in found]
-        seconds = [point["seconds_a_round"] for point in found]
-        memory = [point["peak_resident_bytes"] / 1e9 for point in found]
-        account = [p["compiled_bytes_per_device"] * p["devices"] / 1e9 for p in found]
-        right = axes.twinx()
-        # Models are different things, not one thing in four sizes.
-        line = "" if axis == "parameters" else "-"
-        axes.plot(x, seconds, f"o{line}", color=time_colour, label="seconds a round")
-        cpu = [point["cpu_seconds_a_round"] for point in found]
-        axes.plot(
-            x,
-            cpu,
-            f"v{line and '--'}",
-            color=time_colour,
-            mfc="none",
-            label="CPU seconds a round, all threads",
-        )
-        right.plot(
-            x, memory, f"s{line}", color=memory_colour, label="peak memory of the process (GB)"
-        )
-        right.plot(
-            x,
-            account,
-            f"^{line and '--'}",
-            color=memory_colour,
-            mfc="none",
-            label="a compiled round on all devices, by the compiler (GB)",
-        )
-        axes.set(xscale="log", yscale="log", xlabel=label)
-        right.set(yscale="log")
-        axes.set_ylabel("seconds a round", color=time_colour)
-        right.set_ylabel("memory (GB)", color=memory_colour)
-        if axis == "parameters":
-            axes.margins(x=0.25)
-            for point in found:
-                axes.annotate(
-                    point["name"],
-                    (point["x"], point["seconds_a_round"]),
-                    xytext=(8, 0),
-                    textcoords="offset points",
-                    va="center",
-                )
-        else:
-            axes.set_xticks(x)
-        if axis == "devices":
-            axes.axvline(cores or 1, color="grey", linestyle=":", linewidth=1)
-            notes.append(f"this machine has {cores} cores: more devices than cores gain nothing")
-        for one, values in ((axes, seconds + cpu), (right, memory + account)):
-            if not values:
-                continue
-            # At least a decade, so that noise does not look like growth.
-            middle = (min(values) * max(values)) ** 0.5
-            half = max(10**0.5, 1.5 * (max(values) / min(values)) ** 0.5)
-            one.set_ylim(middle / half, middle * half)
-            many = half > 10
-            one.yaxis.set_major_locator(LogLocator(subs=(1.0,) if many else (1.0, 2.0, 5.0)))
-        for one in (axes.xaxis, axes.yaxis, right.yaxis):
-            one.set_major_formatter(plain)
-            one.set_minor_formatter(NullFormatter())
-        axes.set_title("\n".join(notes), fontsize="small")
-        axes.grid(alpha=0.3, linewidth=0.6)
-    handles = [*axes.get_lines()[:2], *right.get_lines()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
-    title = "FedCode on CPU: time (blue, left axes) and memory (orange, right axes)"
-    for point in points:
-        if point["name"] == NAMED and "skipped" not in point:
-            title += (
-                f"\n{NAMED}, 100 a round: {point['seconds_a_round']:.1f} s a round, "
-                f"{point['peak_resident_bytes'] / 1e9:.1f} GB peak"
-            )
-    figure.suptitle(title)
-    figure.savefig(path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small points only, fewer rounds")
@@ -303,6 +209,7 @@ def main() -> None:
         return
     # Imported last: a process begins with the peak memory of the one that starts it, and this
     # one is to be small meanwhile.
+    from growth_plot import draw
     from recording import write
 
     cores = os.cpu_count()

@@ -8,7 +8,7 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,26 +16,6 @@ import jax
 from fedcode_jax.results import installed_versions
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-
-
-def interleaved(variants: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Times every variant once a turn, in turns, after one call of each that is not counted.
-
-    Args:
-      variants: functions whose results JAX can wait for.
-      repeats: turns.
-
-    Returns:
-      Seconds of every call, by variant.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for turn in range(repeats + 1):
-        for name, function in variants.items():
-            began = time.perf_counter()
-            jax.block_until_ready(function())
-            if turn:
-                seconds[name].append(time.perf_counter() - began)
-    return seconds
 
 
 def describe(seconds: list[float]) -> str:

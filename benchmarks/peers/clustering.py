@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedcode_jax import codebook
+from fedcode_jax.bench.timing import Timed, interleaved
 
 HERE = pathlib.Path(__file__).parent
 sys.path.append(str(HERE.parent))
@@ -40,8 +41,8 @@ def ours(values: np.ndarray, received: np.ndarray, K: int, repeats: int) -> dict
         return fitted, codebook.encode(fitted, x)
 
     snap = jax.jit(codebook.snap)
-    seconds = recording.interleaved(
-        {"codebook": lambda: fit(x), "mapping": lambda: snap(centers, x)}, repeats
+    seconds = interleaved(
+        {"codebook": Timed(lambda: fit(x)), "mapping": Timed(lambda: snap(centers, x))}, repeats
     )
     exact = values.astype(np.float64)
     decoded = np.asarray(codebook.decode(*fit(x)), np.float64)

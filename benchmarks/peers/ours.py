@@ -10,7 +10,7 @@ evaluated after the timed rounds.
 import argparse
 import time
 
-from task import Task, arguments, load, report
+from task import Task, arguments, load
 
 
 def options_of(parser: argparse.ArgumentParser) -> None:
@@ -69,8 +69,7 @@ def main() -> None:
     options = arguments(__doc__, options_of)
     # Only now, when the process has its cores: JAX counts them when it is loaded.
     import jax
-
-    from fedcode_jax.simulation import EvaluationData, evaluate
+    import ours_models
 
     task = load(options.task)
     program, weights = make_program(task, options.plan)
@@ -85,20 +84,15 @@ def main() -> None:
         seconds.append((time.perf_counter() - began) / options.rounds)
     if not options.warmup:
         setup = time.perf_counter() - start
-    arrays = task.arrays
-    devices = program.plan.devices
-    stored = (arrays[name] for name in ("test_x", "test_y", "mean", "std"))
-    test = EvaluationData.from_arrays(*stored, devices=devices)
     server, _ = program.algorithm.report(state.server, state.store)
-    score = jax.jit(lambda w, test: evaluate(program.model, w, test, devices))(server, test)
-    report(
+    ours_models.report_on(
         "ours",
-        ("fedcode_jax", "jax", "jaxlib", "flax"),
+        task,
         options,
+        server,
+        program.plan.devices,
         setup_seconds=setup,
         round_seconds=seconds,
-        test_loss=score.loss,
-        test_accuracy=score.accuracy,
         plan=str(program.plan),
         compile_seconds=program.compile_seconds,
     )

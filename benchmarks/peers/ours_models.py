@@ -1,12 +1,15 @@
 """The flax model of a task, from fedcode_jax, and what a client does with it."""
 
+import argparse
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from task import Task
+from task import Task, report
 
 from fedcode_jax import models
 from fedcode_jax.clients import LocalTraining, optimizer
+from fedcode_jax.simulation import EvaluationData, evaluate
 
 
 def training(task: Task, lowering: str) -> LocalTraining:
@@ -39,3 +42,20 @@ def variables(task: Task) -> dict[str, Any]:
             place = place.setdefault(folder, {})
         place[last] = jnp.asarray(leaf)
     return nested
+
+
+def report_on(
+    peer: str, task: Task, options: argparse.Namespace, server: Any, devices: int = 1, **more: Any
+) -> None:
+    """Evaluates the server's weights, with a leading axis of 1, and ends as ``report`` does."""
+    stored = (task.arrays[name] for name in ("test_x", "test_y", "mean", "std"))
+    test, module = EvaluationData.from_arrays(*stored, devices=devices), model(task)
+    score = jax.jit(lambda w, test: evaluate(module, w, test, devices))(server, test)
+    report(
+        peer,
+        ("fedcode_jax", "jax", "jaxlib", "flax"),
+        options,
+        test_loss=score.loss,
+        test_accuracy=score.accuracy,
+        **more,
+    )

@@ -8,7 +8,7 @@ in JAX without the simulator.
 
 import time
 
-from task import arguments, load, report
+from task import arguments, load
 
 
 def main() -> None:
@@ -20,7 +20,6 @@ def main() -> None:
     import ours_models
 
     from fedcode_jax.clients import ClientData, train_reference
-    from fedcode_jax.simulation import EvaluationData, evaluate
 
     task = load(options.task)
     arrays, own = task.arrays, tuple(task.clients)
@@ -44,18 +43,9 @@ def main() -> None:
             total = add(total, np.float32(len(own[client]) / samples), trained)
         weights = jax.block_until_ready(total)
         seconds.append(time.perf_counter() - began)
-    test = EvaluationData.from_arrays(*(arrays[k] for k in ("test_x", "test_y", "mean", "std")))
-    model = ours_models.model(task)
-    one = jax.tree.map(lambda leaf: leaf[None], weights)
-    score = jax.jit(lambda weights, test: evaluate(model, weights, test))(one, test)
-    report(
-        "reference",
-        ("fedcode_jax", "jax", "jaxlib", "flax"),
-        options,
-        setup_seconds=setup,
-        round_seconds=seconds,
-        test_loss=score.loss,
-        test_accuracy=score.accuracy,
+    server = jax.tree.map(lambda leaf: leaf[None], weights)
+    ours_models.report_on(
+        "reference", task, options, server, setup_seconds=setup, round_seconds=seconds
     )
 
 

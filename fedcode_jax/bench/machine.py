@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,34 +72,6 @@ def _copy(plan: Plan) -> Reference:
     return Reference(
         Timed(run), 2 * COPY_BYTES * plan.devices, f"x + 1 over {COPY_BYTES // 10**6} MB in place"
     )
-
-
-def compiled_memory(program: Any) -> dict[str, int] | None:
-    """What a compiled program asks of one device.
-
-    Args:
-      program: a compiled function.
-
-    Returns:
-      Bytes of arguments, of results, of both where they share a buffer, and of what it holds
-      meanwhile; ``total`` counts shared buffers once. None where the backend does not tell.
-
-    Example:
-      >>> program = jax.jit(lambda x: x + 1).lower(jnp.zeros(100)).compile()
-      >>> compiled_memory(program)["total"] >= 800
-      True
-    """
-    analysis = program.memory_analysis()
-    if analysis is None:
-        return None
-    sizes = {
-        "arguments": analysis.argument_size_in_bytes,
-        "results": analysis.output_size_in_bytes,
-        "shared": analysis.alias_size_in_bytes,
-        "temporary": analysis.temp_size_in_bytes,
-    }
-    total = sizes["arguments"] + sizes["results"] - sizes["shared"] + sizes["temporary"]
-    return {**sizes, "total": total}
 
 
 def peak_resident_bytes() -> int | None:

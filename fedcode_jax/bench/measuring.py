@@ -12,13 +12,14 @@ import numpy as np
 
 from fedcode_jax import experiment
 from fedcode_jax.bench.flops import training_flops
-from fedcode_jax.bench.machine import compiled_memory, peak_resident_bytes, references
+from fedcode_jax.bench.machine import peak_resident_bytes, references
 from fedcode_jax.bench.parts import PARTS, TRAINING, parts_of, repeated_round
 from fedcode_jax.bench.timing import cache_reads, interleaved
 from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.config import ExperimentConfig, to_dict
 from fedcode_jax.results import installed_versions
 from fedcode_jax.simulation import Program, RoundMetrics, State
+from fedcode_jax.simulation.memory import compiled_memory
 
 ROUND, REST = "round", "the rest"
 

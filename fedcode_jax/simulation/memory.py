@@ -49,17 +49,33 @@ def clients_that_fit(program: "Program", weights: Weights) -> int:
     return max(1, int(room // one))
 
 
-def compiled_bytes(compiled: Any) -> int | None:
-    """What a compiled program takes on a device, by the compiler's own account, if it gives one."""
-    found = compiled.memory_analysis()
-    if found is None:
+def compiled_memory(program: Any) -> dict[str, int] | None:
+    """What a compiled program asks of one device.
+
+    Args:
+      program: a compiled function.
+
+    Returns:
+      Bytes of arguments, of results, of both where they share a buffer, and of what it holds
+      meanwhile; ``total`` counts shared buffers once. None where the backend does not tell.
+
+    Example:
+      >>> numbers = jax.numpy.zeros(100)
+      >>> program = jax.jit(lambda x: x + 1).lower(numbers).compile()
+      >>> compiled_memory(program)["total"] >= 800
+      True
+    """
+    analysis = program.memory_analysis()
+    if analysis is None:
         return None
-    return (
-        found.argument_size_in_bytes
-        + found.output_size_in_bytes
-        - found.alias_size_in_bytes
-        + found.temp_size_in_bytes
-    )
+    sizes = {
+        "arguments": analysis.argument_size_in_bytes,
+        "results": analysis.output_size_in_bytes,
+        "shared": analysis.alias_size_in_bytes,
+        "temporary": analysis.temp_size_in_bytes,
+    }
+    total = sizes["arguments"] + sizes["results"] - sizes["shared"] + sizes["temporary"]
+    return {**sizes, "total": total}
 
 
 def check_room(compiled: Any, chunk: int) -> None:
@@ -72,14 +88,14 @@ def check_room(compiled: Any, chunk: int) -> None:
     Raises:
       ConfigError: says what it needs, what there is, and which chunk has room.
     """
-    free, found = free_bytes(), compiled.memory_analysis()
+    free, found = free_bytes(), compiled_memory(compiled)
     if free is None or found is None:
         return
-    output = found.output_size_in_bytes - found.alias_size_in_bytes
-    needed = found.temp_size_in_bytes + output
+    results = found["results"] - found["shared"]
+    needed = found["temporary"] + results
     if needed <= free:
         return
-    fits = int(chunk * max(free - output, 0) / max(found.temp_size_in_bytes, 1))
+    fits = int(chunk * max(free - results, 0) / max(found["temporary"], 1))
     advice = (
         f"set execution.chunk to {fits}"
         if fits >= 1 and chunk > 1

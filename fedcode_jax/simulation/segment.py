@@ -15,7 +15,7 @@ from fedcode_jax.clients.plan import PRECISIONS
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.schedules import Schedule
 from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
-from fedcode_jax.simulation.memory import check_room, compiled_bytes
+from fedcode_jax.simulation.memory import check_room, compiled_memory
 from fedcode_jax.simulation.round import (
     RoundMetrics,
     State,
@@ -140,7 +140,8 @@ class Program:
                 compiled = lowered.compile(self.plan.compiler_options)
             check_room(compiled, self.plan.chunk)
             self.segments[num_rounds] = compiled
-            self.memory_bytes = max(self.memory_bytes, compiled_bytes(compiled) or 0)
+            account = compiled_memory(compiled) or {"total": 0}
+            self.memory_bytes = max(self.memory_bytes, account["total"])
             self.compile_seconds += time.perf_counter() - began
             self.compilations += 1
         return self.segments[num_rounds](state, self.data, self.test, key)

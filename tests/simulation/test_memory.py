@@ -11,7 +11,7 @@ from fedcode_jax import experiment
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.simulation import memory
-from fedcode_jax.simulation.memory import check_room, clients_that_fit, compiled_bytes
+from fedcode_jax.simulation.memory import check_room, clients_that_fit, compiled_memory
 
 
 def side_by_side(clients):
@@ -59,12 +59,12 @@ def test_where_no_chunk_helps_other_settings_are_named(chunk, monkeypatch):
         check_room(side_by_side(chunk), chunk)
 
 
-def test_compiled_bytes_counts_donated_arguments_once():
+def test_compiled_memory_counts_donated_arguments_once():
     shape = jax.ShapeDtypeStruct((1000,), jnp.float32)
     keep = jax.jit(lambda x: x + 1).lower(shape).compile()
     give = jax.jit(lambda x: x + 1, donate_argnums=0).lower(shape).compile()
-    assert compiled_bytes(keep) == pytest.approx(8000, abs=200)
-    assert compiled_bytes(give) == pytest.approx(4000, abs=200)
+    assert compiled_memory(keep)["total"] == pytest.approx(8000, abs=200)
+    assert compiled_memory(give)["total"] == pytest.approx(4000, abs=200)
 
 
 @pytest.fixture(scope="module")
