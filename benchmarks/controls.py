@@ -49,9 +49,9 @@ def runs_of(config: ExperimentConfig, seeds: int) -> list[dict]:
     first = dataclasses.replace(built[0].program, max_size=max_size)
     summaries = []
     for seed, one in enumerate(built):
-        first.data, first.seed = one.program.data, seed
+        first.data, first.test, first.seed = one.program.data, one.program.test, seed
         outcome = simulate(first, first.start(one.weights), rounds=config.rounds)
-        summaries.append(experiment.summary_of(one, outcome.records, outcome.status))
+        summaries.append(experiment.summary_of(one, outcome))
     return summaries
 
 

@@ -42,9 +42,9 @@ def runs_of(config: ExperimentConfig, seeds: int) -> list[dict[str, Any]]:
     first = dataclasses.replace(built[0].program, max_size=max_size)
     runs = []
     for seed, one in enumerate(built):
-        first.data, first.seed = one.program.data, seed
+        first.data, first.test, first.seed = one.program.data, one.program.test, seed
         outcome = simulate(first, first.start(one.weights), rounds=config.rounds)
-        summary = experiment.summary_of(one, outcome.records, outcome.status)
+        summary = experiment.summary_of(one, outcome)
         weights = [np.asarray(leaf) for leaf in jax.tree.leaves(outcome.state.server)]
         runs.append(
             {

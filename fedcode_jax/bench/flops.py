@@ -7,7 +7,7 @@ mathematics asks for: the multiply-adds of matrix products and convolutions.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from fedcode_jax.clients import LocalTraining
+from fedcode_jax.clients.memory import inner_jaxprs
 from fedcode_jax.clients.training import Weights
 
 
@@ -114,7 +115,7 @@ def _equation(equation: Any, active: list[bool]) -> tuple[Work, list[bool]]:
     if name in ("dot_general", "conv_general_dilated"):
         multiply_adds = (_dot if name == "dot_general" else _conv)(equation)
         return Work(multiply_adds, multiply_adds * (1 + sum(active))), anywhere
-    inner = list(_jaxprs(equation.params))
+    inner = list(inner_jaxprs(equation))
     if not inner:
         return Work(0, 0), anywhere
     if name == "cond":
@@ -137,15 +138,6 @@ def _inside(
         active = [any(active)] * len(jaxpr.invars)
     work, results = _walk(jaxpr, active)
     return work, results if len(results) == len(otherwise) else otherwise
-
-
-def _jaxprs(parameters: dict[str, Any]) -> Iterator[core.Jaxpr]:
-    for value in parameters.values():
-        for item in value if isinstance(value, tuple | list) else [value]:
-            if isinstance(item, core.ClosedJaxpr):
-                yield item.jaxpr
-            elif isinstance(item, core.Jaxpr):
-                yield item
 
 
 def _dot(equation: Any) -> int:

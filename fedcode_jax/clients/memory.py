@@ -1,13 +1,16 @@
-"""What a client's training takes on a device, before anything is compiled."""
+"""What training and evaluation take on a device, before anything is compiled."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend import core
 
 from fedcode_jax.clients.training import LocalTraining
+
+_BATCH = 64  # so large that a value of all samples is larger than the weights that made it
 
 
 def client_bytes(training: LocalTraining, weights: Any, sample_shape: Sequence[int]) -> int:
@@ -55,6 +58,50 @@ def client_bytes(training: LocalTraining, weights: Any, sample_shape: Sequence[i
     sizes = [_bytes(leaf) for leaf in jax.tree.leaves(residuals)]
     optimizer = tree_bytes(jax.eval_shape(training.optimizer.init, params))
     return sum(sizes) + 2 * max(sizes, default=0) + 3 * tree_bytes(weights) + optimizer
+
+
+def sample_bytes(model: Any, weights: Any, sample_shape: Sequence[int]) -> int:
+    """An upper estimate of what a sample of a batch needs while the model is evaluated.
+
+    Three times the largest value of a forward pass: an operation holds its result, what it is
+    made of, and often a copy in another layout.
+
+    Args:
+      model: the flax module.
+      weights: its variables, or their shapes.
+      sample_shape: of one sample, without the batch.
+
+    Returns:
+      Bytes.
+
+    Example:
+      >>> from fedcode_jax import models
+      >>> shapes = jax.eval_shape(lambda key: models.init(models.mlp(10), key, (64,)),
+      ...                         jax.random.key(0))
+      >>> sample_bytes(models.mlp(10), shapes, (64,))
+      768
+    """
+    x = jax.ShapeDtypeStruct((_BATCH, *sample_shape), jnp.float32)
+    closed = jax.make_jaxpr(lambda w, x: model.apply(w, x, train=False))(weights, x)
+    return 3 * max(tree_bytes(x), *_values(closed.jaxpr)) // _BATCH
+
+
+def _values(jaxpr: core.Jaxpr) -> Iterator[int]:
+    """Bytes of every value that a jaxpr makes, those inside of what it calls among them."""
+    for equation in jaxpr.eqns:
+        yield from (tree_bytes(variable.aval) for variable in equation.outvars)
+        for inner in inner_jaxprs(equation):
+            yield from _values(inner)
+
+
+def inner_jaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
+    """What an equation calls: the body of a loop, the branches of a condition, a function."""
+    for value in equation.params.values():
+        for item in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(item, core.ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, core.Jaxpr):
+                yield item
 
 
 def tree_bytes(tree: Any) -> int:

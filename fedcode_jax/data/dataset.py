@@ -24,6 +24,7 @@ class Dataset:
       num_classes: how many classes the model must tell apart.
       class_names: one name a class.
       train_user: int32 ``[N]``, whose sample each is (negative: nobody's), or None.
+      test_user: int32 ``[T]``, the same of the test samples, numbered alike, or None.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Dataset:
     num_classes: int
     class_names: tuple[str, ...]
     train_user: NDArray[np.int32] | None = None
+    test_user: NDArray[np.int32] | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

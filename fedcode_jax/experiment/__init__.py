@@ -1,6 +1,7 @@
 """From a config to a result: everything built, run and written down."""
 
 from fedcode_jax.experiment.building import Experiment, build
-from fedcode_jax.experiment.running import Observer, Result, run, summary_of
+from fedcode_jax.experiment.closing import summary_of
+from fedcode_jax.experiment.running import Observer, Result, run
 
 __all__ = ["Experiment", "Observer", "Result", "build", "run", "summary_of"]

@@ -17,6 +17,7 @@ from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.cache import keep_compiled_programs
 from fedcode_jax.network import Network
 from fedcode_jax.simulation import EvaluationData, Program
+from fedcode_jax.simulation.memory import evaluation_batch
 from fedcode_jax.simulation.planning import planned
 
 
@@ -124,7 +125,11 @@ def build(config: ExperimentConfig) -> Experiment:
 
     def model(lowering: str) -> Any:
         return models.make(
-            config.model.name, dataset.num_classes, norm=config.model.norm, lowering=lowering
+            config.model.name,
+            dataset.num_classes,
+            norm=config.model.norm,
+            width=config.model.width,
+            lowering=lowering,
         )
 
     augment = data.augment.make(config.local.augment, dataset.input_shape, dataset.train_x.dtype)
@@ -132,10 +137,18 @@ def build(config: ExperimentConfig) -> Experiment:
         dataset.train_x, dataset.train_y, dataset.mean, dataset.std, partition.clients
     )
     devices = device_count(config.execution.devices, cohort)
-    test = EvaluationData.from_arrays(
-        dataset.test_x, dataset.test_y, dataset.mean, dataset.std, devices=devices
-    )
     weights = models.init(model("native"), jax.random.key(config.seed), dataset.input_shape)
+    counts = partition.counts(dataset.train_y, dataset.num_classes)
+    test = EvaluationData.from_arrays(
+        dataset.test_x,
+        dataset.test_y,
+        dataset.mean,
+        dataset.std,
+        users=dataset.test_user,
+        shares=counts / counts.sum(axis=1, keepdims=True),
+        batch_size=evaluation_batch(model("native"), weights, dataset.input_shape),
+        devices=devices,
+    )
 
     def program(plan: Plan) -> Program:
         return Program(
@@ -197,4 +210,5 @@ def _training(
         batch_size=settings.batch_size,
         augment=augment,
         dtype=dtype,
+        fix_norm_after=settings.fix_norm_after,
     )

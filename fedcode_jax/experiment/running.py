@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from fedcode_jax import config as configs
-from fedcode_jax import results, wire
+from fedcode_jax import results
 from fedcode_jax.clients.mesh import claim_cores, replicated
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.building import Experiment, build
+from fedcode_jax.experiment.closing import evaluation_of, summary_of
 from fedcode_jax.simulation import State, WireCheck, checkpoint, processes, simulate
 
 
@@ -155,7 +156,7 @@ def run(
         advanced=advanced,
         wire_check=check,
     )
-    summary = summary_of(experiment, outcome.records, outcome.status)
+    summary = summary_of(experiment, outcome)
     if check is not None:
         summary["wire_check"] = dataclasses.asdict(check)
     if config.out is not None and len(outcome.records) > saved:
@@ -171,7 +172,7 @@ def run(
         if folder is not None:
             label = f"{config.algorithm.name} on {config.data.name}"
             results.plot_curves({label: outcome.records}, folder.path / results.CURVES)
-            folder.finish(summary)
+            folder.finish(summary, evaluation_of(experiment, outcome.scores))
         if observer is not None:
             observer.finished(summary)
     return Result(
@@ -181,42 +182,6 @@ def run(
         weights=jax.tree.map(np.asarray, weights),
         folder=folder.path if folder is not None else None,
     )
-
-
-def summary_of(
-    experiment: Experiment, records: list[dict], status: results.Status
-) -> dict[str, Any]:
-    """The closing figures of a run, as ``summary.json`` holds them.
-
-    Args:
-      experiment: what ran.
-      records: one dict a round.
-      status: how it ended.
-
-    Returns:
-      The figures of ``results.summarise``, and the mean padding waste, the compilations, the
-      plan, the network and the checksums of data and partition.
-    """
-    program, message = experiment.program, experiment.fedavg_message
-    messages = 2 * program.cohort * len(records)
-    summary = results.summarise(
-        records,
-        period=experiment.period,
-        status=status,
-        fedavg_bytes=messages * int(wire.size_bits(message)) / 8,
-        fedavg_formula_bits=messages * int(wire.formula_bits(message)),
-        compile_seconds=program.compile_seconds,
-    )
-    wastes = [record["padding_waste"] for record in records]
-    return {
-        **summary,
-        "padding_waste": sum(wastes) / len(wastes) if wastes else None,
-        "compilations": program.compilations,
-        "plan": str(program.plan),
-        "partition_checksum": experiment.partition.checksum,
-        "data_checksum": experiment.dataset.checksum,
-        "network": str(experiment.network),
-    }
 
 
 def _with_common_plan(experiment: Experiment) -> Experiment:

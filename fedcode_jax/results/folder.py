@@ -13,11 +13,12 @@ from fedcode_jax.results.writing import named, to_json, write_atomically
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
+EVALUATION = "evaluation.json"
 CURVES = "curves.png"
 PARTITION = "partition.txt"
 PARTITION_PLOT = "partition.png"
 CHECKPOINTS = "checkpoints"
-_WRITTEN_LATER = (METRICS, SUMMARY, CURVES, PARTITION, PARTITION_PLOT)
+_WRITTEN_LATER = (METRICS, SUMMARY, EVALUATION, CURVES, PARTITION, PARTITION_PLOT)
 
 
 class RunFiles(NamedTuple):
@@ -193,15 +194,21 @@ class RunFolder:
         ):
             file.write(lines)
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Writes ``summary.json``, whole or not at all.
+    def finish(
+        self, summary: Mapping[str, Any], evaluation: Mapping[str, Any] | None = None
+    ) -> None:
+        """Writes ``evaluation.json`` and ``summary.json``, each whole or not at all.
 
         Args:
           summary: the closing figures.
+          evaluation: accuracy by class and client; None leaves what is there.
 
         Raises:
-          CheckpointError: the file cannot be written.
+          CheckpointError: a file cannot be written.
         """
+        if evaluation is not None:
+            with named(self.path / EVALUATION):
+                write_atomically(self.path / EVALUATION, to_json(evaluation, indent=2) + "\n")
         with named(self.path / SUMMARY):
             write_atomically(self.path / SUMMARY, to_json(summary, indent=2) + "\n")
 

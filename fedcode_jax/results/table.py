@@ -51,6 +51,10 @@ def closing_table(
         _both(summary, "period_accuracy", "period_deployed_accuracy"),
     )
     row("  best", format_accuracy(summary["best_accuracy"]))
+    clients = summary.get("client_accuracy")
+    if clients is not None:
+        worst, mean = format_accuracy(clients["worst_decile"]), format_accuracy(clients["mean"])
+        row("  of the worst tenth of clients", f"{worst} (mean of all {mean})")
     row("sent", f"{format_bytes(up + down)} (up {format_bytes(up)}, down {format_bytes(down)})")
     row("reduction against FedAvg", _reduction(summary))
     row("simulated time", f"{format_seconds(summary['simulated_seconds'])} on {network}")

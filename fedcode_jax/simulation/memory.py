@@ -1,10 +1,11 @@
 """Whether an experiment has room on its devices, asked before and after compiling it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 
-from fedcode_jax.clients.memory import client_bytes, free_bytes, tree_bytes
+from fedcode_jax.clients.memory import client_bytes, free_bytes, sample_bytes, tree_bytes
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.simulation.round import initial_state
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 _ROOM = 0.8
 """Share of a device's free memory that a plan may fill by the estimate."""
+_EVALUATION = 0.2
+"""Share of it that a batch of test samples may fill."""
+_TEST_BATCH = 500
+"""Test samples in a batch, if they fit: more gain nothing."""
 
 
 def resident_bytes(program: "Program", weights: Weights) -> int:
@@ -47,6 +52,15 @@ def clients_that_fit(program: "Program", weights: Weights) -> int:
     room = _ROOM * free - resident_bytes(program, weights)
     one = client_bytes(program.training, weights, program.data.x.shape[1:])
     return max(1, int(room // one))
+
+
+def evaluation_batch(model: Any, weights: Weights, sample_shape: Sequence[int]) -> int:
+    """How many test samples one device evaluates at once; at least 1."""
+    free = free_bytes()
+    if free is None:
+        return _TEST_BATCH
+    fits = int(_EVALUATION * free) // sample_bytes(model, weights, sample_shape)
+    return min(max(fits, 1), _TEST_BATCH)
 
 
 def compiled_memory(program: Any) -> dict[str, int] | None:

@@ -30,7 +30,8 @@ def records_of(
 
     Returns:
       One dict a round: ``round``; ``test_accuracy``, ``test_loss``, ``deployed_accuracy``,
-      ``deployed_loss`` (None in rounds that were not evaluated); ``train_loss``;
+      ``deployed_loss``, ``worst_decile_accuracy`` (None in rounds that were not evaluated; the
+      last one as of ``worst_decile``, of the server's weights); ``train_loss``;
       ``uplink_bytes`` and ``downlink_bytes`` of all clients together, as encoded;
       ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``;
       ``exchange``; ``simulated_seconds``; ``wall_seconds``; ``padding_waste``, executed over
@@ -52,6 +53,7 @@ def records_of(
                 "test_loss": float(score.loss) if evaluated else None,
                 "deployed_accuracy": float(deployed.accuracy) if evaluated else None,
                 "deployed_loss": float(deployed.loss) if evaluated else None,
+                "worst_decile_accuracy": worst_decile(score.clients) if evaluated else None,
                 "train_loss": float(metrics.train_loss[i]),
                 "uplink_bytes": int(up.sum()),
                 "downlink_bytes": int(down.sum()),
@@ -69,3 +71,21 @@ def records_of(
             }
         )
     return records
+
+
+def worst_decile(accuracies: np.ndarray) -> float | None:
+    """Mean accuracy of the worst tenth of the clients, at least one of them.
+
+    Args:
+      accuracies: one a client; those that are not finite do not count.
+
+    Returns:
+      The mean, or None if there are none.
+
+    Example:
+      >>> f"{worst_decile(np.linspace(0.81, 1.0, 20)):.3f}"
+      '0.815'
+    """
+    finite = np.sort(accuracies[np.isfinite(accuracies)].astype(np.float64))
+    worst = finite[: max(1, round(len(finite) / 10))]
+    return float(worst.mean()) if len(worst) else None

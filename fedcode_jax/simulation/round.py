@@ -199,6 +199,7 @@ def make_round(
             begin,
             finish,
             max_size=max_size,
+            fixed=training.norm_is_fixed(number),
         )
         uploads, stored, uplink_bits, downlink_bits, met, known_after = done.outputs
         server = algorithm.aggregate(server, uploads, num_samples.astype(jnp.float32), exchange)

@@ -13,6 +13,7 @@ import jax
 
 from fedcode_jax.network import Network
 from fedcode_jax.simulation import processes
+from fedcode_jax.simulation.evaluation import Score
 from fedcode_jax.simulation.records import Record, records_of
 from fedcode_jax.simulation.round import State
 from fedcode_jax.simulation.segment import Program
@@ -28,11 +29,14 @@ class Outcome:
       records: one a round, those given at the start included.
       status: ``completed``, ``diverged`` (a training loss was not finite) or
         ``interrupted``.
+      scores: of the server's weights and as deployed, at the last evaluation; None if there
+        was none.
     """
 
     state: State
     records: list[Record]
     status: Literal["completed", "diverged", "interrupted"]
+    scores: tuple[Score, Score] | None = None
 
 
 def simulate(
@@ -68,10 +72,11 @@ def simulate(
     link = link or Network()
     records = list(records or [])
     done = int(state.round)
+    scores = None
     with _interruptible() as interrupted:
         while done < rounds:
             if processes.any_of(interrupted()):
-                return Outcome(state, records, "interrupted")
+                return Outcome(state, records, "interrupted", scores)
             num_rounds = min(eval_every - done % eval_every, rounds - done)
             compiling = program.compile_seconds
             began = time.perf_counter()
@@ -87,14 +92,15 @@ def simulate(
                 seconds=seconds,
             )
             records += new
+            scores = jax.device_get((output.score, output.deployed))
             done += num_rounds
             if advanced is not None:
                 advanced(new, state)
             if not all(math.isfinite(record["train_loss"]) for record in new):
-                return Outcome(state, records, "diverged")
+                return Outcome(state, records, "diverged", scores)
             if wire_check is not None and output.traffic is not None:
                 wire_check.take(output.traffic, output.metrics, done - num_rounds + 1)
-    return Outcome(state, records, "completed")
+    return Outcome(state, records, "completed", scores)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,92 @@
+"""What a run comes to, from its outcome: the summary, and accuracy by class and client."""
+
+from typing import Any
+
+import numpy as np
+
+from fedcode_jax import results, wire
+from fedcode_jax.experiment.building import Experiment
+from fedcode_jax.simulation import Outcome, Score
+from fedcode_jax.simulation.records import worst_decile
+
+
+def summary_of(experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
+    """The closing figures of a run, as ``summary.json`` holds them.
+
+    Args:
+      experiment: what ran.
+      outcome: how it ended.
+
+    Returns:
+      The figures of ``results.summarise``, the distribution over the clients of the accuracy of
+      the server's weights, the mean padding waste, the compilations, the plan, the network and
+      the checksums of data and partition.
+    """
+    program, message = experiment.program, experiment.fedavg_message
+    records = outcome.records
+    messages = 2 * program.cohort * len(records)
+    summary = results.summarise(
+        records,
+        period=experiment.period,
+        status=outcome.status,
+        fedavg_bytes=messages * int(wire.size_bits(message)) / 8,
+        fedavg_formula_bits=messages * int(wire.formula_bits(message)),
+        compile_seconds=program.compile_seconds,
+    )
+    wastes = [record["padding_waste"] for record in records]
+    return {
+        **summary,
+        "client_accuracy": None
+        if outcome.scores is None
+        else _spread(np.asarray(outcome.scores[0].clients)),
+        "padding_waste": sum(wastes) / len(wastes) if wastes else None,
+        "compilations": program.compilations,
+        "plan": str(program.plan),
+        "partition_checksum": experiment.partition.checksum,
+        "data_checksum": experiment.dataset.checksum,
+        "network": str(experiment.network),
+    }
+
+
+def evaluation_of(
+    experiment: Experiment, scores: tuple[Score, Score] | None
+) -> dict[str, Any] | None:
+    """Accuracy by class and by client at the last evaluation, as ``evaluation.json`` holds it.
+
+    Args:
+      experiment: what ran.
+      scores: of the server's weights and as deployed, or None.
+
+    Returns:
+      ``class_accuracy`` by model (``server``, ``deployed``) and name of the class, ``clients``,
+      which says what a client's accuracy is, and ``client_accuracy`` by model, a list; None
+      without scores.
+    """
+    if scores is None:
+        return None
+    by_model = dict(zip(("server", "deployed"), scores, strict=True))
+    names = experiment.dataset.class_names
+    users = experiment.program.test.user_sizes.shape[0] > 0
+    return {
+        "class_accuracy": {
+            model: dict(zip(names, score.classes.tolist(), strict=True))
+            for model, score in by_model.items()
+        },
+        "clients": "users of the test set, each on its own samples"
+        if users
+        else "clients, each on a test set with the class shares of its training samples",
+        "client_accuracy": {model: score.clients.tolist() for model, score in by_model.items()},
+    }
+
+
+def _spread(accuracies: np.ndarray) -> dict[str, float | None] | None:
+    """Mean, worst tenth and extremes of the finite ones, or None if there are none."""
+    finite = accuracies[np.isfinite(accuracies)]
+    if not len(finite):
+        return None
+    return {
+        "mean": float(finite.mean()),
+        "worst_decile": worst_decile(finite),
+        "lowest": float(finite.min()),
+        "highest": float(finite.max()),
+    }

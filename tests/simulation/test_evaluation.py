@@ -1,0 +1,131 @@
+"""Accuracy by class and by client, against counting one sample after another."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fedcode_jax
+from fedcode_jax import models
+from fedcode_jax.clients.memory import sample_bytes
+from fedcode_jax.config import ExperimentConfig, replace
+from fedcode_jax.simulation import EvaluationData, evaluate, memory
+from fedcode_jax.simulation.records import worst_decile
+
+CLASSES, SAMPLES = 4, 23
+rng = np.random.default_rng(3)
+X = rng.normal(size=(SAMPLES, 5)).astype(np.float32)
+Y = rng.integers(0, CLASSES - 1, SAMPLES)  # the last class does not occur
+USERS = rng.choice([-7, 3, 4, 90], SAMPLES)
+SHARES = np.array([[0.5, 0.5, 0, 0], [0, 0.25, 0.25, 0.5], [0, 0, 0, 1]])
+MODEL = models.make("mlp", CLASSES)
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """Three models, as many as there are clients."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    return jax.vmap(lambda key: models.init(MODEL, key, (5,)))(keys)
+
+
+def data_of(**options):
+    mean, std = np.zeros(5, np.float32), np.ones(5, np.float32)
+    return EvaluationData.from_arrays(X, Y, mean, std, batch_size=5, **options)
+
+
+def right_of(weights):
+    """bool[models, samples]"""
+    every = range(len(jax.tree.leaves(weights)[0]))
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], weights) for i in every]
+    logits = [np.asarray(MODEL.apply(one, X, train=False)) for one in each]
+    return np.stack([one.argmax(axis=1) == Y for one in logits])
+
+
+def score_of(weights, data):
+    return jax.jit(lambda w, d: evaluate(MODEL, w, d))(weights, data)
+
+
+def test_every_class_counts_its_own_samples(weights):
+    score, right = score_of(weights, data_of(shares=SHARES)), right_of(weights)
+    expected = [right[:, k == Y].mean() for k in range(CLASSES - 1)]
+    np.testing.assert_allclose(score.classes[:-1], expected, atol=1e-6)
+    assert np.isnan(score.classes[-1])
+    assert score.accuracy == pytest.approx(right.mean(), abs=1e-6)
+
+
+def test_users_of_the_test_set_are_scored_on_their_own_samples(weights):
+    score, right = score_of(weights, data_of(users=USERS, shares=SHARES)), right_of(weights)
+    expected = [right[:, user == USERS].mean() for user in (3, 4, 90)]  # -7 is nobody
+    np.testing.assert_allclose(score.clients, expected, atol=1e-6)
+
+
+def test_without_users_a_client_has_the_class_shares_of_its_training_samples(weights):
+    one = jax.tree.map(lambda leaf: leaf[:1], weights)
+    score, right = score_of(one, data_of(shares=SHARES)), right_of(one)[0]
+    a = [right[k == Y].mean() for k in range(CLASSES - 1)]
+    # the class without test samples is left out of the second client's shares
+    expected = [0.5 * a[0] + 0.5 * a[1], 0.5 * a[1] + 0.5 * a[2]]
+    np.testing.assert_allclose(score.clients[:2], expected, atol=1e-6)
+    assert np.isnan(score.clients[2])
+
+
+def test_where_every_client_has_a_model_it_is_scored_on_its_own(weights):
+    score, right = score_of(weights, data_of(shares=SHARES)), right_of(weights)
+    a = [[right[i, k == Y].mean() for k in range(CLASSES - 1)] for i in range(3)]
+    expected = [0.5 * a[0][0] + 0.5 * a[0][1], 0.5 * a[1][1] + 0.5 * a[1][2]]
+    np.testing.assert_allclose(score.clients[:2], expected, atol=1e-6)
+
+
+def test_the_worst_decile_is_a_mean_over_a_tenth_of_the_clients():
+    accuracies = np.random.default_rng(0).permutation(np.arange(30) / 100)
+    assert worst_decile(accuracies) == pytest.approx((0 + 0.01 + 0.02) / 3)
+    assert worst_decile(np.array([0.4, np.nan, 0.3])) == pytest.approx(0.3)
+    assert worst_decile(np.array([np.nan])) is None
+
+
+def test_test_samples_are_evaluated_in_batches_that_fit(monkeypatch):
+    shape = (32, 32, 3)
+    model = models.make("cnn", 10)
+    shapes = jax.eval_shape(lambda key: models.init(model, key, shape), jax.random.key(0))
+    one = sample_bytes(model, shapes, shape)
+    assert one >= 3 * 32 * 32 * 16 * 4  # the first convolution has 16 channels
+    compiled = [
+        jax.jit(lambda w, x: model.apply(w, x, train=False))
+        .lower(shapes, jax.ShapeDtypeStruct((batch, *shape), jnp.float32))
+        .compile(compiler_options={"xla_backend_optimization_level": 0})
+        .memory_analysis()
+        .temp_size_in_bytes
+        for batch in (100, 200)
+    ]
+    assert (compiled[1] - compiled[0]) / 100 <= one
+    for free, expected in ((5 * 37 * one, 37), (0, 1), (10**15, 500), (None, 500)):
+        monkeypatch.setattr(memory, "free_bytes", lambda free=free: free)
+        assert memory.evaluation_batch(model, shapes, shape) == expected
+
+
+def test_a_run_says_how_its_clients_and_classes_fare(tmp_path):
+    changes = {
+        "model.name": "mlp",
+        "rounds": 2,
+        "eval_every": 2,
+        "local.epochs": 1,
+        "algorithm.name": "fedavg",
+        "partition.name": "by_class",
+        "out": str(tmp_path / "run"),
+    }
+    result = fedcode_jax.run(replace(ExperimentConfig(), changes))
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    by_class, clients = found["class_accuracy"]["server"], found["client_accuracy"]["server"]
+    assert list(by_class) == [str(digit) for digit in range(10)]
+    assert np.mean(list(by_class.values())) == pytest.approx(
+        result.summary["final_accuracy"], abs=0.02
+    )  # the test set has 35 to 37 samples of each class
+    assert len(clients) == 10
+    assert "class shares" in found["clients"]
+    spread = result.summary["client_accuracy"]
+    assert spread["lowest"] == spread["worst_decile"] == pytest.approx(min(clients))
+    assert spread["mean"] == pytest.approx(np.mean(clients))
+    assert result.records[0]["worst_decile_accuracy"] is None
+    assert result.records[1]["worst_decile_accuracy"] == pytest.approx(min(clients))
