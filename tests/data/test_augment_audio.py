@@ -58,6 +58,7 @@ def test_time_shift(x, most, silence):
     assert max(map(abs, seen)) <= most
     if x.ndim == 4:
         counts = np.bincount(np.array(seen) + most, minlength=2 * most + 1)
+        assert (counts > 0).all()
         expected = len(x) / (2 * most + 1)
         assert ((counts - expected) ** 2 / expected).sum() < 52  # 20 d.o.f., p = 1e-4
     else:
