@@ -45,6 +45,7 @@ def run_cohort(
     finish: Callable[[Any, Any, Weights, Weights, jax.Array], Output],
     *,
     max_size: int,
+    fixed: jax.Array | None = None,
 ) -> CohortOutput:
     """Runs begin, local training and finish for every client of a cohort.
 
@@ -66,6 +67,7 @@ def run_cohort(
       begin: (shared, a client's input) -> the weights it starts from.
       finish: (shared, a client's input, trained weights, starting weights, key) -> its output.
       max_size: the largest number of samples of any client, static.
+      fixed: bool[], whether batch norm keeps its running averages, or None.
 
     Returns:
       The outputs and the work done.
@@ -73,11 +75,14 @@ def run_cohort(
     axis: ClientAxis = "vmap" if plan.client_axis == "vmap" else "map"
     lift = jax.vmap if axis == "vmap" else lambda function: function
 
-    def work(data: ClientData, shared: Any, client: jax.Array, row: Any, key: jax.Array) -> tuple:
+    def work(data: ClientData, common: Any, client: jax.Array, row: Any, key: jax.Array) -> tuple:
+        shared, fixed = common
         start = lift(lambda row: begin(shared, row))(row)
         train_keys = lift(lambda k: jax.random.fold_in(k, 0))(key)
         finish_keys = lift(lambda k: jax.random.fold_in(k, 1))(key)
-        trained, loss = train(training, axis, start, data, client, train_keys, max_size=max_size)
+        trained, loss = train(
+            training, axis, start, data, client, train_keys, fixed, max_size=max_size
+        )
         return lift(lambda *own: finish(shared, *own))(row, trained, start, finish_keys), loss
 
     devices, idle = plan.devices, places(clients.shape[0], plan.chunk, plan.devices) < 0
@@ -91,13 +96,13 @@ def run_cohort(
         leaf = leaf.reshape(idle.size, *leaf.shape[3:])
         return leaf[np.flatnonzero(~idle)] if idle.any() else leaf
 
-    def run(data: ClientData, shared: Any, *assigned: Any) -> tuple:
+    def run(data: ClientData, common: Any, *assigned: Any) -> tuple:
         """The chunks of one device, one after another."""
         # Under map a chunk is one client, without an axis.
         first = lambda leaf: leaf[0, :, 0] if axis == "map" else leaf[0]  # noqa: E731
         back = lambda leaf: leaf[None, :, None] if axis == "map" else leaf[None]  # noqa: E731
         own = jax.tree.map(first, assigned)
-        done = jax.lax.map(lambda chunk: work(data, shared, *chunk), own)
+        done = jax.lax.map(lambda chunk: work(data, common, *chunk), own)
         return jax.tree.map(back, done)
 
     if devices > 1:
@@ -110,7 +115,7 @@ def run_cohort(
             check_vma=False,
         )
     active = jnp.where(idle, -1, placed(clients))
-    outputs, loss = run(data, shared, active, jax.tree.map(placed, inputs), placed(keys))
+    outputs, loss = run(data, (shared, fixed), active, jax.tree.map(placed, inputs), placed(keys))
 
     steps = num_steps(data.sizes[clients], training.epochs, training.batch_size)
     of_chunk = jnp.max(jnp.where(idle, 0, placed(steps)), axis=2)

@@ -1,6 +1,7 @@
 """Local training: from weights and data to weights, for one client or a chunk of them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from fedcode_jax.clients.batches import ClientData, batch_at, normalise, num_steps, shuffles
+from fedcode_jax.models.norm import fixed_norm
 
 Weights = Any
 ClientAxis = Literal["vmap", "map"]
@@ -29,6 +31,8 @@ class LocalTraining:
         algorithms that change the objective (a proximal term, say), or None.
       dtype: in which the model computes, float32 or bfloat16; the weights that are updated,
         running statistics and the loss are float32 in any case.
+      fix_norm_after: the last round in which batch norm takes its statistics from the batches,
+        or None: it always does. See :func:`fedcode_jax.models.fixed_norm`.
     """
 
     model: Any
@@ -38,6 +42,15 @@ class LocalTraining:
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     penalty: Callable[[Weights, Weights], jax.Array] | None = None
     dtype: Any = jnp.float32
+    fix_norm_after: int | None = None
+
+    def norm_is_fixed(self, number: jax.Array) -> jax.Array | None:
+        """Whether clients train with fixed running averages in this round, counted from 1.
+
+        Returns:
+          bool[], or None if they never do.
+        """
+        return None if self.fix_norm_after is None else number > self.fix_norm_after
 
     def loss(
         self,
@@ -48,6 +61,7 @@ class LocalTraining:
         y: jax.Array,
         mask: jax.Array,
         key: jax.Array,
+        fixed: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[jax.Array, Weights]]:
         """Mean cross-entropy of one client's batch over its unmasked samples.
 
@@ -59,18 +73,20 @@ class LocalTraining:
           y: i32[B].
           mask: bool[B].
           key: for dropout.
+          fixed: bool[], whether batch norm keeps its running averages, or None.
 
         Returns:
           The objective, and (cross-entropy alone, new state).
         """
-        logits, new_state = self.model.apply(
-            {"params": self._cast(params), **state},
-            x.astype(self.dtype),
-            train=True,
-            mask=mask,
-            mutable=list(state),
-            rngs={"dropout": key},
-        )
+        with fixed_norm(fixed):
+            logits, new_state = self.model.apply(
+                {"params": self._cast(params), **state},
+                x.astype(self.dtype),
+                train=True,
+                mask=mask,
+                mutable=list(state),
+                rngs={"dropout": key},
+            )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), y)
         entropy = jnp.sum(losses * mask) / jnp.maximum(jnp.sum(mask), 1)
         penalty = self.penalty(params, start) if self.penalty is not None else 0.0
@@ -87,6 +103,7 @@ def train(
     data: ClientData,
     clients: jax.Array,
     keys: jax.Array,
+    fixed: jax.Array | None = None,
     *,
     max_size: int,
 ) -> tuple[Weights, jax.Array]:
@@ -104,6 +121,7 @@ def train(
       data: the resident data.
       clients: i32[] or i32[c], rows of ``data``; -1 stands for none: no step is made.
       keys: the clients' keys of this round.
+      fixed: bool[], whether batch norm keeps its running averages, or None; without an axis.
       max_size: the largest number of samples of any client, static.
 
     Returns:
@@ -143,7 +161,8 @@ def train(
         mask: jax.Array,
         keys: jax.Array,
     ) -> tuple[jax.Array, tuple]:
-        losses, aux = lift(training.loss)(params, state, start_params, x, y, mask, keys)
+        loss = functools.partial(training.loss, fixed=fixed)
+        losses, aux = lift(loss)(params, state, start_params, x, y, mask, keys)
         return jnp.sum(losses), aux
 
     def step(index: jax.Array, carry: tuple) -> tuple:

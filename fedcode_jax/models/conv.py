@@ -58,27 +58,35 @@ def conv(
       Array([[45., 39.],
              [66., 50.]], dtype=float32)
     """
-    check_name("padding", padding, ("SAME", "VALID"))
     check_name("lowering", lowering, LOWERINGS)
-    if stride < 1:
-        raise ConfigError(f"stride: must be at least 1, got {stride}")
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
         raise ConfigError(
             f"conv: needs images [B, H, W, I] and a kernel [kh, kw, I, O], "
             f"got {x.shape} and {kernel.shape}"
         )
-    if padding == "SAME":
-        pads = (
-            _same(x.shape[1], kernel.shape[0], stride),
-            _same(x.shape[2], kernel.shape[1], stride),
-        )
-    else:
-        pads = (0, 0), (0, 0)
-        if x.shape[1] < kernel.shape[0] or x.shape[2] < kernel.shape[1]:
-            raise ConfigError(f"conv: a VALID {kernel.shape[:2]} window is larger than {x.shape}")
+    pads = pads_of(x, kernel, stride, padding)
     if lowering == "native":
         return native(x, kernel, stride, pads)
     return _patches(x, kernel, stride, pads)
+
+
+def pads_of(x: Array, kernel: Array, stride: int, padding: str) -> Pads:
+    """Zeros before and after, of height and width, that a padding stands for.
+
+    Raises:
+      ConfigError: an unknown padding, a stride below 1, or a window larger than an unpadded image.
+    """
+    check_name("padding", padding, ("SAME", "VALID"))
+    if stride < 1:
+        raise ConfigError(f"stride: must be at least 1, got {stride}")
+    if padding == "SAME":
+        return (
+            _same(x.shape[1], kernel.shape[0], stride),
+            _same(x.shape[2], kernel.shape[1], stride),
+        )
+    if x.shape[1] < kernel.shape[0] or x.shape[2] < kernel.shape[1]:
+        raise ConfigError(f"conv: a VALID {kernel.shape[:2]} window is larger than {x.shape}")
+    return (0, 0), (0, 0)
 
 
 def _same(size: int, window: int, stride: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from jax import Array
 
 from fedcode_jax.errors import ConfigError, DataError, check_name
 from fedcode_jax.models.conv import LOWERINGS, conv
+from fedcode_jax.models.depthwise import depthwise
 
 
 class Conv(nn.Module):
@@ -49,6 +50,30 @@ class Conv(nn.Module):
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,))
         return y
+
+
+class Depthwise(nn.Module):
+    """A depthwise 3 x 3 convolution without bias, whose parameter is ``kernel``.
+
+    Attributes:
+      stride: step between windows.
+      lowering: ``native`` or ``patches``, see :func:`fedcode_jax.models.depthwise`.
+
+    Example:
+      >>> import jax
+      >>> variables = Depthwise(stride=2).init(jax.random.key(0), jnp.ones((1, 8, 8, 5)))
+      >>> jax.tree.map(jnp.shape, variables["params"])
+      {'kernel': (3, 3, 1, 5)}
+    """
+
+    stride: int = 1
+    lowering: str = "native"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps f32[B, H, W, C] to f32[B, ceil(H / stride), ceil(W / stride), C]."""
+        kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, 1, x.shape[-1]))
+        return depthwise(x, kernel, stride=self.stride, lowering=self.lowering)
 
 
 class Dropout(nn.Module):
@@ -92,6 +117,27 @@ def check_model(num_classes: int, lowering: str) -> None:
     check_name("execution.conv", lowering, LOWERINGS)
     if num_classes < 1:
         raise ConfigError(f"num_classes: must be at least 1, got {num_classes}")
+
+
+def check_width(width: float) -> float:
+    """Returns the factor of a model's channels, or raises a ConfigError unless it is positive."""
+    if not 0 < width < math.inf:
+        raise ConfigError(f"model.width: must be a number above 0, got {width}")
+    return width
+
+
+def scaled_channels(channels: int, width: float) -> int:
+    """``width`` times as many channels, to the nearest multiple of 8 that is no tenth less.
+
+    Source: the MobileNets' own programs.
+
+    Example:
+      >>> [scaled_channels(24, width) for width in (0.25, 0.5, 1.0, 1.4)]
+      [8, 16, 24, 32]
+    """
+    wanted = channels * width
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
 def check_images(model: str, x: Array, smallest: int = 1) -> None:

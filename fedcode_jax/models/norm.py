@@ -1,6 +1,9 @@
 """Normalisation between layers: over the batch, over groups of channels, or none."""
 
+import contextlib
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -69,8 +72,15 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool, mask: Array | None = None) -> Array:
-        """Maps f32[B, ..., C] to the same shape; mask bool[B] or None."""
+    def __call__(
+        self,
+        x: Array,
+        *,
+        train: bool,
+        mask: Array | None = None,
+        fixed: Array | bool | None = None,
+    ) -> Array:
+        """Maps f32[B, ..., C] to the same shape; mask bool[B]; ``fixed`` as in ``fixed_norm``."""
         shape = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -78,14 +88,58 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         if train:
             mean, var = _moments(x.astype(jnp.float32), mask)
+            old_mean, old_var, keep = running_mean.value, running_var.value, self.momentum
+            new_mean = keep * old_mean + (1 - keep) * mean
+            new_var = keep * old_var + (1 - keep) * var
+            if fixed is not None:
+                mean, var = jnp.where(fixed, old_mean, mean), jnp.where(fixed, old_var, var)
+                new_mean = jnp.where(fixed, old_mean, new_mean)
+                new_var = jnp.where(fixed, old_var, new_var)
             if not self.is_initializing():
-                keep = self.momentum
-                running_mean.value = keep * running_mean.value + (1 - keep) * mean
-                running_var.value = keep * running_var.value + (1 - keep) * var
+                running_mean.value, running_var.value = new_mean, new_var
         else:
             mean, var = running_mean.value, running_var.value
         gain = scale * lax.rsqrt(var + self.epsilon)
         return x * gain.astype(x.dtype) + (bias - mean * gain).astype(x.dtype)
+
+
+@contextlib.contextmanager
+def fixed_norm(fixed: Array | bool | None) -> Iterator[None]:
+    """Batch norm that trains with its running averages, for models applied in its context.
+
+    FixBN: from some round on, clients normalise with the averages that they were sent, in training
+    as in evaluation, and no longer change them. The gradient then does not pass through mean and
+    variance, and a sample no longer depends on the others of its batch. ``fixed`` may be traced,
+    so that rounds of both kinds are one program.
+
+    Args:
+      fixed: bool[], whether the averages stay as they are; None changes nothing.
+
+    References:
+      Zhong, Chen and Chao, Making batch normalization great in federated deep learning,
+      arXiv 2303.06530.
+
+    Example:
+      >>> layer = BatchNorm()
+      >>> variables = {"params": {"scale": jnp.ones(1), "bias": jnp.zeros(1)},
+      ...              "batch_stats": {"mean": jnp.ones(1), "var": jnp.ones(1)}}
+      >>> x = jnp.array([[1.0], [3.0]])
+      >>> with fixed_norm(True):
+      ...     y, updated = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+      >>> y.round(3)[:, 0].tolist(), updated["batch_stats"]["mean"].tolist()
+      ([0.0, 2.0], [1.0])
+    """
+    if fixed is None:
+        yield
+        return
+
+    def with_fixed(layer: Any, args: tuple, kwargs: dict, context: Any) -> Any:
+        if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
+            kwargs = {**kwargs, "fixed": fixed}
+        return layer(*args, **kwargs)
+
+    with nn.intercept_methods(with_fixed):
+        yield
 
 
 def _moments(x: Array, mask: Array | None) -> tuple[Array, Array]:

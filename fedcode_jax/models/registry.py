@@ -1,5 +1,6 @@
 """The models by name, and what is done to any of them."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,22 +9,41 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from fedcode_jax.errors import check_name
+from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.models.cnn import cnn
+from fedcode_jax.models.cnn_fedavg import cnn_fedavg
 from fedcode_jax.models.cnn_pfl import cnn_pfl
+from fedcode_jax.models.lenet5 import lenet5
 from fedcode_jax.models.mlp import mlp
-from fedcode_jax.models.resnet import resnet20
+from fedcode_jax.models.mobilenet_v2 import mobilenet_v2
+from fedcode_jax.models.resnet import resnet8, resnet14, resnet20, resnet32, resnet56
+from fedcode_jax.models.wide_resnet import wrn_16_4
+from fedcode_jax.models.yamnet import yamnet
 
 registry: dict[str, Callable[..., nn.Module]] = {
     "cnn": cnn,
+    "cnn_fedavg": cnn_fedavg,
     "cnn_pfl": cnn_pfl,
+    "lenet5": lenet5,
     "mlp": mlp,
+    "mobilenet_v2": mobilenet_v2,
+    "resnet8": resnet8,
+    "resnet14": resnet14,
     "resnet20": resnet20,
+    "resnet32": resnet32,
+    "resnet56": resnet56,
+    "wrn_16_4": wrn_16_4,
+    "yamnet": yamnet,
 }
 
 
 def make(
-    name: str, num_classes: int, *, norm: str | None = None, lowering: str = "native"
+    name: str,
+    num_classes: int,
+    *,
+    norm: str | None = None,
+    width: float | None = None,
+    lowering: str = "native",
 ) -> nn.Module:
     """Builds a model by its name, as a config gives it.
 
@@ -31,6 +51,7 @@ def make(
       name: a key of ``registry``.
       num_classes: number of logits.
       norm: ``batch``, ``group``, ``none``, or None for what the model has by default.
+      width: factor of the channels, for the models that have one, or None for 1.
       lowering: of convolutions, ``native`` or ``patches``.
 
     Returns:
@@ -39,7 +60,7 @@ def make(
       f32[B, num_classes]. The key is needed to train a model with dropout, and only then.
 
     Raises:
-      ConfigError: an unknown name or lowering, or a norm that the model does not have.
+      ConfigError: an unknown name or lowering, or a norm or width that the model does not have.
 
     Example:
       >>> make("cnn", 10, norm="group").norm
@@ -49,8 +70,19 @@ def make(
       fedcode_jax.errors.ConfigError: model.name: unknown name 'resnet'. Did you mean ...
     """
     check_name("model.name", name, registry)
-    options = {} if norm is None else {"norm": norm}
+    options: dict[str, Any] = {} if norm is None else {"norm": norm}
+    if width is not None:
+        scalable = [model for model, factory in registry.items() if _has_width(factory)]
+        if name not in scalable:
+            raise ConfigError(
+                f"model.width: {name} has none. Models with one: {', '.join(scalable)}"
+            )
+        options["width"] = width
     return registry[name](num_classes, lowering=lowering, **options)
+
+
+def _has_width(factory: Callable[..., nn.Module]) -> bool:
+    return "width" in inspect.signature(factory).parameters
 
 
 def init(module: nn.Module, key: Array, input_shape: tuple[int, ...]) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Three stages of basic blocks on 16, 32 and 64 channels; see :func:`resnet20`."""
+    """Three stages of basic blocks on 16, 32 and 64 channels; see :func:`resnet`."""
 
     num_classes: int
     blocks: int
@@ -68,7 +68,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool, mask: Array | None = None) -> Array:
         """Maps f32[B, H, W, C] to logits f32[B, num_classes]; mask bool[B] as in ``norm``."""
-        check_images(f"resnet{6 * self.blocks + 2}", x)
+        check_images(f"resnet{6 * self.blocks + 2}", x, smallest=4)
         x = Conv(16, use_bias=False, lowering=self.lowering, name="conv")(x)
         x = nn.relu(normalise(self.norm, x, name="norm", train=train, mask=mask))
         for stage, features in enumerate((16, 32, 64)):
@@ -84,32 +84,24 @@ class ResNet(nn.Module):
 def resnet(
     depth: int, num_classes: int, *, norm: str = "batch", lowering: str = "native"
 ) -> ResNet:
-    """Builds the residual network of depth 6n + 2; see :func:`resnet20`."""
-    if depth < 8 or (depth - 2) % 6:
-        raise ConfigError(f"resnet: depth must be 6n + 2 (8, 14, 20, 32, ...), got {depth}")
-    check_model(num_classes, lowering)
-    check_norm(f"resnet{depth}", norm, ("batch", "group"))
-    return ResNet(num_classes, (depth - 2) // 6, norm, lowering)
+    """Builds a ResNet of the CIFAR experiments, with parameter-free shortcuts (option A).
 
-
-def resnet20(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
-    """Builds the ResNet-20 of the CIFAR experiments, with parameter-free shortcuts (option A).
-
-    A 3 x 3 convolution, three stages of three basic blocks on 16, 32 and 64 channels (the second
+    A 3 x 3 convolution, three stages of n basic blocks on 16, 32 and 64 channels (the second
     and third stage begin with stride 2), the average over the image, a dense layer.
 
     Args:
+      depth: 6n + 2, the number of layers with weights.
       num_classes: number of logits.
       norm: ``batch`` or ``group``.
       lowering: of the convolutions, ``native`` or ``patches``.
 
     Returns:
-      A flax module for input f32[B, H, W, C]; 269,722 parameters and, with batch norm, 1,376
-      running statistics for three channels and ten classes.
+      A flax module for input f32[B, H, W, C] with H, W >= 4; at depth 20, 269,722 parameters and,
+      with batch norm, 1,376 running statistics for three channels and ten classes.
 
     Raises:
-      ConfigError: an unknown norm or lowering. Applying it to anything but images raises
-        DataError.
+      ConfigError: another depth, an unknown norm or lowering. Applying it to anything but images
+        that are large enough raises DataError.
 
     References:
       He, Zhang, Ren and Sun, Deep residual learning for image recognition, 2015, section 4.2.
@@ -118,11 +110,40 @@ def resnet20(num_classes: int, *, norm: str = "batch", lowering: str = "native")
       >>> import jax
       >>> from fedcode_jax import models
       >>> def first(key):
-      ...     return models.init(resnet20(10), key, (32, 32, 3))
+      ...     return models.init(resnet(20, 10), key, (32, 32, 3))
       >>> variables = jax.eval_shape(first, jax.random.key(0))  # shapes only: nothing is compiled
       >>> models.count_parameters(variables)
       269722
       >>> list(variables["params"]["stage3_block0"])
       ['conv1', 'conv2', 'norm1', 'norm2']
     """
+    if depth < 8 or (depth - 2) % 6:
+        raise ConfigError(f"resnet: depth must be 6n + 2 (8, 14, 20, 32, ...), got {depth}")
+    check_model(num_classes, lowering)
+    check_norm(f"resnet{depth}", norm, ("batch", "group"))
+    return ResNet(num_classes, (depth - 2) // 6, norm, lowering)
+
+
+def resnet8(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+    """Builds the :func:`resnet` of depth 8."""
+    return resnet(8, num_classes, norm=norm, lowering=lowering)
+
+
+def resnet14(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+    """Builds the :func:`resnet` of depth 14."""
+    return resnet(14, num_classes, norm=norm, lowering=lowering)
+
+
+def resnet20(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+    """Builds the :func:`resnet` of depth 20."""
     return resnet(20, num_classes, norm=norm, lowering=lowering)
+
+
+def resnet32(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+    """Builds the :func:`resnet` of depth 32."""
+    return resnet(32, num_classes, norm=norm, lowering=lowering)
+
+
+def resnet56(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+    """Builds the :func:`resnet` of depth 56."""
+    return resnet(56, num_classes, norm=norm, lowering=lowering)
