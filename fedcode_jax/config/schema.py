@@ -76,16 +76,20 @@ class ModelConfig(Section):
     section: ClassVar[str] = "model."
 
     name: Annotated[str, registered("fedcode_jax.models", "registry")] = "cnn"
-    """Architecture: cnn, cnn_pfl (pfl-research's benchmark), mlp or resnet20."""
+    """Architecture: mlp; cnn, cnn_fedavg (McMahan et al.), cnn_pfl (pfl-research's benchmark) or
+    lenet5; resnet8, resnet14, resnet20, resnet32, resnet56, wrn_16_4 or mobilenet_v2, for images;
+    yamnet, for log-mel features."""
     norm: Annotated[str | None, checks.text] = None
     """Normalisation layers: batch, group or none, in lower case; None: as the model has."""
+    width: Annotated[float | None, checks.real(0, above=True)] = None
+    """Factor of all channels (mobilenet_v2, yamnet); None: 1."""
 
     def check_together(self) -> None:
-        """Checks that the model has this normalisation."""
-        if self.norm is not None:
+        """Checks that the model has this normalisation and can have a width."""
+        if self.norm is not None or self.width is not None:
             from fedcode_jax import models
 
-            models.make(self.name, num_classes=2, norm=self.norm)
+            models.make(self.name, num_classes=2, norm=self.norm, width=self.width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +111,9 @@ class LocalConfig(Section):
     augment: Annotated[str, _check_augment] = "none"
     """Augmentation of the training samples: none, crop_flip (images), time_shift or spec_augment
     (sound), or several joined by +, such as time_shift+spec_augment."""
+    fix_norm_after: Annotated[int | None, checks.whole(1)] = None
+    """Last round in which batch norm takes its statistics from the batches; in later ones it
+    trains with the running averages as they then are (FixBN). None: never fixed."""
     optimizer_args: Annotated[dict[str, float], checks.named_numbers] = dataclasses.field(
         default_factory=dict, hash=False
     )
