@@ -23,7 +23,7 @@ CLASSES = (*WORDS, SILENCE, UNKNOWN)
 _TEST_FOLDERS = ("test", "speech_commands_test_set_v0.02")
 _LISTS = ("validation_list.txt", "testing_list.txt")
 _NOISE = "_background_noise_"
-_HELD_OUT = "running_tap.wav"  # no silence of the train split comes from it
+_HELD_OUT_NOISE = "running_tap.wav"  # no silence of the train split comes from it
 _SPEAKER = re.compile(r"([^_]+)_nohash_\d+\.wav")
 _AGAIN = "extract speech_commands_v0.02.tar.gz again"
 
@@ -37,7 +37,12 @@ class _Clip(NamedTuple):
 
 
 def is_archive(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder is the extracted archive of Speech Commands, or a part of it."""
+    """Whether a folder is the extracted archive of Speech Commands, or a part of it.
+
+    Example:
+      >>> is_archive("no/such/folder")
+      False
+    """
     return any((Path(folder) / name).exists() for name in (*_LISTS, _NOISE))
 
 
@@ -52,8 +57,8 @@ def read_archive(folder: str | os.PathLike[str]) -> Dataset:
     The test split is the official test archive (4,890 clips), if it lies extracted in the folder
     as ``test`` or ``speech_commands_test_set_v0.02``. Else it is made from what the train split
     leaves out: all clips that ``testing_list.txt`` names, words and ``_unknown_``, and as silence
-    the cuts of ``running_tap.wav``; two thirds of it are then ``_unknown_``, so accuracies of the
-    two must not be compared.
+    the cuts of ``running_tap.wav``; about two thirds of it are then ``_unknown_``, so accuracies
+    of the two must not be compared.
 
     A user is a speaker, numbered in sorted order; silence is nobody's (-1). Clips shorter than a
     second end in zeros, longer ones are cut.
@@ -77,27 +82,28 @@ def read_archive(folder: str | os.PathLike[str]) -> Dataset:
         raise DataError(f"{root}: no such folder; {_AGAIN} there")
     validation, testing = (_listed(root / name) for name in _LISTS)
     files = {f"{file.parent.name}/{file.name}": file for file in _clips(root)}
-    lost = sorted((validation | testing) - set(files))
+    held_out = validation | testing
+    lost = sorted(held_out - set(files))
     if lost:
         raise DataError(
             f"{root}: {len(lost):,} clips of the lists are missing, {lost[0]} the first; {_AGAIN}"
         )
     noise = sorted((root / _NOISE).glob("*.wav"))
-    train = [_clip(file) for name, file in files.items() if name not in validation | testing]
-    train_silence = _silence(file for file in noise if file.name != _HELD_OUT)
+    train = [_clip(file) for name, file in files.items() if name not in held_out]
+    train_silence = _silence(file for file in noise if file.name != _HELD_OUT_NOISE)
     official = next((root / name for name in _TEST_FOLDERS if (root / name).is_dir()), None)
     if official is not None:
         test, test_silence = [_clip(file) for file in _clips(official)], []
     else:
         test = [_clip(files[name]) for name in sorted(testing)]
-        test_silence = _silence(file for file in noise if file.name == _HELD_OUT)
+        test_silence = _silence(file for file in noise if file.name == _HELD_OUT_NOISE)
     _check_classes(train, train_silence, f"{root}: train")
     _check_classes(test, test_silence, f"{official or root}: test")
 
     names = sorted({clip.speaker for clip in (*train, *test) if clip.speaker is not None})
     numbers = {name: number for number, name in enumerate(names)}
     train_x, train_y, train_user = _arrays(train, train_silence, numbers)
-    test_x, test_y, _ = _arrays(test, test_silence, numbers)
+    test_x, test_y, test_user = _arrays(test, test_silence, numbers)
     return from_arrays(
         "speech_commands",
         train_x,
@@ -106,6 +112,7 @@ def read_archive(folder: str | os.PathLike[str]) -> Dataset:
         test_y,
         class_names=CLASSES,
         train_user=train_user,
+        test_user=test_user,
         source=str(root),
     )
 
