@@ -30,8 +30,8 @@ def test_a_run_writes_a_folder_that_repeats_it(tmp_path, capsys):
     assert "side by side" in shown or "one after another" in shown
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "config.yaml", "metrics.jsonl", "summary.json", "curves.png", "partition.txt",
-        "partition.png", "checkpoints",
+        "config.yaml", "metrics.jsonl", "summary.json", "evaluation.json", "curves.png",
+        "partition.txt", "partition.png", "checkpoints",
     }  # fmt: skip
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [record["round"] for record in records] == [1, 2]
@@ -98,7 +98,7 @@ def test_resume_goes_on_bitwise_from_the_latest_checkpoint(tmp_path, capsys):
     [
         (["--algorithm.name", "fedcod"], "Did you mean 'fedcode'"),
         (["--data.name", "digit"], "Did you mean 'digits'"),
-        (["--model.name", "resnet"], "Did you mean 'resnet20'"),
+        (["--model.name", "resnet"], "Did you mean 'resnet"),
         (["--partition.name", "dirichlett"], "Did you mean 'dirichlet'"),
         (["--local.optimizer", "adamm"], "Did you mean 'adam'"),
         (["--algorithm.num-clusters", "0"], "algorithm.num_clusters"),

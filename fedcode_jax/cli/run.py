@@ -17,8 +17,9 @@ class RunOptions(Options):
     """Run one experiment.
 
     Without options: FedCode on scikit-learn's handwritten digits. A run writes config.yaml,
-    metrics.jsonl, summary.json, curves.png, partition.txt, partition.png and checkpoints/ into
-    the folder --out, which is runs/<algorithm>-<data> if it is not given.
+    metrics.jsonl, summary.json, evaluation.json (accuracy by class and client), curves.png,
+    partition.txt, partition.png and checkpoints/ into the folder --out, which is
+    runs/<algorithm>-<data> if it is not given.
     """
 
     overwrite: bool = False

@@ -44,13 +44,14 @@ def temporary_bytes(training, weights, clients):
     return compiled.memory_analysis().temp_size_in_bytes / (clients or 1)
 
 
+SLOW = [("resnet20", "patches"), ("mobilenet_v2", "native"), ("mobilenet_v2", "patches")]
 CASES = [
     pytest.param(
         name,
         lowering,
-        marks=[pytest.mark.slow] if (name, lowering) == ("resnet20", "patches") else [],
+        marks=[pytest.mark.slow] if (name, lowering) in SLOW else [],
     )
-    for name in models.registry
+    for name in ("cnn", "cnn_pfl", "mlp", "resnet20", "mobilenet_v2")
     for lowering in ("native", "patches")
     if (name, lowering) != ("mlp", "patches")
 ]
