@@ -34,10 +34,14 @@ class DataConfig(Section):
 
     section: ClassVar[str] = "data."
 
-    name: Annotated[str, registered("fedcode_jax.data", "registry")] = "digits"
-    """Data set: digits (scikit-learn's, no download), npz or synthetic."""
+    name: Annotated[str, checks.text] = "digits"
+    """Data set: digits (scikit-learn's, no download), npz, synthetic, or the name of an
+    image-classification set of tensorflow-datasets or speech_commands; fedcode data list."""
     path: Annotated[tuple[str, ...] | None, checks.paths] = None
     """File or files to read (npz only)."""
+    dir: Annotated[str | None, checks.path] = None
+    """Folder of prepared sets of tensorflow-datasets, or the extracted archive of speech_commands;
+    None: tensorflow-datasets' own. What is not there is downloaded to it."""
     num_classes: Annotated[int | None, checks.whole(1)] = None
     """Number of classes (npz, synthetic); None: as the data set has."""
     shape: Annotated[tuple[int, ...] | None, checks.sizes] = None
@@ -49,6 +53,13 @@ class DataConfig(Section):
     features: Literal["raw", "log_mel"] | None = None
     """What the model sees of a sample: raw, or log_mel, the log-mel spectrogram of a waveform of
     16,000 samples a second; None: log_mel for speech_commands, else raw."""
+
+    def check_together(self) -> None:
+        """Checks that there is such a data set."""
+        if self.name != type(self).name:
+            from fedcode_jax.data import sources
+
+            sources.find(self.name, self.dir)
 
 
 @dataclasses.dataclass(frozen=True)

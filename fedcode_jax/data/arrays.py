@@ -10,6 +10,7 @@ from fedcode_jax.errors import DataError
 
 # Labels beyond this are ids or hashes, not classes: a model head of that size helps nobody.
 _MOST_CLASSES = 100_000
+_BYTES_AT_ONCE = 16 * 2**20
 
 
 def from_arrays(
@@ -22,6 +23,7 @@ def from_arrays(
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
     train_user: ArrayLike | None = None,
+    test_user: ArrayLike | None = None,
     source: str | None = None,
 ) -> Dataset:
     """Checks arrays and makes a `Dataset` of them.
@@ -38,6 +40,7 @@ def from_arrays(
       num_classes: default: one for each of ``class_names``, or the largest train label + 1.
       class_names: one a class; default ``("0", "1", ...)``.
       train_user: integers or strings ``[N]``, or None. Strings are numbered in sorted order.
+      test_user: as ``train_user``, ``[T]``, in the same numbers: needs ``train_user``.
       source: where the arrays come from, for errors; default ``name``.
 
     Returns:
@@ -88,7 +91,7 @@ def from_arrays(
         raise DataError(
             f"{source}: class_names: {len(class_names)} names for {num_classes} classes"
         )
-    users = None if train_user is None else _users(train_user, len(y["train_y"]), source)
+    users = _users({"train_user": train_user, "test_user": test_user}, y, source)
     return Dataset(
         name=name,
         train_x=_read_only(x["train_x"]),
@@ -97,7 +100,8 @@ def from_arrays(
         test_y=_read_only(y["test_y"].astype(np.int32)),
         num_classes=int(num_classes),
         class_names=tuple(map(str, class_names or range(num_classes))),
-        train_user=None if users is None else _read_only(users),
+        train_user=users.get("train_user"),
+        test_user=users.get("test_user"),
     )
 
 
@@ -113,13 +117,15 @@ def _features(values: ArrayLike, source: str, name: str) -> NDArray:
     if x.dtype not in (np.uint8, np.int16):
         with np.errstate(over="ignore"):  # an overflow becomes inf and is reported below
             x = x.astype(np.float32, copy=False)
-        finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
-        if not finite.all():
-            row = int(finite.argmin())
-            raise DataError(
-                f"{source}: {name}: row {row} holds a value that is not finite in float32; "
-                "remove or repair such samples"
-            )
+        # In pieces, because x may be mapped from a file that is larger than the memory.
+        rows = max(1, _BYTES_AT_ONCE // x[0].nbytes)
+        for first in range(0, len(x), rows):
+            finite = np.isfinite(x[first : first + rows]).reshape(-1, x[0].size).all(axis=1)
+            if not finite.all():
+                raise DataError(
+                    f"{source}: {name}: row {first + int(finite.argmin())} holds a value that is "
+                    "not finite in float32; remove or repair such samples"
+                )
     return x[..., None] if x.ndim == 3 else x
 
 
@@ -138,23 +144,50 @@ def _labels(values: ArrayLike, length: int, source: str, name: str) -> NDArray:
     return y
 
 
-def _users(values: ArrayLike, length: int, source: str) -> NDArray[np.int32]:
-    users = np.asarray(values)
-    if users.dtype.kind not in "iuUS":
+def _users(
+    columns: dict[str, ArrayLike | None], labels: dict[str, NDArray], source: str
+) -> dict[str, NDArray[np.int32]]:
+    """The columns that are given, as numbers that mean the same in all of them."""
+    users = {name: np.asarray(ids) for name, ids in columns.items() if ids is not None}
+    for name, ids in users.items():
+        if ids.dtype.kind not in "iuUS":
+            raise DataError(
+                f"{source}: {name}: dtype {ids.dtype}; users must be integers or strings"
+            )
+        split = name.partition("_")[0]
+        length = len(labels[f"{split}_y"])
+        if ids.shape != (length,):
+            raise DataError(
+                f"{source}: {name}: shape {ids.shape}, but {split}_x has {length} samples; one "
+                f"user each is needed, shape ({length},)"
+            )
+        unnamed = [row for row, user in enumerate(ids.tolist()) if user in ("", b"")]
+        if unnamed:
+            raise DataError(
+                f"{source}: {name}: row {unnamed[0]} is empty; name the user of every sample, or "
+                "use integers, negative for a sample that is nobody's"
+            )
+    if not users:
+        return {}
+    if "train_user" not in users:
+        raise DataError(f"{source}: test_user without train_user; give both, or neither")
+    if len({ids.dtype.kind in "US" for ids in users.values()}) > 1:
         raise DataError(
-            f"{source}: train_user: dtype {users.dtype}; users must be integers or strings"
-        )
-    if users.shape != (length,):
-        raise DataError(
-            f"{source}: train_user: shape {users.shape}, but train_x has {length} samples; one "
-            f"user each is needed, shape ({length},)"
+            f"{source}: test_user: {users['test_user'].dtype}, but train_user is "
+            f"{users['train_user'].dtype}; use integers in both, or strings in both"
         )
     limits = np.iinfo(np.int32)
-    if users.dtype.kind in "iu" and limits.min <= users.min() and users.max() <= limits.max:
-        return users.astype(np.int32)
-    known, ids = np.unique(users, return_inverse=True)
-    negative = int(np.searchsorted(known, 0)) if users.dtype.kind == "i" else 0
-    return (ids - negative).astype(np.int32)  # negative users stay negative
+    if all(
+        ids.dtype.kind in "iu" and limits.min <= ids.min() and ids.max() <= limits.max
+        for ids in users.values()
+    ):
+        return {name: _read_only(ids.astype(np.int32)) for name, ids in users.items()}
+    everyone = np.concatenate(list(users.values()))
+    known, numbers = np.unique(everyone, return_inverse=True)
+    negative = int(np.searchsorted(known, 0)) if everyone.dtype.kind == "i" else 0
+    numbers = (numbers - negative).astype(np.int32)  # negative users stay negative
+    ends = np.cumsum([len(ids) for ids in users.values()])[:-1]
+    return dict(zip(users, map(_read_only, np.split(numbers, ends)), strict=True))
 
 
 def _read_only(array: NDArray) -> NDArray:

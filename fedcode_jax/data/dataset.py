@@ -82,7 +82,7 @@ class Dataset:
     def checksum(self) -> str:
         """SHA-256 (hex) over name, dtype, shape and bytes of every array."""
         digest = hashlib.sha256()
-        for name in ("train_x", "train_y", "test_x", "test_y", "train_user"):
+        for name in ("train_x", "train_y", "test_x", "test_y", "train_user", "test_user"):
             array = getattr(self, name)
             if array is not None:
                 array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))

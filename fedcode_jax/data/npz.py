@@ -1,7 +1,9 @@
 """Data sets from .npz files: read without pickle, every defect named with its file."""
 
 import lzma
+import math
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -17,7 +19,10 @@ from fedcode_jax.errors import ConfigError, DataError
 
 _NEEDED = ("train_x", "train_y", "test_x", "test_y")
 # The first of the two spellings of the class names is ours, the second is found in the wild.
-_OPTIONAL = ("train_user", "class_names", "label_names")
+_OPTIONAL = ("train_user", "test_user", "class_names", "label_names")
+# From this size on, a member that is not compressed is mapped into memory rather than read.
+_MAPPED_FROM = 256 * 2**20
+_BYTES_AT_ONCE = 16 * 2**20
 # What zipfile, its decompressors and numpy's header parser raise on damaged bytes.
 _DAMAGE = (
     ValueError,
@@ -38,8 +43,12 @@ def npz(
     """Reads a data set from one .npz file, or from several, put one after the other.
 
     Each file holds ``train_x``, ``train_y``, ``test_x``, ``test_y`` (see `from_arrays`), and may
-    hold ``train_user`` (integers or strings, one a train sample) and ``class_names``. Other
-    members are left alone.
+    hold ``train_user`` and ``test_user`` (integers or strings, one a sample) and ``class_names``.
+    Other members are left alone.
+
+    From 256 MB on, a member of a single file that is not compressed (``numpy.savez``) is not read
+    into memory but mapped: its pages come from the disk as they are used, and nothing is copied if
+    its dtype is uint8, int16 or float32.
 
     Args:
       path: one file, or a sequence of files.
@@ -71,17 +80,20 @@ def npz(
     parts = [_read(file) for file in files]
     for file, part in zip(files, parts, strict=True):
         _check_alike(file, part, files[0], parts[0])
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in _NEEDED}
-    users = parts[0].get("train_user")
+    joined = {name: _joined(name, parts) for name in parts[0] if name != "class_names"}
     names = parts[0].get("class_names")
     return from_arrays(
         "+".join(file.stem for file in files),
         **joined,
         num_classes=num_classes,
         class_names=None if names is None else [_text(n) for n in names.tolist()],
-        train_user=None if users is None else np.concatenate([p["train_user"] for p in parts]),
         source=", ".join(map(str, files)),
     )
+
+
+def _joined(name: str, parts: list[dict[str, NDArray]]) -> NDArray:
+    arrays = [part[name] for part in parts]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _read(file: Path) -> dict[str, NDArray]:
@@ -126,7 +138,9 @@ def _open(stream: BinaryIO, file: Path) -> np.lib.npyio.NpzFile:
 
 def _member(archive: np.lib.npyio.NpzFile, name: str, file: Path) -> NDArray:
     try:
-        array = archive[name]
+        array = None if archive.zip is None else _mapped(archive.zip, name, file)
+        if array is None:
+            array = archive[name]
     except MemoryError as error:
         raise DataError(f"{file}: {name}: too large for this machine's memory") from error
     except _DAMAGE as error:
@@ -141,6 +155,42 @@ def _member(archive: np.lib.npyio.NpzFile, name: str, file: Path) -> NDArray:
     return array
 
 
+def _mapped(archive: zipfile.ZipFile, name: str, file: Path) -> NDArray | None:
+    """The member as a read-only map of the file, or None if it is to be read.
+
+    Raises:
+      ValueError: its header or its bytes are damaged.
+    """
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size < _MAPPED_FROM:
+        return None
+    with open(file, "rb") as stream:
+        # The local header's extra field has a length of its own, which only it tells.
+        stream.seek(member.header_offset + 26)
+        start = member.header_offset + 30 + sum(struct.unpack("<HH", stream.read(4)))
+        stream.seek(start)
+        version = np.lib.format.read_magic(stream)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if read_header is None:
+            return None
+        shape, fortran_order, dtype = read_header(stream)
+        offset = stream.tell()
+    if dtype.hasobject:
+        return None
+    if offset - start + dtype.itemsize * math.prod(shape) != member.file_size:
+        raise ValueError("its shape does not fit its size")
+    whole = np.memmap(file, np.uint8, "r", start, (member.file_size,))
+    crc = 0
+    for first in range(0, len(whole), _BYTES_AT_ONCE):
+        crc = zlib.crc32(whole[first : first + _BYTES_AT_ONCE].data, crc)
+    if crc != member.CRC:
+        raise ValueError("its checksum does not match")
+    return np.memmap(file, dtype, "r", offset, shape, "F" if fortran_order else "C")
+
+
 def _check_alike(file: Path, part: dict[str, NDArray], first: Path, model: dict) -> None:
     """Raises DataError if ``part`` cannot follow ``model``, the arrays of the first file."""
     for name in ("train_x", "test_x"):
@@ -152,21 +202,23 @@ def _check_alike(file: Path, part: dict[str, NDArray], first: Path, model: dict)
                 f"are {theirs.dtype}{list(theirs.shape[1:])}; files read together must agree"
             )
     # Each file is checked by itself: a missing label here must not be made up for there.
-    for x, y in (("train_x", "train_y"), ("test_x", "test_y"), ("train_x", "train_user")):
+    for y in ("train_y", "test_y", "train_user", "test_user"):
+        x = f"{y.partition('_')[0]}_x"
         if y in part and (part[y].ndim != 1 or len(part[y]) != len(part[x])):
             raise DataError(
                 f"{file}: {y}: shape {part[y].shape}, but {x} has {len(part[x])} samples; "
                 f"one value each is needed, shape ({len(part[x])},)"
             )
-    for name in ("train_user", "class_names"):
+    for name in ("train_user", "test_user", "class_names"):
         if (name in part) != (name in model):
             with_it, without = (file, first) if name in part else (first, file)
             raise DataError(f"{without}: no array {name}, but {with_it} has one")
-    if "train_user" in part and _family(part["train_user"]) != _family(model["train_user"]):
-        raise DataError(
-            f"{file}: train_user: dtype {part['train_user'].dtype}, but that of {first} is "
-            f"{model['train_user'].dtype}; use integers in all files, or strings in all"
-        )
+    for name in ("train_user", "test_user"):
+        if name in part and _family(part[name]) != _family(model[name]):
+            raise DataError(
+                f"{file}: {name}: dtype {part[name].dtype}, but that of {first} is "
+                f"{model[name].dtype}; use integers in all files, or strings in all"
+            )
     if "class_names" in part and part["class_names"].tolist() != model["class_names"].tolist():
         raise DataError(f"{file}: class_names: not those of {first}; the labels would not match")
 

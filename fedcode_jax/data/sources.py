@@ -1,5 +1,6 @@
 """Where data sets come from: one function a source, found by name."""
 
+import functools
 import inspect
 import os
 from collections.abc import Callable, Sequence
@@ -7,11 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fedcode_jax.data import prepared
 from fedcode_jax.data.arrays import from_arrays
 from fedcode_jax.data.audio import with_features
 from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.data.npz import npz
-from fedcode_jax.errors import ConfigError, check_name
+from fedcode_jax.data.tfds import tfds
+from fedcode_jax.errors import ConfigError
 
 _STREAM = 0x5E7  # keeps these draws apart from other uses of the same seed
 _ROWS_AT_ONCE = 1024
@@ -23,6 +26,7 @@ def load(
     name: str,
     *,
     path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    dir: str | os.PathLike[str] | None = None,
     num_classes: int | None = None,
     train_size: int | None = None,
     test_size: int | None = None,
@@ -33,8 +37,9 @@ def load(
     """Loads a data set by name; an option left at None takes the source's own default.
 
     Args:
-      name: ``digits``, ``npz`` or ``synthetic``.
+      name: ``digits``, ``npz``, ``synthetic``, or a set of tensorflow-datasets, see `tfds`.
       path: npz: one file, or several.
+      dir: sets of tensorflow-datasets: the folder of prepared sets.
       num_classes: npz, synthetic: number of classes.
       train_size: synthetic: number of train samples.
       test_size: synthetic: number of test samples.
@@ -57,27 +62,52 @@ def load(
       Traceback (most recent call last):
       fedcode_jax.errors.ConfigError: data.path: ... is only read by data.name npz, not by digits
     """
-    check_name("data.name", name, registry)
+    source = find(name, dir)
     options = {
         "path": path,
+        "dir": dir,
         "num_classes": num_classes,
         "train_size": train_size,
         "test_size": test_size,
         "shape": shape,
     }
     given = {option: value for option, value in options.items() if value is not None}
-    taken = inspect.signature(registry[name]).parameters
+    taken = inspect.signature(source).parameters
     for option, value in given.items():
         if option not in taken:
-            readers = [n for n, f in registry.items() if option in inspect.signature(f).parameters]
+            readers = [n for n, f in _OWN.items() if option in inspect.signature(f).parameters]
             raise ConfigError(
-                f"data.{option}: {value!r} is only read by data.name {' or '.join(readers)}, "
-                f"not by {name}"
+                f"data.{option}: {value!r} is only read by data.name "
+                f"{' or '.join(readers) or 'a set of tensorflow-datasets'}, not by {name}"
             )
     if num_classes is not None:
         _at_least("data.num_classes", num_classes, 1)
-    dataset = registry[name](**given, **({"seed": seed} if "seed" in taken else {}))
+    dataset = source(**given, **({"seed": seed} if "seed" in taken else {}))
     return with_features(dataset, features or _FEATURES.get(name, "raw"))
+
+
+def find(name: str, dir: str | os.PathLike[str] | None = None) -> Callable[..., Dataset]:
+    """The source of a name: one of `registry`, or any set that tensorflow-datasets can read.
+
+    Args:
+      name: the data set.
+      dir: the folder of prepared sets, which may hold sets of the user's own.
+
+    Returns:
+      The function that loads it.
+
+    Raises:
+      ConfigError: the name is unknown; the nearest is suggested.
+
+    Example:
+      >>> find("digits") is digits
+      True
+    """
+    if name in registry:
+        return registry[name]
+    if prepared.find(name, dir) is None:
+        prepared.check(name, "data.name", tuple(_OWN))
+    return functools.partial(tfds, name)
 
 
 def digits() -> Dataset:
@@ -198,8 +228,13 @@ def _at_least(setting: str, value: object, least: int) -> None:
         raise ConfigError(f"{setting}: {value!r} is not an integer of at least {least}")
 
 
-registry: dict[str, Callable[..., Dataset]] = {
+_OWN: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
     "npz": npz,
     "synthetic": synthetic,
+}
+
+registry: dict[str, Callable[..., Dataset]] = {
+    **_OWN,
+    **{name: functools.partial(tfds, name) for name in prepared.KNOWN},
 }

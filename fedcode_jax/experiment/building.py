@@ -99,6 +99,7 @@ def build(config: ExperimentConfig) -> Experiment:
     dataset = data.load(
         config.data.name,
         path=config.data.path,
+        dir=config.data.dir,
         num_classes=config.data.num_classes,
         shape=config.data.shape,
         features=config.data.features,

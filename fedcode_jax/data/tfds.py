@@ -1,0 +1,178 @@
+"""Data sets of tensorflow-datasets, by name, read without TensorFlow."""
+
+import os
+import re
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedcode_jax.data import prepared, speech
+from fedcode_jax.data.arrays import from_arrays
+from fedcode_jax.data.audio import SAMPLE_RATE
+from fedcode_jax.data.dataset import Dataset
+from fedcode_jax.errors import DataError
+
+_TESTS = ("test", "validation")  # of a set without a test split, validation is taken
+_NUMBERED = re.compile(r"[a-z]+_(\d+)")
+
+
+def tfds(name: str, *, dir: str | os.PathLike[str] | None = None) -> Dataset:
+    """Reads a set of tensorflow-datasets, and downloads and prepares it first if need be.
+
+    Nothing is downloaded if the set is prepared in ``dir``, as array_record or as tfrecord.
+    Images and classes are those of tensorflow-datasets, byte for byte (EMNIST's images are
+    transposed there). Their order is that of the original files if the examples carry a number
+    (``train_00042``: CIFAR-10, CIFAR-100, SVHN), else the one in which the set was written.
+    Waveforms shorter than a second end in zeros, longer ones are cut. A set without a test split
+    gives its validation split for testing; other splits stay unused.
+
+    Args:
+      name: ``set`` or ``set/config``, an image-classification set or ``speech_commands``.
+      dir: a folder of prepared sets (default: tensorflow-datasets' own), the folder of this one,
+        or for ``speech_commands`` its extracted archive, see `speech.read_archive`.
+
+    Returns:
+      uint8 images ``[N, H, W, C]``, or int16 waveforms ``[N, 16000]``.
+
+    Raises:
+      ConfigError: tensorflow-datasets has no such set.
+      DataError: it cannot be downloaded, prepared or read; it is no set of images (or one-second
+        clips) with one class each; or its images differ in size.
+    """
+    if name == "speech_commands" and dir is not None:
+        archive = Path(dir).expanduser()
+        if speech.is_archive(archive):
+            return speech.read_archive(archive)
+    folder = prepared.find(name, dir)
+    if folder is None:
+        builder = prepared.prepare(name, dir)
+    else:
+        builder = prepared.import_tfds().builder_from_directory(folder)
+    with prepared.quiet():
+        return _read(name, builder)
+
+
+def _read(name: str, builder: Any) -> Dataset:
+    """All train and test samples of a prepared set."""
+    features = builder.info.features
+    sample, label = prepared.keys(name, features)
+    splits = list(builder.info.splits)
+    test = next((split for split in _TESTS if split in splits), None)
+    if "train" not in splits or test is None:
+        raise DataError(
+            f"{name}: its splits are {', '.join(splits) or 'none'}; train is needed, and test or "
+            "validation"
+        )
+    x, y = {}, {}
+    for split in ("train", test):
+        x[split], y[split] = _arrays(f"{name}: {split}", builder, split, sample, label)
+    return from_arrays(
+        name,
+        x["train"],
+        y["train"],
+        x[test],
+        y[test],
+        class_names=features[label].names,
+        source=f"{name} ({builder.data_path})",
+    )
+
+
+def _arrays(
+    source: str, builder: Any, split: str, sample: str, label: str
+) -> tuple[NDArray, NDArray[np.int32]]:
+    """Samples and labels of a split, in the original order where that is known."""
+    from rich.console import Console
+    from rich.progress import track
+
+    count = builder.info.splits[split].num_examples
+    y = np.zeros(count, np.int32)
+    numbers: list[int] = []
+    x: NDArray | None = None
+    examples = track(
+        _examples(builder, split),
+        source,
+        total=count,
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    row = -1
+    for row, example in enumerate(examples):
+        values = np.asarray(example[sample])
+        if values.ndim == 1:
+            values = _one_second(values, source)
+        if x is None:
+            x = np.empty((count, *values.shape), values.dtype)
+        if values.shape != x.shape[1:]:
+            raise DataError(
+                f"{source}: images of unequal size, {x.shape[1:]} in example 0 and "
+                f"{values.shape} in example {row}; resize them and give them as npz"
+            )
+        x[row], y[row] = values, example[label]
+        numbered = _NUMBERED.fullmatch(_text(example.get("id", "")))
+        if numbered:
+            numbers.append(int(numbered[1]))
+    if x is None or row + 1 != count:
+        raise DataError(
+            f"{source}: {row + 1:,} of {count:,} examples are there; delete {builder.data_path} "
+            "and prepare the set again"
+        )
+    if len(set(numbers)) == count:
+        order = np.argsort(numbers)
+        return x[order], y[order]
+    return x, y
+
+
+def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
+    """The decoded examples of a split, in the order of its files."""
+    try:
+        if builder.info.file_format.value == "tfrecord":
+            for file in builder.info.splits[split].filepaths:
+                for record in _tfrecords(Path(file)):
+                    yield builder.info.features.deserialize_example_np(record)
+        else:
+            source: Sequence[dict[str, Any]] = builder.as_data_source(split=split)
+            for row in range(len(source)):
+                yield source[row]
+    except DataError:
+        raise
+    except Exception as error:  # three libraries and their decoders
+        raise DataError(
+            f"{builder.data_path}: the {split} split cannot be read "
+            f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0]}); delete the "
+            "folder and prepare the set again"
+        ) from error
+
+
+def _tfrecords(file: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file: u64 length, u32 CRC, bytes, u32 CRC, repeated.
+
+    The checksums (of the CRC-32C kind, which Python lacks) are not verified; lengths are.
+
+    Source: https://www.tensorflow.org/tutorials/load_data/tfrecord.
+    """
+    with open(file, "rb") as stream:
+        while head := stream.read(12):
+            length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else 0
+            left = os.fstat(stream.fileno()).st_size - stream.tell()
+            if len(head) < 12 or length + 4 > left:
+                raise DataError(f"{file}: cut short; copy or prepare it again")
+            yield stream.read(length)
+            stream.read(4)
+
+
+def _one_second(samples: NDArray, source: str) -> NDArray[np.int16]:
+    if samples.dtype.kind != "i":
+        raise DataError(f"{source}: clips of {samples.dtype}; integers of 16 bits are needed")
+    out = np.zeros(SAMPLE_RATE, np.int16)
+    out[: len(samples)] = samples[:SAMPLE_RATE]
+    return out
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
