@@ -12,6 +12,7 @@ from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.models.native import Pads, native
 
 LOWERINGS = ("native", "patches")
+PADDINGS = ("SAME", "SAME_LOWER", "VALID")
 
 
 def conv(
@@ -34,7 +35,9 @@ def conv(
       x: f32[B, H, W, I], images.
       kernel: f32[kh, kw, I, O].
       stride: step s between windows, in both directions.
-      padding: ``SAME`` (zeros around, output ceil(H/s)) or ``VALID`` (no padding).
+      padding: ``SAME`` (zeros around, output ceil(H/s); an odd one goes after the image, as in
+        TensorFlow), ``SAME_LOWER`` (an odd one goes before it: what a window of 3 has with one
+        zero on each side, as in PyTorch) or ``VALID`` (no padding).
       lowering: ``native`` or ``patches``.
 
     Returns:
@@ -76,23 +79,23 @@ def pads_of(x: Array, kernel: Array, stride: int, padding: str) -> Pads:
     Raises:
       ConfigError: an unknown padding, a stride below 1, or a window larger than an unpadded image.
     """
-    check_name("padding", padding, ("SAME", "VALID"))
+    check_name("padding", padding, PADDINGS)
     if stride < 1:
         raise ConfigError(f"stride: must be at least 1, got {stride}")
-    if padding == "SAME":
-        return (
-            _same(x.shape[1], kernel.shape[0], stride),
-            _same(x.shape[2], kernel.shape[1], stride),
-        )
-    if x.shape[1] < kernel.shape[0] or x.shape[2] < kernel.shape[1]:
-        raise ConfigError(f"conv: a VALID {kernel.shape[:2]} window is larger than {x.shape}")
-    return (0, 0), (0, 0)
+    sizes = tuple(zip(x.shape[1:3], kernel.shape[:2], strict=True))
+    if padding == "VALID":
+        if any(size < window for size, window in sizes):
+            raise ConfigError(f"conv: a VALID {kernel.shape[:2]} window is larger than {x.shape}")
+        return (0, 0), (0, 0)
+    height, width = (_around(size, window, stride, padding) for size, window in sizes)
+    return height, width
 
 
-def _same(size: int, window: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after so that ceil(size / stride) windows fit; the odd one goes after."""
+def _around(size: int, window: int, stride: int, padding: str) -> tuple[int, int]:
+    """Zeros before and after so that ceil(size / stride) windows fit."""
     total = max((-(-size // stride) - 1) * stride + window - size, 0)
-    return total // 2, total - total // 2
+    before, after = total // 2, total - total // 2
+    return (before, after) if padding == "SAME" else (after, before)
 
 
 def _patches(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:

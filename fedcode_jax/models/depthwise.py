@@ -33,7 +33,7 @@ def depthwise(
       x: f32[B, H, W, C], images.
       kernel: f32[kh, kw, 1, C].
       stride: step s between windows, in both directions.
-      padding: ``SAME`` (zeros around, output ceil(H/s)) or ``VALID`` (no padding).
+      padding: ``SAME``, ``SAME_LOWER`` or ``VALID``, as in :func:`fedcode_jax.models.conv`.
       lowering: ``native`` or ``patches``, which are the same here: no matrix product is to be
         had from either.
 

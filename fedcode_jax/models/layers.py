@@ -20,7 +20,7 @@ class Conv(nn.Module):
       features: number of output channels.
       kernel_size: height and width of the window.
       stride: step between windows.
-      padding: ``SAME`` or ``VALID``.
+      padding: ``SAME``, ``SAME_LOWER`` or ``VALID``.
       use_bias: whether a value per output channel is added.
       lowering: ``native`` or ``patches``, see :func:`fedcode_jax.models.conv`.
       kernel_init: initialiser of ``kernel``; He's normal, for a relu behind it.
@@ -57,6 +57,7 @@ class Depthwise(nn.Module):
 
     Attributes:
       stride: step between windows.
+      padding: ``SAME``, ``SAME_LOWER`` or ``VALID``.
       lowering: ``native`` or ``patches``, see :func:`fedcode_jax.models.depthwise`.
 
     Example:
@@ -67,13 +68,16 @@ class Depthwise(nn.Module):
     """
 
     stride: int = 1
+    padding: str = "SAME"
     lowering: str = "native"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps f32[B, H, W, C] to f32[B, ceil(H / stride), ceil(W / stride), C]."""
+        """Maps f32[B, H, W, C] to f32[B, H', W', C]."""
         kernel = self.param("kernel", nn.initializers.he_normal(), (3, 3, 1, x.shape[-1]))
-        return depthwise(x, kernel, stride=self.stride, lowering=self.lowering)
+        return depthwise(
+            x, kernel, stride=self.stride, padding=self.padding, lowering=self.lowering
+        )
 
 
 class Dropout(nn.Module):

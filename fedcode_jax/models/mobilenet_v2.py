@@ -52,7 +52,7 @@ class InvertedResidual(nn.Module):
 
         y = pointwise(self.expansion * x.shape[-1], "expand")(x)
         y = nn.relu(normed(y, "norm1"))
-        y = Depthwise(self.stride, lowering=self.lowering, name="depthwise")(y)
+        y = Depthwise(self.stride, "SAME_LOWER", self.lowering, name="depthwise")(y)
         y = nn.relu(normed(y, "norm2"))
         y = normed(pointwise(self.features, "project")(y), "norm3")
         if self.stride > 1:

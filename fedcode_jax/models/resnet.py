@@ -47,6 +47,7 @@ class Block(nn.Module):
             layer = Conv(
                 self.features,
                 stride=stride,
+                padding="SAME_LOWER",  # windows centred on the pixels of the shortcut
                 use_bias=False,
                 lowering=self.lowering,
                 name=f"conv{i + 1}",

@@ -26,7 +26,13 @@ class WideBlock(nn.Module):
 
         def conv(window: int, stride: int, name: str) -> Conv:
             return Conv(
-                self.features, window, stride, use_bias=False, lowering=self.lowering, name=name
+                self.features,
+                window,
+                stride,
+                padding="SAME_LOWER",  # windows centred on the pixels of the shortcut
+                use_bias=False,
+                lowering=self.lowering,
+                name=name,
             )
 
         y = nn.relu(normalise(self.norm, x, name="norm1", train=train, mask=mask))

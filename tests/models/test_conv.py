@@ -16,6 +16,8 @@ CASES = [
     (8, 8, 3, 3, 1, "SAME"),
     (8, 7, 3, 3, 2, "SAME"),
     (7, 8, 5, 5, 2, "SAME"),
+    (8, 7, 3, 3, 2, "SAME_LOWER"),
+    (6, 6, 2, 3, 1, "SAME_LOWER"),
     (5, 6, 1, 1, 2, "SAME"),
     (6, 5, 2, 3, 1, "SAME"),
     (9, 8, 3, 3, 2, "VALID"),
@@ -28,15 +30,15 @@ CASES = [
 def numpy_conv(x, kernel, stride, padding):
     """The definition, term by term: the output and a function from its gradient to both inputs'."""
     sizes, windows = x.shape[1:3], kernel.shape[:2]
-    if padding == "SAME":
+    if padding != "VALID":
         out = [-(-n // stride) for n in sizes]
     else:
         out = [(n - k) // stride + 1 for n, k in zip(sizes, windows, strict=True)]
     pads = [
-        max((o - 1) * stride + k - n, 0) if padding == "SAME" else 0
+        max((o - 1) * stride + k - n, 0) if padding != "VALID" else 0
         for n, k, o in zip(sizes, windows, out, strict=True)
     ]
-    pads = [(p // 2, p - p // 2) for p in pads]
+    pads = [(p // 2, p - p // 2)[:: -1 if padding == "SAME_LOWER" else 1] for p in pads]
     wide = np.pad(x.astype(np.float64), ((0, 0), *pads, (0, 0)))
     y = np.zeros((x.shape[0], *out, kernel.shape[3]))
 
@@ -221,7 +223,7 @@ def test_the_callers_matmul_precision_applies_to_both_lowerings():
     ("options", "message"),
     [
         ({"lowering": "patch"}, "Did you mean 'patches'"),
-        ({"padding": "FULL"}, "Known: SAME, VALID"),
+        ({"padding": "FULL"}, "Known: SAME, SAME_LOWER, VALID"),
         ({"stride": 0}, "stride: must be at least 1"),
     ],
 )

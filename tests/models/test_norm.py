@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.models.norm import check_norm, norm
+from fedcode_jax.models.norm import check_norm, fixed_norm, norm
 
 
 class Layer(nn.Module):
@@ -70,6 +70,37 @@ def test_batch_norm_evaluation_uses_the_running_averages_and_ignores_the_batch()
     params, old = variables["params"]["norm"], variables["batch_stats"]["norm"]
     want = params["scale"] * (x - old["mean"]) / np.sqrt(old["var"] + 1e-5) + params["bias"]
     np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-5)
+
+
+def test_fixed_averages_by_hand():
+    """y and its gradients are those of a scale and a shift; False is training as it was."""
+    x, variables, g = drawn(6, 3, 4, 5), batch_variables(5), drawn(6, 3, 4, 5, seed=1)
+
+    @jax.jit
+    def run(fixed, params, x):
+        def layer(params, x):
+            with fixed_norm(fixed):
+                return Layer("batch").apply(
+                    {**variables, "params": params}, x, mutable=["batch_stats"]
+                )
+
+        y, vjp, updated = jax.vjp(layer, params, x, has_aux=True)
+        return y, vjp(g), updated["batch_stats"]["norm"]
+
+    params, old = variables["params"]["norm"], variables["batch_stats"]["norm"]
+    y, (dparams, dx), kept = run(True, variables["params"], x)
+    centred = (x - old["mean"]) / np.sqrt(old["var"] + 1e-5)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(y, params["scale"] * centred + params["bias"], **close)
+    np.testing.assert_allclose(dx, g * params["scale"] / np.sqrt(old["var"] + 1e-5), **close)
+    np.testing.assert_allclose(dparams["norm"]["scale"], (g * centred).sum((0, 1, 2)), **close)
+    np.testing.assert_allclose(dparams["norm"]["bias"], g.sum((0, 1, 2)), **close)
+    jax.tree.map(np.testing.assert_array_equal, kept, old)
+
+    y, _, updated = run(False, variables["params"], x)
+    want, want_updated = train(variables, x)
+    np.testing.assert_allclose(y, want, **close)
+    jax.tree.map(np.testing.assert_allclose, updated, want_updated["batch_stats"]["norm"])
 
 
 @pytest.mark.parametrize("shape", [(8, 4, 4, 3), (8, 3)], ids=str)

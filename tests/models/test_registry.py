@@ -9,28 +9,45 @@ import pytest
 
 from fedcode_jax import models
 from fedcode_jax.errors import ConfigError, DataError
-from fedcode_jax.models.resnet import resnet
 
 NORMS = {
     "cnn": ("none", "batch", "group"),
+    "cnn_fedavg": ("none",),
     "cnn_pfl": ("none",),
+    "lenet5": ("none",),
     "mlp": ("none",),
+    "mobilenet_v2": ("batch", "group"),
+    "resnet8": ("batch", "group"),
+    "resnet14": ("batch", "group"),
     "resnet20": ("batch", "group"),
+    "resnet32": ("batch", "group"),
+    "resnet56": ("batch", "group"),
+    "wrn_16_4": ("batch", "group"),
+    "yamnet": ("batch", "group"),
 }
+WIDTHS = {"mobilenet_v2", "yamnet"}
+SMALLEST = {"cnn_pfl": 6, "mobilenet_v2": 8, "yamnet": 16, "lenet5": 1, "mlp": 1}  # of others 4
+DEEP = {"resnet14", "resnet32", "resnet56"}  # the code of resnet8 and resnet20
+SLOW = {"mobilenet_v2", "resnet20", "wrn_16_4", "yamnet"}  # to compile
 QUICK = {"xla_backend_optimization_level": 0}  # these tests spend their time compiling
 CASES = [(name, norm) for name, norms in NORMS.items() for norm in norms]
+COMPILED = [
+    pytest.param(name, norm, marks=[pytest.mark.slow] if name in SLOW else [])
+    for name, norm in CASES
+    if name not in DEEP
+]
 CLASSES = 5
 
 
 def build(name, norm, lowering="native"):
-    if name == "resnet8":  # the code of resnet20 in a third of its compile time
-        return resnet(8, CLASSES, norm=norm, lowering=lowering)
-    return models.make(name, CLASSES, norm=norm, lowering=lowering)
+    width = 0.25 if name in WIDTHS else None
+    return models.make(name, CLASSES, norm=norm, width=width, lowering=lowering)
 
 
-def batch(size=8):
+def batch(name, size=8):
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(size, 8, 8, 3)).astype(np.float32)
+    side = max(8, SMALLEST.get(name, 4))
+    images = rng.normal(size=(size, side, side, 3)).astype(np.float32)
     return images, rng.integers(0, CLASSES, size)
 
 
@@ -84,7 +101,7 @@ def test_every_registered_model_is_tested():
 @pytest.mark.parametrize(("name", "norm"), CASES)
 def test_variables_are_float32_and_found_by_their_names(name, norm):
     variables = jax.eval_shape(
-        lambda key: models.init(build(name, norm), key, (8, 8, 3)), jax.random.key(0)
+        lambda key: models.init(build(name, norm), key, (16, 16, 3)), jax.random.key(0)
     )
     assert set(variables) == ({"params", "batch_stats"} if norm == "batch" else {"params"})
     leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
@@ -98,9 +115,21 @@ def test_variables_are_float32_and_found_by_their_names(name, norm):
         assert leaf.ndim in ((1,) if in_norm or keys[-1] == "bias" else (2, 4))
 
 
-@pytest.mark.parametrize(("name", "norm"), CASES)
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (98, 64, 1)], ids=str)
+@pytest.mark.parametrize("name", list(NORMS))
+def test_every_model_takes_digits_colour_images_and_spectrograms(name, shape):
+    model = models.make(name, CLASSES)
+
+    def evaluate(key):
+        variables = models.init(model, key, shape)
+        return model.apply(variables, jnp.zeros((2, *shape)), train=False)
+
+    assert jax.eval_shape(evaluate, jax.random.key(0)).shape == (2, CLASSES)
+
+
+@pytest.mark.parametrize(("name", "norm"), COMPILED)
 def test_evaluation_gives_a_row_of_finite_logits_per_sample(name, norm):
-    model, (images, _) = build(name, norm), batch()
+    model, (images, _) = build(name, norm), batch(name)
     variables = draw(model, images.shape[1:])
     logits = jax.jit(lambda v, x: model.apply(v, x, train=False))(variables, images)
     assert logits.shape == (8, CLASSES)
@@ -109,16 +138,10 @@ def test_evaluation_gives_a_row_of_finite_logits_per_sample(name, norm):
     assert np.unique(np.round(logits, 6), axis=0).shape == (8, CLASSES)  # no two rows alike
 
 
-@pytest.mark.parametrize(
-    ("name", "norm"),
-    [
-        pytest.param(name, norm, marks=[pytest.mark.slow] if name == "resnet20" else [])
-        for name, norm in [*CASES, ("resnet8", "batch")]
-    ],
-)
+@pytest.mark.parametrize(("name", "norm"), COMPILED)
 def test_a_training_step(name, norm):
     """Both lowerings agree, and a padded, masked batch is the smaller batch."""
-    native, (images, labels) = build(name, norm), batch()
+    native, (images, labels) = build(name, norm), batch(name)
     variables = draw(native, images.shape[1:])
     mask = np.arange(8) < 5
     images[~mask] = 7.0
@@ -140,7 +163,7 @@ def test_a_training_step(name, norm):
 
 @pytest.mark.parametrize(("name", "norm"), [("mlp", "none"), ("cnn", "batch")])
 def test_clients_under_vmap_equal_clients_one_by_one(name, norm):
-    model, (images, labels) = build(name, norm), batch()
+    model, (images, labels) = build(name, norm), batch(name)
     variables = draw(model, images.shape[1:], clients=(3,))
     one = jax.jit(lambda v: step(model, v, images, labels), compiler_options=QUICK)
     together = jax.jit(jax.vmap(lambda v: step(model, v, images, labels)), compiler_options=QUICK)(
@@ -189,30 +212,63 @@ def test_parameter_counts():
     assert count(models.mlp(10), (64,)) == 64 * 64 + 64 + 64 * 10 + 10
     assert count(models.mlp(10, hidden=()), (8, 8, 1)) == 650
     assert count(models.make("resnet20", 10), (32, 32, 3)) == 269_722
+    # by the table of layers in each paper, or the publications of their authors
+    assert count(models.cnn_fedavg(10), (28, 28, 1)) == 1_663_370
+    assert count(models.lenet5(10), (28, 28, 1)) == 61_706
+    assert count(models.lenet5(10), (32, 32, 3)) == 62_006
+    assert count(models.wrn_16_4(10), (32, 32, 3)) == 2_748_890
+    # of FedCode's program
+    assert count(models.mobilenet_v2(10), (32, 32, 3)) == 2_296_922
+    assert count(models.mobilenet_v2(100), (32, 32, 3)) == 2_412_212
+    assert count(models.yamnet(11), (96, 64, 1)) == 3_217_675
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet20"])
-def test_image_models_refuse_flat_features_and_raw_bytes(name):
+def test_the_running_statistics_of_mobilenet_v2():
+    shapes = jax.eval_shape(
+        lambda key: models.init(models.mobilenet_v2(10), key, (32, 32, 3)), jax.random.key(0)
+    )
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["batch_stats"])) == 35_088
+
+
+@pytest.mark.parametrize("name", sorted(set(NORMS) - {"mlp"}))
+def test_image_models_refuse_flat_features_small_images_and_raw_bytes(name):
     with pytest.raises(DataError, match=rf"{name}: needs images .* \(1, 64\)"):
         models.init(build(name, None), jax.random.key(0), (64,))
+    model, side = build(name, None), SMALLEST.get(name, 4)
     variables = jax.eval_shape(
-        lambda key: models.init(build(name, None), key, (8, 8, 3)), jax.random.key(0)
+        lambda key: models.init(model, key, (side, side + 1, 3)), jax.random.key(0)
     )
     with pytest.raises(DataError, match="got uint8"):
-        build(name, None).apply(variables, np.zeros((2, 8, 8, 3), np.uint8), train=False)
+        model.apply(variables, np.zeros((2, side, side + 1, 3), np.uint8), train=False)
+    if side > 1:
+        message = rf"{name}: .* at least {side} x {side} pixels, .* \(1, {side - 1}, 40, 1\)"
+        with pytest.raises(DataError, match=message):
+            models.init(model, jax.random.key(0), (side - 1, 40, 1))
 
 
-def test_the_cnn_takes_images_from_4_by_4_pixels():
-    variables = draw(models.cnn(10), (4, 5, 1))
-    assert models.cnn(10).apply(variables, jnp.ones((2, 4, 5, 1)), train=False).shape == (2, 10)
-    with pytest.raises(DataError, match=r"cnn: .* at least 4 x 4 pixels, .* \(1, 3, 8, 1\)"):
-        models.init(models.cnn(10), jax.random.key(0), (3, 8, 1))
+def test_a_width_scales_the_channels():
+    def channels(name, layer, width):
+        model = models.make(name, CLASSES, width=width)
+        first = jax.eval_shape(lambda k: models.init(model, k, (16, 16, 3)), jax.random.key(0))
+        return first["params"][layer]["kernel"].shape[-1]
+
+    def at_half(name, *layers):
+        return [channels(name, layer, 0.5) for layer in layers]
+
+    assert at_half("yamnet", "conv", "layer2_pointwise", "layer14_pointwise") == [16, 32, 512]
+    assert at_half("mobilenet_v2", "first_conv", "last_conv") == [16, 1280]
+    assert channels("mobilenet_v2", "last_conv", 1.5) == 1920
+    assert channels("yamnet", "layer5_pointwise", 0.75) == 192
+    assert channels("yamnet", "conv", 0.1) == 8
+    assert channels("yamnet", "conv", None) == channels("yamnet", "conv", 1.0) == 32
 
 
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (("resnet", 10), {}, "model.name: unknown name 'resnet'. Did you mean 'resnet20'"),
+        (("resnet", 10), {}, "model.name: unknown name 'resnet'. Did you mean 'resnet"),
+        (("cnn", 10), {"width": 0.5}, "model.width: cnn has none. .* mobilenet_v2, yamnet"),
+        (("yamnet", 10), {"width": 0.0}, "model.width: must be a number above 0, got 0.0"),
         (("cnn", 10), {"norm": "layer"}, "model.norm: cnn .* Allowed: batch, group, none"),
         (("mlp", 10), {"norm": "batch"}, "model.norm: mlp .* Allowed: none"),
         (("resnet20", 10), {"norm": "none"}, "model.norm: resnet20 .* Allowed: batch, group"),
