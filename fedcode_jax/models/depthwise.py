@@ -114,7 +114,7 @@ def _shifted(x: Array, kernel: Array, *, stride: int, pads: Pads) -> Array:
     return functools.reduce(jnp.add, terms).astype(x.dtype)
 
 
-def _by_image(x: Array, g: Array, *, window: tuple[int, int], stride: int, pads: Pads) -> Array:
+def _by_image(x: Array, g: Array, *, window: tuple[int, ...], stride: int, pads: Pads) -> Array:
     """The kernel gradient dk[u,v,c] = sum_{b,i,j} x[b, i s + u, j s + v, c] g[b,i,j,c] on CPU.
 
     XLA:CPU sums over all but the last axis channel by channel, one addition after another. A sum
