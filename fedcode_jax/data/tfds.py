@@ -4,7 +4,7 @@ import os
 import re
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +49,32 @@ def tfds(name: str, *, dir: str | os.PathLike[str] | None = None) -> Dataset:
         if speech.is_archive(archive):
             return speech.read_archive(archive)
     folder = prepared.find(name, dir)
-    if folder is None:
-        builder = prepared.prepare(name, dir)
-    else:
-        builder = prepared.import_tfds().builder_from_directory(folder)
+    builder = prepared.prepare(name, dir) if folder is None else _open(folder)
     with prepared.quiet():
         return _read(name, builder)
+
+
+def _open(folder: Path) -> Any:
+    """The ``tfds.core.DatasetBuilder`` of a prepared set."""
+    try:
+        return prepared.import_tfds().builder_from_directory(folder)
+    except ImportError as error:  # tensorflow-datasets cannot even name sounds without TensorFlow
+        raise DataError(
+            f"{folder}: to read it, install {error.name}; speech_commands can be read without it "
+            "from its extracted archive: set data.dir to that"
+        ) from error
+    except Exception as error:  # of tensorflow-datasets and of protobuf
+        raise DataError(
+            f"{folder}: damaged, or no prepared set ({_first_line(error)}); delete the folder and "
+            "prepare the set again"
+        ) from error
 
 
 def _read(name: str, builder: Any) -> Dataset:
     """All train and test samples of a prepared set."""
     features = builder.info.features
     sample, label = prepared.keys(name, features)
-    splits = list(builder.info.splits)
+    splits = list(builder.info.splits) or ["train", "test"]  # tensorflow-datasets' mock has none
     test = next((split for split in _TESTS if split in splits), None)
     if "train" not in splits or test is None:
         raise DataError(
@@ -89,12 +102,12 @@ def _arrays(
     from rich.console import Console
     from rich.progress import track
 
-    count = builder.info.splits[split].num_examples
+    count, examples = _examples(builder, split)
     y = np.zeros(count, np.int32)
     numbers: list[int] = []
     x: NDArray | None = None
     examples = track(
-        _examples(builder, split),
+        examples,
         source,
         total=count,
         console=Console(stderr=True),
@@ -128,25 +141,29 @@ def _arrays(
     return x, y
 
 
-def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
-    """The decoded examples of a split, in the order of its files."""
-    try:
-        if builder.info.file_format.value == "tfrecord":
-            for file in builder.info.splits[split].filepaths:
-                for record in _tfrecords(Path(file)):
-                    yield builder.info.features.deserialize_example_np(record)
-        else:
-            source: Sequence[dict[str, Any]] = builder.as_data_source(split=split)
-            for row in range(len(source)):
-                yield source[row]
-    except DataError:
-        raise
-    except Exception as error:  # three libraries and their decoders
-        raise DataError(
-            f"{builder.data_path}: the {split} split cannot be read "
-            f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0]}); delete the "
-            "folder and prepare the set again"
-        ) from error
+def _examples(builder: Any, split: str) -> tuple[int, Iterator[dict[str, Any]]]:
+    """How many examples a split has, and the examples, decoded, in the order of its files."""
+
+    def guarded(examples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        try:
+            yield from examples
+        except DataError:
+            raise
+        except Exception as error:  # three libraries and their decoders
+            raise DataError(
+                f"{builder.data_path}: the {split} split cannot be read "
+                f"({type(error).__name__}: {_first_line(error)}); delete the folder and prepare "
+                "the set again"
+            ) from error
+
+    if builder.info.file_format.value != "tfrecord":
+        source = builder.as_data_source(split=split)
+        return len(source), guarded(source[row] for row in range(len(source)))
+    info = builder.info.splits[split]
+    decode = builder.info.features.deserialize_example_np
+    return info.num_examples, guarded(
+        decode(record) for file in info.filepaths for record in _tfrecords(Path(file))
+    )
 
 
 def _tfrecords(file: Path) -> Iterator[bytes]:
@@ -172,6 +189,10 @@ def _one_second(samples: NDArray, source: str) -> NDArray[np.int16]:
     out = np.zeros(SAMPLE_RATE, np.int16)
     out[: len(samples)] = samples[:SAMPLE_RATE]
     return out
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _text(value: object) -> str:

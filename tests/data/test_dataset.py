@@ -77,6 +77,7 @@ def test_checksum_follows_the_content():
         make(train_y=[0, 1, 2, 2]),
         make(test_y=[1, 1]),
         make(train_user=[0, 0, 1, 1]),
+        make(train_user=[0, 0, 1, 1], test_user=[0, 1]),
         make(train_x=X.reshape(4, 64), test_x=X[:2].reshape(2, 64)),
     ]
     sums = {first.checksum, *(other.checksum for other in others)}
@@ -118,6 +119,19 @@ def test_users():
     assert make(train_user=big).train_user.dtype == np.int32
 
 
+def test_users_of_both_splits_have_the_same_numbers():
+    data = make(train_user=["b", "a", "b", "c"], test_user=["c", "aa"])
+    np.testing.assert_array_equal(data.train_user, [2, 0, 2, 3])
+    np.testing.assert_array_equal(data.test_user, [3, 1])
+    data = make(train_user=[9, -1, 9, 4], test_user=[4, 7])
+    np.testing.assert_array_equal(data.test_user, [4, 7])
+    data = make(train_user=[5, 5, -3, 6], test_user=[2**40, 5])
+    np.testing.assert_array_equal(data.train_user, [0, 0, -1, 1])
+    np.testing.assert_array_equal(data.test_user, [2, 0])
+    assert data.test_user.dtype == np.int32
+    assert not data.test_user.flags.writeable
+
+
 NAN = np.full((4, 3), np.nan)
 BAD = {
     "empty": ({"train_x": X[:0], "train_y": Y[:0]}, "train_x: shape"),
@@ -146,6 +160,10 @@ BAD = {
     "huge unsigned": ({"train_y": np.array([0, 0, 0, 2**63], np.uint64)}, "train_y"),
     "names": ({"class_names": ["a"], "num_classes": 3}, "class_names: 1 names for 3"),
     "user length": ({"train_user": [0]}, "train_user: shape"),
+    "test users alone": ({"test_user": [0, 1]}, "test_user without train_user"),
+    "test user length": ({"train_user": [0] * 4, "test_user": [0]}, "test_user: shape"),
+    "kinds of users": ({"train_user": [0] * 4, "test_user": ["a", "b"]}, "test_user: <U1, but"),
+    "empty user": ({"train_user": ["a", "b", "", "c"]}, "train_user: row 2 is empty"),
     "float users": ({"train_user": np.zeros(4)}, "train_user: dtype"),
 }
 

@@ -1,4 +1,6 @@
 import pathlib
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -82,7 +84,121 @@ def test_num_classes_can_be_set(write):
 
 
 def test_extra_members_are_left_alone(write):
-    assert data.load("npz", path=write(notes=np.array("x"), test_user=[1, 2, 3])).num_train == 6
+    assert data.load("npz", path=write(notes=np.array("x"), val_x=[1, 2, 3])).num_train == 6
+
+
+def test_users_of_both_splits_are_numbered_alike(write):
+    a = write("a.npz", n=6, train_user=list("xyxyxy"), test_user=list("xwy"))
+    b = write("b.npz", n=4, train_user=list("zxzz"), test_user=list("zwz"))
+    loaded = data.load("npz", path=a)
+    np.testing.assert_array_equal(loaded.train_user, [1, 2, 1, 2, 1, 2])
+    np.testing.assert_array_equal(loaded.test_user, [1, 0, 2])
+    both = data.load("npz", path=(a, b))
+    np.testing.assert_array_equal(both.train_user, [1, 2, 1, 2, 1, 2, 3, 1, 3, 3])
+    np.testing.assert_array_equal(both.test_user, [1, 0, 2, 3, 0, 3])
+    assert both.test_user.dtype == np.int32
+
+
+def test_waveforms_and_features(write):
+    rng = np.random.default_rng(0)
+    waves = rng.integers(-99, 99, (6, 50)).astype(np.int16)
+    loaded = data.load("npz", path=write(train_x=waves, test_x=waves[:3]))
+    assert loaded.train_x.dtype == np.int16
+    np.testing.assert_array_equal(loaded.train_x, waves)
+    mel = rng.standard_normal((6, 9, 4))
+    loaded = data.load("npz", path=write(train_x=mel, test_x=mel[:3]))
+    np.testing.assert_array_equal(loaded.train_x[..., 0], mel.astype(np.float32))
+
+
+@pytest.fixture
+def mapped(monkeypatch):
+    """Maps every member of 1,000 bytes or more."""
+    monkeypatch.setattr("fedcode_jax.data.npz._MAPPED_FROM", 1000)
+
+
+def base_of(array):
+    """The array that owns the memory, at the end of a chain of views."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+@pytest.mark.parametrize("shape", [(40, 4, 4, 3), (40, 9, 7), (40, 33)])
+def test_large_members_are_mapped_and_not_copied(write, mapped, shape, dtype):
+    x = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    y = np.arange(40) % 3
+    loaded = data.load("npz", path=write(train_x=x, train_y=y, test_x=x[:3]))
+    np.testing.assert_array_equal(loaded.train_x.reshape(shape), x)
+    assert isinstance(base_of(loaded.train_x), np.memmap)
+    assert not isinstance(base_of(loaded.test_x), np.memmap)  # 600 bytes at most
+    assert not loaded.train_x.flags.writeable
+
+
+def test_a_mapped_set_is_the_set_that_is_read(write, monkeypatch):
+    path = write(n=40)
+    read = data.load("npz", path=path).checksum
+    monkeypatch.setattr("fedcode_jax.data.npz._MAPPED_FROM", 0)
+    assert data.load("npz", path=path).checksum == read
+    assert isinstance(base_of(data.load("npz", path=path).train_x), np.memmap)
+
+
+def test_compressed_and_fortran_ordered_members(tmp_path, mapped):
+    made = arrays(n=40)
+    np.savez_compressed(tmp_path / "a.npz", **made)
+    np.savez(tmp_path / "b.npz", **made | {"train_x": np.asfortranarray(made["train_x"])})
+    for name in ("a.npz", "b.npz"):
+        loaded = data.load("npz", path=tmp_path / name)
+        np.testing.assert_array_equal(loaded.train_x, made["train_x"])
+        assert not isinstance(base_of(loaded.train_x), np.memmap)
+
+
+def test_mapped_damage_never_passes(tmp_path, mapped):
+    file = tmp_path / "set.npz"
+    np.savez(file, **arrays(n=40))
+    whole, right = file.read_bytes(), data.load("npz", path=file).checksum
+    rng = np.random.default_rng(0)
+    refused = 0
+    for place in rng.integers(len(whole), size=200):
+        broken = bytearray(whole)
+        broken[place] ^= 1 << rng.integers(8)
+        file.write_bytes(broken)
+        try:
+            assert data.load("npz", path=file).checksum == right
+        except DataError as error:
+            assert "set.npz" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > 150
+
+
+def test_values_of_mapped_members_are_checked(write, mapped, monkeypatch):
+    monkeypatch.setattr("fedcode_jax.data.arrays._BYTES_AT_ONCE", 100)
+    x = np.zeros((40, 10), np.float32)
+    x[29, 3] = np.inf
+    y = np.arange(40) % 3
+    with pytest.raises(DataError, match=r"set\.npz: train_x: row 29 holds a value that is not fin"):
+        data.load("npz", path=write(train_x=x, train_y=y, test_x=x[:3]))
+
+
+@pytest.mark.slow
+def test_memory_of_a_large_set_is_not_its_size(tmp_path):
+    x = np.zeros((120, 1024, 1024), np.float32)  # 480 MB
+    np.savez(tmp_path / "big.npz", train_x=x, train_y=np.arange(120) % 3, test_x=x[:1], test_y=[0])
+    # RssAnon leaves out the pages of the file, which the system takes back when it needs them.
+    code = """
+import sys
+from fedcode_jax import data
+def anonymous():
+    return int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0]) / 1024
+before, peak = anonymous(), 0
+sys.setprofile(lambda *_: globals().update(peak=max(peak, anonymous())))
+data.load("npz", path=sys.argv[1]).checksum
+sys.setprofile(None)
+print(peak - before)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "big.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 100  # MB
 
 
 @pytest.mark.parametrize("path", [None, (), ""])
@@ -129,6 +245,10 @@ def test_object_arrays_are_not_unpickled(write, name):
         ({"train_x": np.zeros(6)}, "train_x: shape"),
         ({"train_x": np.float32(1)}, "train_x: a single value"),
         ({"train_user": np.arange(3)}, "train_user: shape"),
+        ({"test_user": np.arange(3)}, "test_user without train_user"),
+        ({"train_user": np.arange(6), "test_user": np.arange(6)}, "test_user: shape"),
+        ({"train_user": np.arange(6), "test_user": list("abc")}, "test_user: <U1, but train_user"),
+        ({"train_user": ["a", "", "b", "", "c", "d"]}, "train_user: row 1 is empty"),
         ({"class_names": ["a", "b"]}, "train_y: label 2"),
         ({"class_names": np.array("a")}, "class_names: a single value"),
     ],
@@ -153,6 +273,13 @@ def test_files_that_do_not_fit_together(write, changed, message):
     a = write("a.npz", train_user=np.arange(6))
     b = write("b.npz", **({"train_user": np.arange(6)} | changed))
     with pytest.raises(DataError, match=message):
+        data.load("npz", path=[a, b])
+
+
+def test_files_with_users_of_another_kind(write):
+    users = {"train_user": np.arange(6), "test_user": np.arange(3)}
+    a, b = write("a.npz", **users), write("b.npz", **users | {"test_user": list("abc")})
+    with pytest.raises(DataError, match=r"b\.npz: test_user: dtype <U1"):
         data.load("npz", path=[a, b])
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedcode_jax import data
+from fedcode_jax.data.prepared import KNOWN
 from fedcode_jax.errors import ConfigError
 
 
@@ -72,6 +73,7 @@ def test_unknown_names_are_answered():
 def test_options_of_another_source_are_refused():
     options = {
         "path": "x.npz",
+        "dir": "folder",
         "num_classes": 3,
         "train_size": 5,
         "test_size": 5,
@@ -80,8 +82,9 @@ def test_options_of_another_source_are_refused():
     takes = {
         "digits": set(),
         "npz": {"path", "num_classes"},
-        "synthetic": set(options) - {"path"},
+        "synthetic": set(options) - {"path", "dir"},
     }
+    takes.update({name: {"dir"} for name in KNOWN})
     assert set(takes) == set(data.registry)
     for name, option in itertools.product(takes, options):
         if option not in takes[name]:
