@@ -36,6 +36,7 @@ CHANGED = {
     "out": "runs/a: b # c",
     "data.name": "synthetic",
     "data.path": ["a.npz", "b.npz"],
+    "data.dir": "sets",
     "data.num_classes": 4,
     "data.shape": [8, 8, 3],
     "data.train_size": 100,

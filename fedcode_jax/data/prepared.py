@@ -5,6 +5,7 @@ Everything here works without TensorFlow, but for sets whose own code needs it.
 
 import contextlib
 import difflib
+import importlib.util
 import io
 import json
 import logging
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from fedcode_jax.data.audio import SAMPLE_RATE
 from fedcode_jax.errors import ConfigError, DataError
@@ -151,15 +154,16 @@ def prepare(name: str, dir: str | os.PathLike[str] | None = None) -> Any:
     try:
         with _downloading():
             builder = tfds.builder(name, data_dir=root, file_format="array_record")
-            keys(name, builder.info.features)
+            sample, _ = keys(name, builder.info.features)
             if builder.data_path.exists() and find(name, root) is None:
                 raise DataError(
                     f"{builder.data_path}: no complete set ({_INFO} is missing); delete this "
                     f"folder, then run: {command}"
                 )
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-            )
+            with _without_tensorflow(builder, sample):
+                builder.download_and_prepare(
+                    download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+                )
     except DataError:
         raise
     except Exception as error:  # tensorflow-datasets' own code for this set raises what it likes
@@ -249,6 +253,46 @@ def _downloading() -> Iterator[None]:
     finally:
         tqdm_utils.display_progress_bar(True)
         downloader.MAX_RETRIES = retries
+
+
+class _OpensLocalFiles:
+    """In place of TensorFlow: ``tf.io.gfile.GFile`` of local files, which is ``open``."""
+
+    io = gfile = property(lambda self: self)
+    GFile = staticmethod(open)
+
+    def __getattr__(self, name: str) -> Any:
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+
+@contextlib.contextmanager
+def _without_tensorflow(builder: Any, sample: str) -> Iterator[None]:
+    """Lets a set be prepared where TensorFlow is not installed, if its own code needs it little.
+
+    CIFAR's, MNIST's, EMNIST's and SVHN's need it to open their files, and tensorflow-datasets then
+    to write arrays as PNG, which Pillow does as well: the pixels read back are the same.
+    """
+    module = sys.modules[type(builder).__module__]
+    if not hasattr(module, "tf") or importlib.util.find_spec("tensorflow") is not None:
+        yield
+        return
+    from PIL import Image
+
+    feature, original = builder.info.features[sample], module.tf
+    encode = feature.encode_example
+
+    def encode_array(image: Any) -> Any:
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        return encode(image)
+
+    try:
+        vars(module)["tf"] = _OpensLocalFiles()
+        feature.encode_example = encode_array
+        yield
+    finally:
+        vars(module)["tf"] = original
+        del feature.encode_example
 
 
 def _held(folder: Path) -> str:

@@ -106,7 +106,7 @@ def _arrays(
     y = np.zeros(count, np.int32)
     numbers: list[int] = []
     x: NDArray | None = None
-    examples = track(
+    shown = track(
         examples,
         source,
         total=count,
@@ -115,7 +115,7 @@ def _arrays(
         disable=not sys.stderr.isatty(),
     )
     row = -1
-    for row, example in enumerate(examples):
+    for row, example in enumerate(shown):
         values = np.asarray(example[sample])
         if values.ndim == 1:
             values = _one_second(values, source)

@@ -3,10 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.data import crop_and_flip, spec_augment, time_shift
 from fedcode_jax.data.augment import augmentations, make, parse
 from fedcode_jax.data.augment.images import _draw
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.experiment.building import build
 
 # Run jitted, as in a round: eager operations are compiled one by one, which takes longer.
 run = jax.jit(crop_and_flip, static_argnums=2)
@@ -127,6 +129,12 @@ def test_a_single_part_has_the_key_itself_and_several_have_their_own():
 def test_data_that_cannot_be_augmented_so(name, shape, dtype, message):
     with pytest.raises(ConfigError, match=r"local\.augment: .*" + message):
         make(name, shape, dtype)
+
+
+def test_an_experiment_refuses_it_before_it_compiles():
+    config = replace(ExperimentConfig(), {"local.augment": "spec_augment"})
+    with pytest.raises(ConfigError, match=r"spec_augment is for .* not for uint8\[8, 8, 1\]"):
+        build(config)
 
 
 def test_errors():
