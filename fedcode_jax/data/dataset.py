@@ -95,9 +95,13 @@ class Dataset:
         users = ""
         if self.train_user is not None:
             users = f", {len(np.unique(self.train_user[self.train_user >= 0])):,} users"
+        absent = self.num_classes - len(np.unique(self.train_y))
+        classes = f"{self.num_classes} classes"
+        if absent:
+            classes += f" ({absent} without a train sample)"
         return (
             f"{self.name}: {self.num_train:,} train and {self.num_test:,} test samples of "
-            f"{self.train_x.dtype}[{shape}], {self.num_classes} classes{users}\n"
+            f"{self.train_x.dtype}[{shape}], {classes}{users}\n"
             f"checksum {self.checksum[:16]}"
         )
 

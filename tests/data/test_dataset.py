@@ -105,6 +105,11 @@ def test_str_is_two_readable_lines():
     assert len(lines) == 2
 
 
+def test_str_tells_of_classes_that_are_never_seen():
+    assert "3 classes\n" in str(make())
+    assert "9 classes (6 without a train sample)\n" in str(make(num_classes=9))
+
+
 def test_class_names_set_the_number_of_classes():
     assert make(class_names=list("abcd")).num_classes == 4
     assert make(class_names=list("abcd")).class_names == ("a", "b", "c", "d")
