@@ -1,6 +1,7 @@
 """The convolutions of the models, in a loop as in training: their forms against each other.
 
-    python benchmarks/convolutions.py [--quick] [--repeats 5] [--limit 0.5] [--note ...]
+    python benchmarks/convolutions.py [--quick] [--model NAME] [--repeats 5] [--limit 0.5]
+        [--note ...]
 
 One table, and raw samples in benchmarks/results/. Each row is a layer and one of its three
 operations: forward, the gradient of its input, and that of its kernel. ``autodiff`` is JAX's own
@@ -24,7 +25,7 @@ import recording
 from jax import lax
 
 from fedcode_jax.bench.timing import Timed, interleaved
-from fedcode_jax.models import conv, native
+from fedcode_jax.models import conv, depthwise, native
 from fedcode_jax.models.winograd import suits
 
 
@@ -39,13 +40,15 @@ class Layer(NamedTuple):
     features: int
     stride: int = 1
     padding: str = "SAME"
+    depthwise: bool = False
 
     @property
     def name(self) -> str:
         """As the table says it."""
         return (
             f"{self.model}, batch {self.batch}: {self.size}x{self.size}x{self.channels} to "
-            f"{self.features}" + (f", stride {self.stride}" if self.stride > 1 else "")
+            f"{'itself' if self.depthwise else self.features}"
+            + (f", stride {self.stride}" if self.stride > 1 else "")
         )
 
 
@@ -66,12 +69,22 @@ LAYERS = [
         (8, 3, 64, 64),
     ]
 ]
+LAYERS += [
+    Layer("mobilenet_v2", 32, size, 3, channels, channels, stride, "SAME_LOWER", depthwise=True)
+    for size, channels, stride in [
+        (32, 32, 1),
+        (16, 192, 1),
+        (16, 192, 2),
+        (8, 384, 1),
+        (4, 960, 1),
+    ]
+]
 PASSES = ("forward", "input gradient", "kernel gradient")
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def forms(layer: Layer) -> dict[str, Convolution]:
-    """The same convolution, three times."""
+    """The same convolution, each time in another form."""
 
     def autodiff(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(
@@ -80,8 +93,12 @@ def forms(layer: Layer) -> dict[str, Convolution]:
             (layer.stride, layer.stride),
             layer.padding,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=layer.channels if layer.depthwise else 1,
         )
 
+    if layer.depthwise:
+        ours = functools.partial(depthwise, stride=layer.stride, padding=layer.padding)
+        return {"autodiff": autodiff, "native": ours}
     ours = functools.partial(conv, stride=layer.stride, padding=layer.padding)
     return {
         "autodiff": autodiff,
@@ -121,13 +138,16 @@ def arrays(layer: Layer) -> tuple[jax.Array, jax.Array, jax.Array]:
     rng = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
     x = draw(layer.batch, layer.size, layer.size, layer.channels)
-    kernel = draw(layer.window, layer.window, layer.channels, layer.features)
+    channels = 1 if layer.depthwise else layer.channels
+    kernel = draw(layer.window, layer.window, channels, layer.features)
     y = jax.eval_shape(forms(layer)["native"], x, kernel)
     return x, kernel, draw(*y.shape)
 
 
 def choice(layer: Layer, which: str) -> str:
     """What ``native`` makes of an operation on a CPU."""
+    if layer.depthwise:
+        return "a sum of whole images" if which == "kernel gradient" else "a sum of shifted images"
     x, kernel, g = map(np.asarray, arrays(layer))
     window, strides = kernel.shape[:2], (layer.stride,) * 2
     pads = tuple(map(tuple, lax.padtype_to_pads(x.shape[1:3], window, strides, layer.padding)))
@@ -163,13 +183,13 @@ def choice(layer: Layer, which: str) -> str:
 def measure(layer: Layer, which: str, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of one step in every form."""
     x, kernel, g = arrays(layer)
-    work = 2 * g.size * layer.window**2 * layer.channels
+    work = 2 * g.size * layer.window**2 * kernel.shape[2]
     runs = {name: looped(f, which) for name, f in forms(layer).items()}
     # Compiled by the first call; the results must agree, or the times mean nothing.
     results = {name: np.asarray(run(1, x, kernel, g)) for name, run in runs.items()}
     for result in results.values():
-        scale = np.abs(results["patches"]).max()
-        np.testing.assert_allclose(result, results["patches"], rtol=0, atol=1e-4 * scale)
+        scale = np.abs(results["autodiff"]).max()
+        np.testing.assert_allclose(result, results["autodiff"], rtol=0, atol=1e-4 * scale)
 
     def once(name: str) -> float:
         began = time.perf_counter()
@@ -209,6 +229,7 @@ def show(figures: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smoke run, nothing kept")
+    parser.add_argument("--model", help="only the layers of this model, in a file of their own")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls, in turns")
     parser.add_argument(
         "--limit", type=float, default=0.5, help="seconds of a step that is timed only once"
@@ -217,7 +238,11 @@ def main() -> None:
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    layers = LAYERS[:1] if options.quick else LAYERS
+    layers = [layer for layer in LAYERS if options.model in (None, layer.model)]
+    if not layers:
+        parser.error(f"--model: {options.model!r} has no layers here")
+    if options.quick:
+        layers = layers[:1]
     load = os.getloadavg()[0]
     print(f"ms and GFLOP/s, medians{'':21s}autodiff           native          patches")
     results = []
@@ -235,7 +260,8 @@ def main() -> None:
         "load_at_the_start": load,  # of other work on the machine
         "results": results,
     }
-    print(f"written to {recording.write(f'convolutions-{jax.default_backend()}', result)}")
+    which = f"-{options.model}" if options.model else ""
+    print(f"written to {recording.write(f'convolutions{which}-{jax.default_backend()}', result)}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 There is no product over channels, so it is bound by memory, not by arithmetic. On CPU and GPU it
 is a sum of shifted images times kernel values, which XLA fuses into one pass, also with a kernel
-for each client under ``vmap``. XLA's own grouped convolution is 30 times slower on CPU, and its
-kernel gradient, in a loop, hundreds of times (``benchmarks/convolutions.py``).
+for each client under ``vmap``. On CPU XLA's own grouped convolution is ten times slower and more,
+and its kernel gradient, in a loop, hundreds of times (``benchmarks/convolutions.py``).
 """
 
 import functools
