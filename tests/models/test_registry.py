@@ -95,6 +95,16 @@ def assert_close(ours, theirs, tolerance=2e-4):
     jax.tree.map(one, ours, theirs)
 
 
+def assert_alike(ours, theirs):
+    """As wholes, within two hundredths of their norms."""
+    largest = max(np.linalg.norm(leaf) for leaf in jax.tree.leaves(theirs))
+
+    def one(a, b):
+        assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(b) + 1e-5 * largest
+
+    jax.tree.map(one, ours, theirs)
+
+
 def test_every_registered_model_is_tested():
     assert set(NORMS) == set(models.registry)
 
@@ -159,9 +169,11 @@ def test_a_training_step(name, norm):
     patches = build(name, norm, "patches")
     exact = jax.jit(lambda v, x, y: step(patches, v, x, y), compiler_options=QUICK)
     smaller = exact(variables, images[:5], labels[:5])
-    # rounding grows through MobileNetV2's 57 normalisations over few pixels
-    tolerance = 2e-2 if name == "mobilenet_v2" else 2e-4
-    assert_close((logits[:5], statistics, gradients), smaller, tolerance)
+    found = logits[:5], statistics, gradients
+    if name == "mobilenet_v2":  # rounding, grown through 57 norms, decides a relu here and there
+        assert_alike(found, smaller)
+    else:
+        assert_close(found, smaller)
 
 
 @pytest.mark.parametrize(("name", "norm"), [("mlp", "none"), ("cnn", "batch")])
