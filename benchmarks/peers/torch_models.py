@@ -41,7 +41,7 @@ class Block(nn.Module):
 
     def __init__(self, before: int, features: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(before, features, 3, stride, bias=False)
+        self.conv1 = nn.Conv2d(before, features, 3, stride, padding=1, bias=False)
         self.norm1 = _norm(features)
         self.conv2 = nn.Conv2d(features, features, 3, padding=1, bias=False)
         self.norm2 = _norm(features)
@@ -49,9 +49,7 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps [B, C, H, W] to [B, features, H / stride, W / stride]."""
-        # SAME padding as in XLA: with stride 2 and even sizes the zeros lie after the image.
-        padded = functional.pad(x, (1, 1, 1, 1) if self.stride == 1 else (0, 1, 0, 1))
-        y = functional.relu(self.norm1(self.conv1(padded)))
+        y = functional.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         if self.stride > 1:
             x = x[:, :, :: self.stride, :: self.stride]
