@@ -101,6 +101,7 @@ def test_resume_goes_on_bitwise_from_the_latest_checkpoint(tmp_path, capsys):
         (["--model.name", "resnet"], "Did you mean 'resnet"),
         (["--partition.name", "dirichlett"], "Did you mean 'dirichlet'"),
         (["--local.optimizer", "adamm"], "Did you mean 'adam'"),
+        (["--local.fix-norm-after", "3"], "cnn has no batch norm here"),
         (["--algorithm.num-clusters", "0"], "algorithm.num_clusters"),
         (["--algorithm.num-clusters", "65537"], "65536"),
         (["--algorithm.coding", "entropic"], "Did you mean 'entropy'"),

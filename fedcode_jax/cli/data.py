@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _prepare(options: PrepareOptions) -> None:
-    from fedcode_jax.data import prepared
+    from fedcode_jax.data import prepared, preparing
 
     root = options.dir or prepared.default_dir()
     folder = prepared.find(options.name, root)
@@ -89,7 +89,7 @@ def _prepare(options: PrepareOptions) -> None:
         print(f"{options.name} is prepared already: {folder}")
         return
     prepared.check(options.name, "name")
-    builder = prepared.prepare(options.name, root)
+    builder = preparing.prepare(options.name, root)
     print(f"{options.name} is prepared: {builder.data_path}")
 
 

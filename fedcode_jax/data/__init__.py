@@ -1,7 +1,7 @@
 """Data sets, how they are cut into clients, and augmentation.
 
 ``load`` gives a `Dataset`, a law of `partition` gives the row numbers of each client, and
-`augment` distorts a batch inside the jitted step.
+`augment` distorts a batch inside the jitted step. `log_mel` makes features of waveforms.
 """
 
 from fedcode_jax.data import augment, partition, speech

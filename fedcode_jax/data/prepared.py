@@ -1,32 +1,21 @@
-"""Folders of tensorflow-datasets: what is prepared in them, and how it gets there.
-
-Everything here works without TensorFlow, but for sets whose own code needs it.
-"""
+"""Folders of tensorflow-datasets: which sets it has, and which are prepared."""
 
 import contextlib
 import difflib
-import importlib.util
-import io
 import json
 import logging
 import os
 import re
-import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from fedcode_jax.data.audio import SAMPLE_RATE
 from fedcode_jax.errors import ConfigError, DataError
 
 _NAME = re.compile(r"\w+(/[\w.-]+)?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-_INFO = "dataset_info.json"
-_RETRIES = 3  # tensorflow-datasets' own ten take three and a half minutes without a network
+INFO = "dataset_info.json"
 
 
 class Known(NamedTuple):
@@ -77,7 +66,7 @@ def find(name: str, dir: str | os.PathLike[str] | None = None) -> Path | None:
     root = default_dir() if dir is None else Path(dir).expanduser()
     if root.exists() and not root.is_dir():
         raise DataError(f"{root}: a file, not a folder of prepared sets")
-    if (root / _INFO).is_file():
+    if (root / INFO).is_file():
         held = _held(root)
         if name not in (held, held.partition("/")[0]):
             raise DataError(f"{root}: holds {held}, not {name}; set data.name to {held}")
@@ -86,20 +75,20 @@ def find(name: str, dir: str | os.PathLike[str] | None = None) -> Path | None:
     folder = root / base / (config or _default_config(root / base))
     if not folder.is_dir():
         return None
-    versions = [f for f in folder.iterdir() if _VERSION.fullmatch(f.name) and (f / _INFO).is_file()]
+    versions = [f for f in folder.iterdir() if _VERSION.fullmatch(f.name) and (f / INFO).is_file()]
     return max(versions, key=lambda f: tuple(map(int, f.name.split("."))), default=None)
 
 
 def sizes(folder: Path) -> dict[str, int]:
     """Number of samples of each split of a prepared set, from its ``dataset_info.json``."""
-    splits = _read_json(folder / _INFO).get("splits", [])
+    splits = _read_json(folder / INFO).get("splits", [])
     return {split["name"]: sum(map(int, split["shardLengths"])) for split in splits}
 
 
 def found(dir: str | os.PathLike[str] | None = None) -> list[str]:
     """Names of all sets that are prepared in a folder, sorted."""
     root = default_dir() if dir is None else Path(dir).expanduser()
-    infos = [*root.glob(f"*/*/{_INFO}"), *root.glob(f"*/*/*/{_INFO}")]
+    infos = [*root.glob(f"*/*/{INFO}"), *root.glob(f"*/*/*/{INFO}")]
     return sorted({_held(file.parent) for file in infos if _VERSION.fullmatch(file.parent.name)})
 
 
@@ -114,7 +103,8 @@ def check(name: str, setting: str = "data.name", known: tuple[str, ...] = ()) ->
     Raises:
       ConfigError: it has not; the nearest name is suggested.
     """
-    tfds = import_tfds()
+    import tensorflow_datasets as tfds
+
     builders = tfds.list_builders(with_community_datasets=False)
     base, _, config = name.partition("/")
     configs = []
@@ -133,54 +123,6 @@ def check(name: str, setting: str = "data.name", known: tuple[str, ...] = ()) ->
         f"{setting}: unknown name {name!r}.{hint} Known: {names}, and any other "
         "image-classification set of tensorflow-datasets"
     )
-
-
-def prepare(name: str, dir: str | os.PathLike[str] | None = None) -> Any:
-    """Downloads a set and writes it as array_record; nothing half-made stays behind.
-
-    Args:
-      name: ``set`` or ``set/config``.
-      dir: the folder of prepared sets; default `default_dir`.
-
-    Returns:
-      Its ``tfds.core.DatasetBuilder``.
-
-    Raises:
-      DataError: it cannot be used, see `keys`, downloaded or prepared.
-    """
-    tfds = import_tfds()
-    root = default_dir() if dir is None else Path(dir).expanduser()
-    command = f"fedcode data prepare {name} --dir {root}"
-    try:
-        with _downloading():
-            builder = tfds.builder(name, data_dir=root, file_format="array_record")
-            sample, _ = keys(name, builder.info.features)
-            if builder.data_path.exists() and find(name, root) is None:
-                raise DataError(
-                    f"{builder.data_path}: no complete set ({_INFO} is missing); delete this "
-                    f"folder, then run: {command}"
-                )
-            with _without_tensorflow(builder, sample):
-                builder.download_and_prepare(
-                    download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-                )
-    except DataError:
-        raise
-    except Exception as error:  # tensorflow-datasets' own code for this set raises what it likes
-        causes = [error, error.__cause__]
-        module = next((e.name for e in causes if isinstance(e, ImportError) and e.name), None)
-        host = re.search(r"host='([^']+)'", str(error))
-        if module:
-            reason = f"preparing it needs {module}, which is not installed; where it is"
-            if name == "speech_commands":
-                reason = f"set data.dir to its extracted archive; {reason}"
-        elif host and isinstance(error, OSError):
-            reason = f"it cannot be downloaded (no answer from {host[1]}); with a network"
-        else:
-            first = next(iter(str(error).strip().splitlines()), "")
-            reason = f"preparing it failed ({type(error).__name__}: {first}); then"
-        raise DataError(f"{name}: not prepared in {root}, and {reason}, run: {command}") from error
-    return builder
 
 
 def keys(name: str, features: Any) -> tuple[str, str]:
@@ -215,15 +157,6 @@ def keys(name: str, features: Any) -> tuple[str, str]:
     return samples[0], labels[0]
 
 
-def import_tfds() -> ModuleType:
-    """``tensorflow_datasets``, imported when first used."""
-    with warnings.catch_warnings():
-        # Of protobuf's generated code, on some versions of Python.
-        warnings.filterwarnings("ignore", "Type google", DeprecationWarning)
-        import tensorflow_datasets
-    return tensorflow_datasets
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keeps from the log what tensorflow-datasets tells of its inner life."""
@@ -236,68 +169,9 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@contextlib.contextmanager
-def _downloading() -> Iterator[None]:
-    """Progress bars on a terminal and nothing else, and few attempts without a network."""
-    from tensorflow_datasets.core.download import downloader
-    from tensorflow_datasets.core.utils import tqdm_utils
-
-    # For good, because its threads go on trying after the first of them has failed.
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    retries = downloader.MAX_RETRIES
-    try:
-        downloader.MAX_RETRIES = _RETRIES
-        tqdm_utils.display_progress_bar(sys.stderr.isatty())
-        with quiet(), contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        tqdm_utils.display_progress_bar(True)
-        downloader.MAX_RETRIES = retries
-
-
-class _OpensLocalFiles:
-    """In place of TensorFlow: ``tf.io.gfile.GFile`` of local files, which is ``open``."""
-
-    io = gfile = property(lambda self: self)
-    GFile = staticmethod(open)
-
-    def __getattr__(self, name: str) -> Any:
-        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
-
-
-@contextlib.contextmanager
-def _without_tensorflow(builder: Any, sample: str) -> Iterator[None]:
-    """Lets a set be prepared where TensorFlow is not installed, if its own code needs it little.
-
-    CIFAR's, MNIST's, EMNIST's and SVHN's need it to open their files, and tensorflow-datasets then
-    to write arrays as PNG, which Pillow does as well: the pixels read back are the same.
-    """
-    module = sys.modules[type(builder).__module__]
-    if not hasattr(module, "tf") or importlib.util.find_spec("tensorflow") is not None:
-        yield
-        return
-    from PIL import Image
-
-    feature, original = builder.info.features[sample], module.tf
-    encode = feature.encode_example
-
-    def encode_array(image: Any) -> Any:
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-        return encode(image)
-
-    try:
-        vars(module)["tf"] = _OpensLocalFiles()
-        feature.encode_example = encode_array
-        yield
-    finally:
-        vars(module)["tf"] = original
-        del feature.encode_example
-
-
 def _held(folder: Path) -> str:
     """Name of the set that is prepared in a folder."""
-    info = _read_json(folder / _INFO)
+    info = _read_json(folder / INFO)
     return "/".join(filter(None, (info.get("name"), info.get("configName"))))
 
 

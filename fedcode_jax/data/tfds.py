@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcode_jax.data import prepared, speech
+from fedcode_jax.data import prepared, preparing, speech
 from fedcode_jax.data.arrays import from_arrays
 from fedcode_jax.data.audio import SAMPLE_RATE
 from fedcode_jax.data.dataset import Dataset
@@ -49,15 +49,17 @@ def tfds(name: str, *, dir: str | os.PathLike[str] | None = None) -> Dataset:
         if speech.is_archive(archive):
             return speech.read_archive(archive)
     folder = prepared.find(name, dir)
-    builder = prepared.prepare(name, dir) if folder is None else _open(folder)
+    builder = preparing.prepare(name, dir) if folder is None else _open(folder)
     with prepared.quiet():
         return _read(name, builder)
 
 
 def _open(folder: Path) -> Any:
     """The ``tfds.core.DatasetBuilder`` of a prepared set."""
+    import tensorflow_datasets
+
     try:
-        return prepared.import_tfds().builder_from_directory(folder)
+        return tensorflow_datasets.builder_from_directory(folder)
     except ImportError as error:  # tensorflow-datasets cannot even name sounds without TensorFlow
         raise DataError(
             f"{folder}: to read it, install {error.name}; speech_commands can be read without it "

@@ -139,6 +139,11 @@ def build(config: ExperimentConfig) -> Experiment:
     )
     devices = device_count(config.execution.devices, cohort)
     weights = models.init(model("native"), jax.random.key(config.seed), dataset.input_shape)
+    if config.local.fix_norm_after is not None and "batch_stats" not in weights:
+        raise ConfigError(
+            f"local.fix_norm_after: {config.local.fix_norm_after} cannot be used; "
+            f"{config.model.name} has no batch norm here: set model.norm to batch, or this to None"
+        )
     counts = partition.counts(dataset.train_y, dataset.num_classes)
     test = EvaluationData.from_arrays(
         dataset.test_x,

@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from fedcode_jax import data
-from fedcode_jax.data import prepared
+from fedcode_jax.data import prepared, preparing
 from fedcode_jax.errors import ConfigError, DataError
 
 NAMES = list("abcde")
@@ -176,7 +176,7 @@ def test_clips_are_padded_or_cut_to_a_second(monkeypatch):
         as_data_source=lambda split: {"train": rows, "test": rows}[split],
     )
     monkeypatch.setattr(prepared, "find", lambda name, dir: None)
-    monkeypatch.setattr(prepared, "prepare", lambda name, dir: builder)
+    monkeypatch.setattr(preparing, "prepare", lambda name, dir: builder)
     made = data.load("speech_commands", features="raw")
     assert made.train_x.dtype == np.int16
     np.testing.assert_array_equal(made.train_x[0], clips[0])
@@ -252,7 +252,7 @@ def no_network(monkeypatch):
         raise OSError("no network here")
 
     monkeypatch.setattr("socket.getaddrinfo", refuse)
-    monkeypatch.setattr(prepared, "_RETRIES", 1)
+    monkeypatch.setattr(preparing, "_RETRIES", 1)
 
 
 def test_no_data_and_no_network_is_one_clear_error(tmp_path, no_network):
@@ -281,7 +281,7 @@ def test_an_interrupted_preparation_leaves_nothing_that_looks_prepared(tmp_path,
     builder = tfds.core.GeneratorBasedBuilder
     monkeypatch.setattr(builder, "_download_and_prepare", generate)
     with pytest.raises((KeyboardInterrupt, DataError)):
-        prepared.prepare("cifar10", tmp_path)
+        preparing.prepare("cifar10", tmp_path)
     assert prepared.find("cifar10", tmp_path) is None
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 

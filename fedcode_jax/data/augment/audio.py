@@ -69,7 +69,7 @@ def spec_augment(
     A mask over an axis of length n covers a span of w cells, w uniform on {0, ..., W}, which starts
     at a place uniform on {0, ..., n - w}; W is ``time`` or ``band``. Masked cells become the mean
     of the clip, as in the paper, whose features have mean zero and whose masks are zero. There is
-    no time warping, the least useful of its three parts.
+    no time warping, which the paper found to matter least.
 
     Args:
       key: one PRNG key for the batch.
