@@ -40,7 +40,7 @@ class Parts(NamedTuple):
 class _NoTraining(LocalTraining):
     """A loss of nothing: its step is never made, and quickly compiled."""
 
-    def loss(self, params: Weights, state: Weights, *_: Any) -> tuple[jax.Array, tuple]:
+    def loss(self, params: Weights, state: Weights, *_: Any, **__: Any) -> tuple[jax.Array, tuple]:
         return jnp.zeros(()), (jnp.zeros(()), state)
 
 
