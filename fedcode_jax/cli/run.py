@@ -56,7 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(RunOptions, "fedcode run", arguments)
     config = options.experiment
     if config.out is None:
-        config = replace(config, {"out": f"runs/{config.algorithm.name}-{config.data.name}"})
+        data = config.data.name.replace("/", "-")
+        config = replace(config, {"out": f"runs/{config.algorithm.name}-{data}"})
 
     # After the options are known to be good: JAX takes a second or two to import.
     first = _joined(options)

@@ -99,6 +99,14 @@ def test_masked_cells_are_whole_frames_and_bands_of_the_mean():
     assert starts.sum(axis=1).max() == 2  # two spans, or fewer where they meet or are empty
 
 
+def test_masks_over_time_and_over_bands_are_drawn_apart():
+    x = spectrograms(50, length=64)
+    widths = {"time_masks": 1, "time": 15, "band_masks": 1, "band": 15}
+    found = np.asarray(spec_augment(jax.random.key(0), x, **widths))[..., 0] != x[..., 0]
+    frames, bands = found.all(axis=2), found.all(axis=1)
+    assert (frames != bands).any(axis=1).mean() > 0.8
+
+
 @pytest.mark.parametrize(("axis", "length", "widest"), [(0, 98, 25), (1, 64, 15)])
 def test_widths_and_places_of_one_mask(axis, length, widest):
     n = 4000
