@@ -252,8 +252,13 @@ def test_evaluation(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet20", "yamnet"])
 def test_training(name):
-    """Logits, running averages and gradients of a step."""
+    """Logits, running averages and gradients of a step.
+
+    PyTorch's are in float64: in float32 its own gradients are up to 5 % off, because roundings
+    flip a relu here and there. So do ours, but less.
+    """
     ours, theirs, variables, x, x_torch = twin(name)
+    theirs, x_torch = theirs.double(), x_torch.double()
     labels = np.array([1, 3, 0, 3])
 
     @functools.partial(jax.jit, compiler_options=QUICK)
@@ -288,10 +293,10 @@ def test_training(name):
         fresh = (layer.running_var - 0.9 * layer.before) / 0.1
         layer.running_var.copy_(0.9 * layer.before + 0.1 * fresh * (n - 1) / n)
     path = TWINS[name][1]
-    assert_close(np.asarray(logits), expected.detach().numpy(), 1e-3)
+    assert_close(np.asarray(logits), expected.detach().numpy(), 1e-4)
     after = variables_of(theirs, path, gradients=True)
-    assert_close(updated["batch_stats"], after["batch_stats"], 1e-3)
-    assert_close(gradients, after["params"], 2e-2)
+    assert_close(updated["batch_stats"], after["batch_stats"], 1e-4)
+    assert_close(gradients, after["params"], 1e-2)
 
 
 @pytest.mark.parametrize("name", list(TWINS))
