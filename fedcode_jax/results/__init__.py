@@ -9,6 +9,7 @@ from fedcode_jax.results.folder import (
 )
 from fedcode_jax.results.plots import plot_curves
 from fedcode_jax.results.progress import ProgressObserver
+from fedcode_jax.results.report import write_report
 from fedcode_jax.results.summary import Status, summarise
 from fedcode_jax.results.table import closing_table
 from fedcode_jax.results.units import format_accuracy, format_bytes, format_seconds
@@ -29,4 +30,5 @@ __all__ = [
     "plot_curves",
     "read",
     "summarise",
+    "write_report",
 ]

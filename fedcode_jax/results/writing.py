@@ -11,16 +11,17 @@ from typing import Any
 from fedcode_jax.errors import CheckpointError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old text or the new, never a part.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees the old content or the new, never a part.
 
     Args:
       path: the file, in an existing folder.
-      text: all of its new text.
+      content: all of it; a text is written in UTF-8.
     """
+    data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

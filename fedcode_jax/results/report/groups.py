@@ -1,0 +1,250 @@
+"""Runs that differ in their seed alone are one method: groups, and short labels for them."""
+
+import dataclasses
+import difflib
+import functools
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fedcode_jax import config as configs
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.results.report.runs import Run
+
+# Where things lie and how a machine does its work; precision alone changes the result.
+_WITHOUT_EFFECT = frozenset({"out", "checkpoint_every", "data.dir"})
+_WITH_EFFECT = frozenset({"execution.precision"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs of one method.
+
+    Attributes:
+      label: its name in tables and plots.
+      settings: those that the label is made of, value by dotted name.
+      runs: one a seed, in order of the seeds.
+      pooled: settings besides the seed that differ between the runs; only where the settings to
+        group by were given.
+    """
+
+    label: str
+    settings: Mapping[str, Any]
+    runs: tuple[Run, ...]
+    pooled: tuple[str, ...] = ()
+
+    @property
+    def completed(self) -> tuple[Run, ...]:
+        """The runs that count in means."""
+        return tuple(run for run in self.runs if run.status == "completed")
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds the completed runs have."""
+        return len({run.settings["seed"] for run in self.completed})
+
+    @property
+    def statuses(self) -> Counter[str]:
+        """How many runs ended in which way."""
+        return Counter(run.status for run in self.runs)
+
+    @property
+    def legend(self) -> str:
+        """The label, with how many of the runs it stands for if not all of them."""
+        done, given = len(self.completed), len(self.runs)
+        return self.label if done == given else f"{self.label} ({done} of {given} runs)"
+
+
+def group(runs: Sequence[Run], by: Iterable[str] = ()) -> list[Group]:
+    """Puts runs together that differ in nothing, or in nothing of ``by``, but their seed.
+
+    Args:
+      runs: at least one.
+      by: settings to group by and to label with, in dotted form; the section may be left out
+        where the last name is unambiguous. Empty: all that differ between the runs, of which
+        labels leave out defaults that all groups of an algorithm have.
+
+    Returns:
+      The groups, in the order of their first runs.
+
+    Raises:
+      ConfigError: an unknown setting in ``by``, or two runs that do not differ at all.
+    """
+    _check_seeds(runs)
+    by = [full_name(name) for name in by]
+    keys = by or _differing(runs, ignored={"seed"})
+    gathered: dict[str, list[Run]] = {}
+    for run in runs:
+        gathered.setdefault(_values(run, keys), []).append(run)
+    groups = []
+    for members in gathered.values():
+        settings = {key: members[0].settings[key] for key in keys}
+        members.sort(key=lambda run: run.settings["seed"])
+        pooled = tuple(_differing(members, ignored={"seed"}))
+        groups.append(Group(label(settings, runs[0]), settings, tuple(members), pooled))
+    return groups if by else _shortened(groups)
+
+
+def _shortened(groups: list[Group]) -> list[Group]:
+    """Leaves out of a label what says nothing: defaults that all groups of the algorithm have."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for each in groups:
+        algorithm = each.runs[0].settings["algorithm.name"]
+        for key in each.settings:
+            values.setdefault((algorithm, key), set()).add(_values(each.runs[0], [key]))
+    short = []
+    for each in groups:
+        run = each.runs[0]
+        telling = {
+            key: value
+            for key, value in each.settings.items()
+            if key == "algorithm.name"
+            or value != default_of(key)
+            or len(values[run.settings["algorithm.name"], key]) > 1
+        }
+        short.append(dataclasses.replace(each, label=label(telling, run)))
+    return short
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return configs.to_dict(configs.ExperimentConfig())
+
+
+def default_of(name: str) -> Any:
+    """The default of a setting by its dotted name.
+
+    Example:
+      >>> default_of("schedule.client_period")
+      2
+    """
+    section, _, last = name.rpartition(".")
+    return _defaults()[section][last] if section else _defaults()[last]
+
+
+def _check_seeds(runs: Sequence[Run]) -> None:
+    """Two runs of the same config and seed would make a spread look smaller than it is."""
+    names = _effective(configs.setting_names())
+    seen: dict[str, Run] = {}
+    for run in runs:
+        key = _values(run, names)
+        if key in seen:
+            raise ConfigError(
+                f"folders: '{run.folder}' and '{seen[key].folder}' hold the same experiment with"
+                f" the same seed, {run.settings['seed']}; leave one of them out"
+            )
+        seen[key] = run
+
+
+def _values(run: Run, names: Sequence[str]) -> str:
+    """The values of these settings as a key; 1 and 1.0 are the same."""
+    values = [run.settings[name] for name in names]
+    numbers = [float(each) if type(each) is int else each for each in values]
+    return json.dumps(numbers, sort_keys=True, default=str)
+
+
+def _effective(names: Iterable[str]) -> list[str]:
+    return [
+        name
+        for name in names
+        if name in _WITH_EFFECT or not (name in _WITHOUT_EFFECT or name.startswith("execution."))
+    ]
+
+
+def _differing(runs: Sequence[Run], ignored: set[str]) -> list[str]:
+    first, rest = runs[0], runs[1:]
+    differing = [
+        name
+        for name in _effective(configs.setting_names())
+        if name not in ignored and any(run.settings[name] != first.settings[name] for run in rest)
+    ]
+    return sorted(differing, key=lambda name: name != "algorithm.name")
+
+
+def full_name(name: str) -> str:
+    """The dotted name of a setting.
+
+    Args:
+      name: the same, or its last part if no other setting ends in it; dashes may stand for
+        underscores, as on the command line.
+
+    Returns:
+      The dotted name.
+
+    Raises:
+      ConfigError: there is no such setting, or several.
+
+    Example:
+      >>> full_name("client-period")
+      'schedule.client_period'
+    """
+    names = configs.setting_names()
+    wanted = name.replace("-", "_")
+    if wanted in names:
+        return wanted
+    ending = [each for each in names if each.rpartition(".")[2] == wanted]
+    if len(ending) > 1:
+        raise ConfigError(f"by: {name!r} could be {' or '.join(ending)}; write one of them")
+    if not ending:
+        known = [*names, *map(short_name, names)]
+        near = difflib.get_close_matches(wanted, known, n=1) or ["algorithm.name"]
+        raise ConfigError(f"by: there is no setting {name!r}; write a name such as {near[0]}")
+    return ending[0]
+
+
+def short_name(name: str) -> str:
+    """The last part of a setting's dotted name, if no other setting ends in it.
+
+    Example:
+      >>> short_name("schedule.client_period"), short_name("model.name")
+      ('client_period', 'model.name')
+    """
+    last = name.rpartition(".")[2]
+    endings = Counter(each.rpartition(".")[2] for each in configs.setting_names())
+    return last if endings[last] == 1 else name
+
+
+def label(settings: Mapping[str, Any], run: Run | None = None) -> str:
+    """A group's label: names such as the algorithm's as they are, then settings with values.
+
+    Args:
+      settings: value by dotted name.
+      run: whose algorithm is the label if there are no settings.
+
+    Returns:
+      The label.
+
+    Example:
+      >>> label({"schedule.client_period": 2, "algorithm.name": "fedcode"})
+      'fedcode client_period=2'
+    """
+    if not settings:
+        return str(run.settings["algorithm.name"]) if run is not None else ""
+    first = [shown(value) for key, value in settings.items() if _is_plain_name(key, value)]
+    rest = [
+        f"{short_name(key)}={shown(value)}"
+        for key, value in settings.items()
+        if not _is_plain_name(key, value)
+    ]
+    return " ".join(first + rest)
+
+
+def _is_plain_name(key: str, value: Any) -> bool:
+    return key.endswith(".name") and isinstance(value, str)
+
+
+def shown(value: Any) -> str:
+    """A setting's value in few characters.
+
+    Example:
+      >>> [shown(value) for value in (0.001, None, [8, 8, 3], {"momentum": 0.9})]
+      ['0.001', 'none', '8,8,3', 'momentum:0.9']
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return ",".join(map(shown, value))
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{shown(each)}" for key, each in value.items()) or "none"
+    return str(value)

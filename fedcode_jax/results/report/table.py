@@ -1,0 +1,177 @@
+"""The table of a report as data: a row a group, mean and standard deviation in each column."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.results.report.groups import Group
+from fedcode_jax.results.report.runs import Point, Run
+
+Kind = Literal["fraction", "bytes", "seconds", "factor", "count"]
+
+
+class Statistic(NamedTuple):
+    """A figure over the completed runs of a group.
+
+    Attributes:
+      mean: over the runs that have it; None if none has.
+      sd: sample standard deviation over them (n - 1); None for fewer than two.
+      n: how many have it.
+      of: how many completed runs there are.
+    """
+
+    mean: float | None
+    sd: float | None
+    n: int
+    of: int
+
+
+class Column(NamedTuple):
+    """A column of the table.
+
+    Attributes:
+      name: in the CSV file.
+      title: for people, without the unit.
+      kind: what is counted, which decides the unit.
+      value: the figure of a completed run, or None.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    value: Callable[[Run], float | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The table.
+
+    Attributes:
+      columns: what was measured.
+      groups: one a row.
+      cells: by row and column.
+    """
+
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+    cells: tuple[tuple[Statistic, ...], ...]
+
+
+def statistic(values: Iterable[float | None]) -> Statistic:
+    """Mean and sample standard deviation of the values that are there.
+
+    Args:
+      values: one a run; None and NaN are missing.
+
+    Returns:
+      The statistic.
+
+    Example:
+      >>> statistic([1.0, 3.0, None])
+      Statistic(mean=2.0, sd=1.4142135623730951, n=2, of=3)
+    """
+    given = list(values)
+    present = [float(each) for each in given if each is not None and math.isfinite(each)]
+    mean = statistics.fmean(present) if present else None
+    sd = statistics.stdev(present) if len(present) > 1 else None
+    return Statistic(mean, sd, len(present), len(given))
+
+
+def table_of(groups: Sequence[Group], target: float | None = None) -> Table:
+    """Measures the groups.
+
+    Args:
+      groups: what the rows are.
+      target: accuracy for the three columns that say in how many rounds, bytes and simulated
+        seconds a run first reaches it; None leaves them out.
+
+    Returns:
+      The table. Runs that did not complete are in no figure.
+
+    Raises:
+      ConfigError: a target that is not a fraction.
+    """
+    check_target(target)
+    columns = _COLUMNS + (() if target is None else _target_columns(target))
+    cells = tuple(
+        tuple(statistic(map(column.value, each.completed)) for column in columns) for each in groups
+    )
+    return Table(columns, tuple(groups), cells)
+
+
+def check_target(target: float | None) -> None:
+    """Checks the accuracy to be reached.
+
+    Args:
+      target: the accuracy, or None.
+
+    Raises:
+      ConfigError: it is not a fraction.
+
+    Example:
+      >>> check_target(95)
+      Traceback (most recent call last):
+      fedcode_jax.errors.ConfigError: target: 95 cannot be used; ...
+    """
+    if target is not None and not 0 < target <= 1:
+        raise ConfigError(
+            f"target: {target} cannot be used; it must be an accuracy above 0 and up to 1,"
+            " such as 0.95"
+        )
+
+
+def reached(run: Run, target: float) -> Point | None:
+    """The first evaluated round whose accuracy is at least the target, or None."""
+    return next((point for point in run.points() if point.accuracy >= target), None)
+
+
+def _summed(*names: str) -> Callable[[Run], float | None]:
+    def value(run: Run) -> float | None:
+        parts = [run.summary[name] for name in names if run.summary.get(name) is not None]
+        return math.fsum(parts) if len(parts) == len(names) else None
+
+    return value
+
+
+def _worst_decile(run: Run) -> float | None:
+    return (run.summary.get("client_accuracy") or {}).get("worst_decile")
+
+
+_UP, _DOWN = "total_uplink_bytes", "total_downlink_bytes"
+_COLUMNS = (
+    Column("final_accuracy", "final accuracy", "fraction", _summed("final_accuracy")),
+    Column("period_accuracy", "period accuracy", "fraction", _summed("period_accuracy")),
+    Column(
+        "period_deployed_accuracy",
+        "deployed period accuracy",
+        "fraction",
+        _summed("period_deployed_accuracy"),
+    ),
+    Column("worst_decile", "worst tenth of clients", "fraction", _worst_decile),
+    Column("uplink_bytes", "uplink", "bytes", _summed(_UP)),
+    Column("downlink_bytes", "downlink", "bytes", _summed(_DOWN)),
+    Column("total_bytes", "total", "bytes", _summed(_UP, _DOWN)),
+    Column("reduction_vs_fedavg", "reduction vs FedAvg", "factor", _summed("reduction_vs_fedavg")),
+    Column("simulated_seconds", "simulated time", "seconds", _summed("simulated_seconds")),
+)
+
+
+def _target_columns(target: float) -> tuple[Column, ...]:
+    def first(figure: Callable[[Point], float]) -> Callable[[Run], float | None]:
+        def value(run: Run) -> float | None:
+            point = reached(run, target)
+            return None if point is None else figure(point)
+
+        return value
+
+    percent = f"{100 * target:g} %"
+    return (
+        Column(f"rounds_to_{target:g}", f"rounds to {percent}", "count", first(lambda p: p.round)),
+        Column(f"bytes_to_{target:g}", f"bytes to {percent}", "bytes", first(lambda p: p.bytes)),
+        Column(
+            f"seconds_to_{target:g}", f"time to {percent}", "seconds", first(lambda p: p.seconds)
+        ),
+    )

@@ -1,0 +1,110 @@
+"""A whole report, as a folder."""
+
+import pytest
+
+import fedcode_jax
+from fedcode_jax.config import ExperimentConfig, replace
+from fedcode_jax.errors import CheckpointError, ConfigError
+from fedcode_jax.results import write_report
+from fedcode_jax.results.report import FILES, PAGE
+
+PLOTS = {"curves.png", "accuracy-bytes.png", "frontier.png", "fairness.png", "time.png"}
+
+
+@pytest.fixture
+def runs(make_run, tmp_path):
+    for seed in range(2):
+        make_run(f"a{seed}", [0.2, 0.5 + seed / 10], seed=seed, clients=[0.3, 0.8])
+    make_run("b", [0.3, 0.4], settings={"algorithm.name": "skip"})
+    make_run("c", [0.3], seed=1, status=None, settings={"algorithm.name": "skip", "rounds": 2})
+    return tmp_path / "runs"
+
+
+def test_a_report_holds_its_files_and_a_page_that_shows_them(runs, tmp_path):
+    out = tmp_path / "new" / "report"
+    table = write_report([runs], out, target=0.5)
+    assert {file.name for file in out.iterdir()} == set(FILES)
+    assert set(FILES) > PLOTS
+    page = (out / PAGE).read_text()
+    assert (out / "table.md").read_text() in page
+    for plot in PLOTS:
+        assert (out / plot).read_bytes().startswith(b"\x89PNG")
+        after = page.split(f"]({plot})\n\n")[1]
+        assert len(after.split("\n\n")[0]) > 50
+    assert "4 runs in 2 groups. All have: `rounds=2`." in page
+    assert f"- `{runs / 'c'}` (unfinished after 1 round) is in no figure." in page
+    assert [group.label for group in table.groups] == ["fedcode", "skip"]
+
+
+def test_pooled_groups_are_explained(runs, tmp_path):
+    write_report([runs], tmp_path / "out", by=["rounds"])
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert "The runs of `rounds=2` also differ in `algorithm.name`" in page
+
+
+def test_nothing_is_overwritten_before_it_is_asked_for(runs, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    write_report([runs], out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    monkeypatch.setattr("fedcode_jax.results.report.writing.read_run", None)
+    with pytest.raises(ConfigError, match=r"already holds report.md; .* --overwrite"):
+        write_report([runs], out)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_report(runs, make_run, tmp_path):
+    out = tmp_path / "out"
+    write_report([runs], out)
+    (out / "notes.txt").touch()
+    write_report([make_run("only", [0.5], status="diverged")], out, overwrite=True)
+    files = {file.name for file in out.iterdir()}
+    assert files == {"report.md", "table.md", "table.tex", "table.csv", "notes.txt"}
+    assert "No run completed" in (out / PAGE).read_text()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_plots_of_a_run_are_not_replaced(runs, overwrite):
+    with pytest.raises(ConfigError, match=r"holds a run .* choose another --out"):
+        write_report([runs], runs / "b", overwrite=overwrite)
+
+
+def test_out_must_be_a_folder_that_can_be_written(runs, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is not a folder"):
+        write_report([runs], tmp_path / "file")
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        write_report([runs], tmp_path / "file" / "below")
+
+
+def test_a_damaged_run_stops_the_report_before_it_writes(runs, tmp_path):
+    (runs / "b" / "metrics.jsonl").write_text("{\n")
+    with pytest.raises(CheckpointError, match=r"b/metrics.jsonl, line 1"):
+        write_report([runs], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_groups_than_lines_that_can_be_told_apart(make_run, tmp_path):
+    for k in range(2, 18):
+        make_run(f"k{k}", [0.1, 0.02 * k], size=100 * k, settings={"algorithm.num_clusters": k})
+    write_report([tmp_path / "runs"], tmp_path / "out")
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert page.count("14 of 16 groups are drawn") == 2
+    assert page.count("14 of 16 groups are in colour") == 1
+
+
+def test_real_runs(tmp_path):
+    base = {"rounds": 2, "model.name": "mlp", "partition.num_clients": 2, "local.epochs": 1}
+    results = []
+    for seed in range(2):
+        out = str(tmp_path / "runs" / str(seed))
+        config = replace(ExperimentConfig(), {**base, "seed": seed, "out": out})
+        results.append(fedcode_jax.run(config))
+    table = write_report([tmp_path / "runs"], tmp_path / "report", target=0.01)
+    assert {file.name for file in (tmp_path / "report").iterdir()} == set(FILES)
+    (cells,) = table.cells
+    by_name = dict(zip((column.name for column in table.columns), cells, strict=True))
+    for name in ("final_accuracy", "period_accuracy", "simulated_seconds"):
+        mean = sum(result.summary[name] for result in results) / 2
+        assert by_name[name].mean == pytest.approx(mean)
+    assert by_name["worst_decile"].n == 2
+    assert by_name["rounds_to_0.01"].mean == 1
