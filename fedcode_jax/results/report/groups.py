@@ -1,8 +1,6 @@
 """Runs that differ in their seed alone are one method: groups, and short labels for them."""
 
 import dataclasses
-import difflib
-import functools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +8,7 @@ from typing import Any
 
 from fedcode_jax import config as configs
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.results.report.labels import default_of, full_name, label
 from fedcode_jax.results.report.runs import Run
 
 # Where things lie and how a machine does its work; precision alone changes the result.
@@ -82,7 +81,8 @@ def group(runs: Sequence[Run], by: Iterable[str] = ()) -> list[Group]:
         settings = {key: members[0].settings[key] for key in keys}
         members.sort(key=lambda run: run.settings["seed"])
         pooled = tuple(_differing(members, ignored={"seed"}))
-        groups.append(Group(label(settings, runs[0]), settings, tuple(members), pooled))
+        name = label(settings, otherwise=members[0].settings["algorithm.name"])
+        groups.append(Group(name, settings, tuple(members), pooled))
     return groups if by else _shortened(groups)
 
 
@@ -95,32 +95,16 @@ def _shortened(groups: list[Group]) -> list[Group]:
             values.setdefault((algorithm, key), set()).add(_values(each.runs[0], [key]))
     short = []
     for each in groups:
-        run = each.runs[0]
+        algorithm = each.runs[0].settings["algorithm.name"]
         telling = {
             key: value
             for key, value in each.settings.items()
             if key == "algorithm.name"
             or value != default_of(key)
-            or len(values[run.settings["algorithm.name"], key]) > 1
+            or len(values[algorithm, key]) > 1
         }
-        short.append(dataclasses.replace(each, label=label(telling, run)))
+        short.append(dataclasses.replace(each, label=label(telling, otherwise=algorithm)))
     return short
-
-
-@functools.cache
-def _defaults() -> dict[str, Any]:
-    return configs.to_dict(configs.ExperimentConfig())
-
-
-def default_of(name: str) -> Any:
-    """The default of a setting by its dotted name.
-
-    Example:
-      >>> default_of("schedule.client_period")
-      2
-    """
-    section, _, last = name.rpartition(".")
-    return _defaults()[section][last] if section else _defaults()[last]
 
 
 def _check_seeds(runs: Sequence[Run]) -> None:
@@ -160,91 +144,3 @@ def _differing(runs: Sequence[Run], ignored: set[str]) -> list[str]:
         if name not in ignored and any(run.settings[name] != first.settings[name] for run in rest)
     ]
     return sorted(differing, key=lambda name: name != "algorithm.name")
-
-
-def full_name(name: str) -> str:
-    """The dotted name of a setting.
-
-    Args:
-      name: the same, or its last part if no other setting ends in it; dashes may stand for
-        underscores, as on the command line.
-
-    Returns:
-      The dotted name.
-
-    Raises:
-      ConfigError: there is no such setting, or several.
-
-    Example:
-      >>> full_name("client-period")
-      'schedule.client_period'
-    """
-    names = configs.setting_names()
-    wanted = name.replace("-", "_")
-    if wanted in names:
-        return wanted
-    ending = [each for each in names if each.rpartition(".")[2] == wanted]
-    if len(ending) > 1:
-        raise ConfigError(f"by: {name!r} could be {' or '.join(ending)}; write one of them")
-    if not ending:
-        known = [*names, *map(short_name, names)]
-        near = difflib.get_close_matches(wanted, known, n=1) or ["algorithm.name"]
-        raise ConfigError(f"by: there is no setting {name!r}; write a name such as {near[0]}")
-    return ending[0]
-
-
-def short_name(name: str) -> str:
-    """The last part of a setting's dotted name, if no other setting ends in it.
-
-    Example:
-      >>> short_name("schedule.client_period"), short_name("model.name")
-      ('client_period', 'model.name')
-    """
-    last = name.rpartition(".")[2]
-    endings = Counter(each.rpartition(".")[2] for each in configs.setting_names())
-    return last if endings[last] == 1 else name
-
-
-def label(settings: Mapping[str, Any], run: Run | None = None) -> str:
-    """A group's label: names such as the algorithm's as they are, then settings with values.
-
-    Args:
-      settings: value by dotted name.
-      run: whose algorithm is the label if there are no settings.
-
-    Returns:
-      The label.
-
-    Example:
-      >>> label({"schedule.client_period": 2, "algorithm.name": "fedcode"})
-      'fedcode client_period=2'
-    """
-    if not settings:
-        return str(run.settings["algorithm.name"]) if run is not None else ""
-    first = [shown(value) for key, value in settings.items() if _is_plain_name(key, value)]
-    rest = [
-        f"{short_name(key)}={shown(value)}"
-        for key, value in settings.items()
-        if not _is_plain_name(key, value)
-    ]
-    return " ".join(first + rest)
-
-
-def _is_plain_name(key: str, value: Any) -> bool:
-    return key.endswith(".name") and isinstance(value, str)
-
-
-def shown(value: Any) -> str:
-    """A setting's value in few characters.
-
-    Example:
-      >>> [shown(value) for value in (0.001, None, [8, 8, 3], {"momentum": 0.9})]
-      ['0.001', 'none', '8,8,3', 'momentum:0.9']
-    """
-    if value is None:
-        return "none"
-    if isinstance(value, list):
-        return ",".join(map(shown, value))
-    if isinstance(value, dict):
-        return ",".join(f"{key}:{shown(each)}" for key, each in value.items()) or "none"
-    return str(value)

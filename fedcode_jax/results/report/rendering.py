@@ -5,7 +5,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fedcode_jax.results.report.groups import Group, shown
+from fedcode_jax.results.report.groups import Group
+from fedcode_jax.results.report.labels import shown
 from fedcode_jax.results.report.table import Kind, Statistic, Table
 
 if TYPE_CHECKING:

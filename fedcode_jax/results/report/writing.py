@@ -9,7 +9,8 @@ from fedcode_jax.errors import ConfigError
 from fedcode_jax.results import drawing
 from fedcode_jax.results.folder import CONFIG, METRICS, SUMMARY
 from fedcode_jax.results.report import bars, curves, frontier, rendering
-from fedcode_jax.results.report.groups import Group, default_of, full_name, group, label
+from fedcode_jax.results.report.groups import Group, group
+from fedcode_jax.results.report.labels import default_of, full_name, label
 from fedcode_jax.results.report.runs import Run, find, read_run
 from fedcode_jax.results.report.table import Table, check_target, table_of
 from fedcode_jax.results.writing import named, write_atomically
@@ -28,8 +29,8 @@ CAPTIONS = {
     " the dotted step.",
     "fairness.png": "Accuracy over the clients at the last evaluation, all seeds together: median"
     " and quartiles, whiskers to the extremes, and the mean over seeds of the worst tenth.",
-    "time.png": "Simulated time of a run, mean over seeds: what a client spends on computing,"
-    " sending and waiting, as far as the runs recorded it.",
+    "time.png": "Simulated time of a run, mean over seeds: what the mean client spends on"
+    " computing, sending and waiting, as far as the runs recorded it.",
 }
 """By file: what the plot shows."""
 FILES = (PAGE, "table.md", "table.tex", "table.csv", *CAPTIONS)

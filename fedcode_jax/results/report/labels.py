@@ -1,0 +1,114 @@
+"""Settings in few words: their names as users type them, and labels made of them."""
+
+import difflib
+import functools
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from fedcode_jax import config as configs
+from fedcode_jax.errors import ConfigError
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return configs.to_dict(configs.ExperimentConfig())
+
+
+def default_of(name: str) -> Any:
+    """The default of a setting by its dotted name.
+
+    Example:
+      >>> default_of("schedule.client_period")
+      2
+    """
+    section, _, last = name.rpartition(".")
+    return _defaults()[section][last] if section else _defaults()[last]
+
+
+def full_name(name: str) -> str:
+    """The dotted name of a setting.
+
+    Args:
+      name: the same, or its last part if no other setting ends in it; dashes may stand for
+        underscores, as on the command line.
+
+    Returns:
+      The dotted name.
+
+    Raises:
+      ConfigError: there is no such setting, or several.
+
+    Example:
+      >>> full_name("client-period")
+      'schedule.client_period'
+    """
+    names = configs.setting_names()
+    wanted = name.replace("-", "_")
+    if wanted in names:
+        return wanted
+    ending = [each for each in names if each.rpartition(".")[2] == wanted]
+    if len(ending) > 1:
+        raise ConfigError(f"by: {name!r} could be {' or '.join(ending)}; write one of them")
+    if not ending:
+        known = [*names, *map(short_name, names)]
+        near = difflib.get_close_matches(wanted, known, n=1) or ["algorithm.name"]
+        raise ConfigError(f"by: there is no setting {name!r}; write a name such as {near[0]}")
+    return ending[0]
+
+
+def short_name(name: str) -> str:
+    """The last part of a setting's dotted name, if no other setting ends in it.
+
+    Example:
+      >>> short_name("schedule.client_period"), short_name("model.name")
+      ('client_period', 'model.name')
+    """
+    last = name.rpartition(".")[2]
+    endings = Counter(each.rpartition(".")[2] for each in configs.setting_names())
+    return last if endings[last] == 1 else name
+
+
+def label(settings: Mapping[str, Any], otherwise: str = "") -> str:
+    """A group's label: names such as the algorithm's as they are, then settings with values.
+
+    Args:
+      settings: value by dotted name.
+      otherwise: the label if there are no settings.
+
+    Returns:
+      The label.
+
+    Example:
+      >>> label({"schedule.client_period": 2, "algorithm.name": "fedcode"})
+      'fedcode client_period=2'
+    """
+    if not settings:
+        return otherwise
+    first = [shown(value) for key, value in settings.items() if _is_plain_name(key, value)]
+    rest = [
+        f"{short_name(key)}={shown(value)}"
+        for key, value in settings.items()
+        if not _is_plain_name(key, value)
+    ]
+    return " ".join(first + rest)
+
+
+def _is_plain_name(key: str, value: Any) -> bool:
+    return key.endswith(".name") and isinstance(value, str)
+
+
+def shown(value: Any) -> str:
+    """A setting's value in few characters.
+
+    Example:
+      >>> [shown(value) for value in (0.001, None, [8, 8, 3], {"momentum": 0.9})]
+      ['0.001', 'none', '8,8,3', 'momentum:0.9']
+    """
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return ",".join(map(shown, value))
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{shown(each)}" for key, each in value.items()) or "none"
+    return str(value)
