@@ -10,6 +10,7 @@ evaluated after the timed rounds.
 import argparse
 import time
 
+import numpy as np
 from task import Task, arguments, load
 
 
@@ -29,7 +30,8 @@ def make_program(task: Task, plan_name: str):
     from fedcode_jax import algorithms, schedules
     from fedcode_jax.clients import ClientData
     from fedcode_jax.clients.mesh import claim_cores, device_count
-    from fedcode_jax.simulation import EvaluationData, Program
+    from fedcode_jax.network import Network
+    from fedcode_jax.simulation import EvaluationData, Program, Settings
     from fedcode_jax.simulation.planning import planned
 
     arrays, meta = task.arrays, task.meta
@@ -47,15 +49,23 @@ def make_program(task: Task, plan_name: str):
         devices=devices,
     )
 
+    settings = Settings(
+        seed=np.uint32(0),
+        schedule=schedules.always(),
+        learning_rate=np.float32(meta["learning_rate"]),
+        rounds=np.int32(1),
+        links=Network().links(len(task.clients)),
+    )
+
     def program(plan):
         return Program(
             algorithm=algorithms.fedavg(),
-            schedule=schedules.always(),
             training=ours_models.training(task, plan.conv),
             model=ours_models.model(task),
             plan=plan,
             data=data,
             test=one_image,
+            settings=settings,
             cohort=meta["clients_per_round"],
             max_size=max(map(len, task.clients)),
         )

@@ -28,7 +28,9 @@ class Algorithm(NamedTuple):
       upload: (stored, trained weights, starting weights, exchange, key) -> (message, stored).
         Per client, vmapped.
       aggregate: (server state, messages, sample counts f32[M], exchange) -> server state.
-        Once a round; the messages have a leading axis of the M clients in the round.
+        Once a round; the messages have a leading axis of the M clients in the round. Their kinds
+        say what arrived of each: not all need be what the exchange asked for, and one that was
+        lost is of kind NOTHING.
       report: (server state, store) -> (weights, deployed). The models to evaluate, with a
         leading axis over which figures are averaged: the server's own, and the one that
         clients would receive; None for ``deployed`` where the two are the same.
@@ -49,17 +51,18 @@ def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:
 
     Args:
       values: f32[M, n].
-      num_samples: f32[M], N_i, not all zero.
+      num_samples: f32[M], N_i; 0 for a client that does not count.
 
     Returns:
-      f32[n].
+      f32[n]; 0 where nobody counts.
 
     Example:
       >>> import jax.numpy as jnp
       >>> weighted_mean(jnp.array([[0.0, 1.0], [4.0, 1.0]]), jnp.array([3.0, 1.0])).tolist()
       [1.0, 1.0]
     """
-    shares = num_samples / jnp.sum(num_samples)
+    total = jnp.sum(num_samples)
+    shares = num_samples / jnp.where(total > 0, total, 1)
     return jnp.einsum("m,mn->n", shares, values, precision=jax.lax.Precision.HIGHEST)
 
 

@@ -68,16 +68,7 @@ def skip(
         message, stored = base.upload(stored, trained, start, exchange, key)
         return silent(message), stored
 
-    def aggregate(
-        server: CodedServer, messages: Message, num_samples: jax.Array, exchange: Exchange
-    ) -> CodedServer:
-        return jax.lax.cond(
-            exchange.clients_send_weights,
-            lambda: base.aggregate(server, messages, num_samples, exchange),
-            lambda: server,
-        )
-
-    return base._replace(broadcast=broadcast, upload=upload, aggregate=aggregate)
+    return base._replace(broadcast=broadcast, upload=upload)
 
 
 def weight_clustering(

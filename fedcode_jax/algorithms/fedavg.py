@@ -133,8 +133,9 @@ def _float_messages(schedule: Schedule, *, clients_keep: bool) -> Algorithm:
         layout = layout_of(server.weights)
         (section,) = messages.sections
         assert isinstance(section, Dense)
-        mean = layout.join((weighted_mean(section.values, num_samples),))
-        keep = lambda old, new: jnp.where(exchange.clients_send_weights, new, old)  # noqa: E731
+        counted = jnp.where(messages.kind == Kind.WEIGHTS, num_samples, 0.0)
+        mean = layout.join((weighted_mean(section.values, counted),))
+        keep = lambda old, new: jnp.where(jnp.any(counted > 0), new, old)  # noqa: E731
         return FloatServer(jax.tree.map(keep, server.weights, mean))
 
     def report(server: FloatServer, store: FloatClient) -> tuple[Weights, None]:

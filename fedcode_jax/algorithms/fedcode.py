@@ -59,8 +59,10 @@ def fedcode(
     3. Local training.
     4. Upload. The client fits c_i to its trained weights, keeps decode(c_i, codes_i), and
        sends c_i, in a weights round with codes_i.
-    5. Aggregate. Weights round: w = sum_i N_i decode(c_i, codes_i) / sum_i N_i. Codebook
-       round: w = snap(merge of the c_i, the server's previous w).
+    5. Aggregate. Weights round: w = sum_i N_i decode(c_i, codes_i) / sum_i N_i over the clients
+       whose weights arrived. Codebook round: w = snap(merge of the c_i that arrived, the server's
+       previous w). If some clients sent weights and others codebooks, the weights alone count; if
+       nothing arrived, w stays.
     6. Report. The server's w, and ``deployed``: the K-valued model that clients would
        receive.
 
@@ -136,24 +138,31 @@ def fedcode(
         return own if section is None else jnp.where(kind == Kind.WEIGHTS, section.values, own)
 
     def aggregated(
-        own: jax.Array, section: Coded | Dense, num_samples: jax.Array, exchange: Exchange
+        own: jax.Array, section: Coded | Dense, kinds: Array, num_samples: jax.Array
     ) -> jax.Array:
         """The server's new values of one group."""
+        counted = jnp.where(kinds == Kind.WEIGHTS, num_samples, 0.0)
         if isinstance(section, Dense):
-            mean = weighted_mean(section.values, num_samples)
-            return jnp.where(exchange.clients_send_weights, mean, own)
+            mean = weighted_mean(section.values, counted)
+            return jnp.where(jnp.any(counted > 0), mean, own)
+        came = kinds == Kind.CODEBOOK
 
         def weights_round() -> jax.Array:
             values = jax.vmap(lambda one: coder.decode(one, own.size))(section)
-            return weighted_mean(values, num_samples)
+            return weighted_mean(values, counted)
 
         def codebook_round() -> jax.Array:
             centers = jnp.asarray(section.centers)
             if merge == "rank_mean":
-                return codebook.snap(jnp.mean(centers, axis=0), own)
+                return codebook.snap(weighted_mean(centers, came.astype(jnp.float32)), own)
+            # A center that is there twice changes nothing, so one codebook stands in for those
+            # that did not come.
+            chosen = came.reshape(came.shape + (1,) * (centers.ndim - 1))
+            centers = jnp.where(chosen, centers, centers[jnp.argmax(came)])
             return codebook.snap(codebook.union(centers), own)
 
-        return jax.lax.cond(exchange.clients_send_weights, weights_round, codebook_round)
+        case = jnp.where(jnp.any(counted > 0), 2, jnp.any(came).astype(jnp.int32))
+        return jax.lax.switch(case, (lambda: own, codebook_round, weights_round))
 
     def init(weights: Weights, num_clients: int) -> tuple[CodedServer, CodedClient]:
         layout = Layout.of(weights, parsed)
@@ -202,7 +211,8 @@ def fedcode(
             if policy == "local":
                 vectors.append(own)
             else:
-                vectors.append(aggregated(own, next(sections), num_samples, exchange))
+                section = next(sections)
+                vectors.append(aggregated(own, section, messages.kind, num_samples))
         return CodedServer(layout.join(vectors))
 
     def report(server: CodedServer, store: CodedClient) -> tuple[Weights, Weights]:

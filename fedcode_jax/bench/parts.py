@@ -68,9 +68,9 @@ def parts_of(program: Program, weights: Weights, before: State, after: State) ->
     epochs, batch_size = program.training.epochs, program.training.batch_size
     steps = num_steps(program.data.sizes[clients], epochs, batch_size)
     clients = clients[dealt(program.plan, steps)]
-    key = jax.random.key(program.seed)
+    key = jax.random.key(program.settings.seed)
     rows = jax.tree.map(lambda leaf: leaf[clients], (before.store, ~before.contacted))
-    exchange = jax.tree.map(jnp.asarray, (algorithm.schedule or program.schedule)(1))
+    exchange = jax.tree.map(jnp.asarray, (algorithm.schedule or program.settings.schedule)(1))
     samples = program.data.sizes[clients].astype(jnp.float32)
     keys = jax.random.split(key, clients.size)
 
@@ -119,6 +119,7 @@ def _train(program: Program) -> Callable[..., Weights]:
             begin=lambda weights, row: weights,
             finish=lambda weights, row, trained, start, key: trained,
             max_size=program.max_size,
+            learning_rate=program.settings.learning_rate,
         ).outputs
 
     return train

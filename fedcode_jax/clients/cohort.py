@@ -46,6 +46,7 @@ def run_cohort(
     *,
     max_size: int,
     fixed: jax.Array | None = None,
+    learning_rate: jax.Array | float = 1.0,
 ) -> CohortOutput:
     """Runs begin, local training and finish for every client of a cohort.
 
@@ -68,6 +69,7 @@ def run_cohort(
       finish: (shared, a client's input, trained weights, starting weights, key) -> its output.
       max_size: the largest number of samples of any client, static.
       fixed: bool[], whether batch norm keeps its running averages, or None.
+      learning_rate: f32[], for an optimiser that is a function of it.
 
     Returns:
       The outputs and the work done.
@@ -76,12 +78,13 @@ def run_cohort(
     lift = jax.vmap if axis == "vmap" else lambda function: function
 
     def work(data: ClientData, common: Any, client: jax.Array, row: Any, key: jax.Array) -> tuple:
-        shared, fixed = common
+        shared, fixed, learning_rate = common
         start = lift(lambda row: begin(shared, row))(row)
         train_keys = lift(lambda k: jax.random.fold_in(k, 0))(key)
         finish_keys = lift(lambda k: jax.random.fold_in(k, 1))(key)
         trained, loss = train(
-            training, axis, start, data, client, train_keys, fixed, max_size=max_size
+            *(training, axis, start, data, client, train_keys, fixed, learning_rate),
+            max_size=max_size,
         )
         return lift(lambda *own: finish(shared, *own))(row, trained, start, finish_keys), loss
 
@@ -115,7 +118,8 @@ def run_cohort(
             check_vma=False,
         )
     active = jnp.where(idle, -1, placed(clients))
-    outputs, loss = run(data, (shared, fixed), active, jax.tree.map(placed, inputs), placed(keys))
+    common = (shared, fixed, jnp.asarray(learning_rate))
+    outputs, loss = run(data, common, active, jax.tree.map(placed, inputs), placed(keys))
 
     steps = num_steps(data.sizes[clients], training.epochs, training.batch_size)
     of_chunk = jnp.max(jnp.where(idle, 0, placed(steps)), axis=2)

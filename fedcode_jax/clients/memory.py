@@ -56,7 +56,7 @@ def client_bytes(training: LocalTraining, weights: Any, sample_shape: Sequence[i
         shape((batch,), jnp.bool_),
     )
     sizes = [_bytes(leaf) for leaf in jax.tree.leaves(residuals)]
-    optimizer = tree_bytes(jax.eval_shape(training.optimizer.init, params))
+    optimizer = tree_bytes(jax.eval_shape(training.optimizer_at(1.0).init, params))
     return sum(sizes) + 2 * max(sizes, default=0) + 3 * tree_bytes(weights) + optimizer
 
 

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from fedcode_jax.errors import ConfigError, check_name
@@ -35,9 +37,46 @@ def optimizer_names() -> tuple[str, ...]:
     return tuple(name for name in sorted(dir(optax)) if usable(name))
 
 
+DECAYS = ("none", "cosine", "step")
+"""How the learning rate falls over the rounds of a run; see ``decayed``."""
+
+
+def decayed(
+    decay: str, learning_rate: jax.Array, number: jax.Array, rounds: jax.Array
+) -> jax.Array:
+    """The learning rate of a round.
+
+    With t rounds done of R: ``none``, it stays; ``cosine``, times (1 + cos(pi t / R)) / 2;
+    ``step``, a tenth from half of the rounds on, and a hundredth from three quarters on.
+
+    Args:
+      decay: one of ``DECAYS``.
+      learning_rate: f32[], of the first round.
+      number: i32[], the round, counted from 1.
+      rounds: i32[], R.
+
+    Returns:
+      f32[].
+
+    Raises:
+      ConfigError: no such decay.
+
+    Example:
+      >>> [round(float(decayed("cosine", 1.0, t, 4)), 3) for t in (1, 2, 3, 4)]
+      [1.0, 0.854, 0.5, 0.146]
+    """
+    check_name("local.decay", decay, DECAYS)
+    done = (jnp.asarray(number) - 1) / rounds
+    if decay == "cosine":
+        return learning_rate * (1 + jnp.cos(jnp.pi * done)) / 2
+    if decay == "step":
+        return learning_rate * jnp.where(done < 0.5, 1.0, jnp.where(done < 0.75, 0.1, 0.01))
+    return jnp.asarray(learning_rate)
+
+
 def optimizer(
     name: str,
-    learning_rate: float,
+    learning_rate: float | jax.Array,
     weight_decay: float = 0.0,
     arguments: Mapping[str, Any] | None = None,
 ) -> optax.GradientTransformation:
@@ -45,7 +84,7 @@ def optimizer(
 
     Args:
       name: a function of optax that takes ``learning_rate``: sgd, adam, adamw, lion, ...
-      learning_rate: its step size.
+      learning_rate: its step size; it may be traced.
       weight_decay: L2 coefficient added to the gradient before the optimiser sees it, on
         all params, as in PyTorch's SGD and Adam. For decoupled decay use an optimiser that
         has it, with its own ``weight_decay`` among ``arguments``.

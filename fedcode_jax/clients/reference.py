@@ -13,7 +13,12 @@ from fedcode_jax.clients.training import LocalTraining, Weights
 
 
 def train_reference(
-    training: LocalTraining, start: Weights, data: ClientData, client: int, key: jax.Array
+    training: LocalTraining,
+    start: Weights,
+    data: ClientData,
+    client: int,
+    key: jax.Array,
+    learning_rate: float = 1.0,
 ) -> tuple[Weights, float]:
     """Trains one client, batch after batch, with batches of their true sizes.
 
@@ -26,6 +31,7 @@ def train_reference(
       data: the resident data.
       client: its row.
       key: its key of this round.
+      learning_rate: for an optimiser that is a function of it.
 
     Returns:
       The trained variables, and the mean cross-entropy over all samples of all epochs.
@@ -37,7 +43,8 @@ def train_reference(
 
     first_params = params = start["params"]
     state = {name: value for name, value in start.items() if name != "params"}
-    opt_state = training.optimizer.init(params)
+    optimizer = training.optimizer_at(learning_rate)
+    opt_state = optimizer.init(params)
     step, loss_sum = 0, 0.0
     for epoch in range(training.epochs):
         for first in range(0, size, training.batch_size):
@@ -57,7 +64,7 @@ def train_reference(
                 mask,
                 jax.random.fold_in(dropout_key, step),
             )
-            updates, opt_state = training.optimizer.update(grads, opt_state, params)
+            updates, opt_state = optimizer.update(grads, opt_state, params)
             params = optax.apply_updates(params, updates)
             loss_sum += float(loss) * len(samples)
             step += 1

@@ -23,7 +23,8 @@ class LocalTraining:
     Attributes:
       model: a flax module, applied as ``model.apply(variables, x, train=True, mask=mask,
         mutable=[...], rngs={"dropout": key})``.
-      optimizer: an optax optimiser; its state starts afresh in every round.
+      optimizer: an optax optimiser, or a function from a learning rate f32[], which may be
+        traced, to one; its state starts afresh in every round.
       epochs: E, passes over the client's own samples.
       batch_size: B; the last batch of an epoch may be smaller.
       augment: (key, x[B, ...]) -> x, in raw units, or None.
@@ -33,16 +34,23 @@ class LocalTraining:
         running statistics and the loss are float32 in any case.
       fix_norm_after: the last round in which batch norm takes its statistics from the batches,
         or None: it always does. See :func:`fedcode_jax.models.fixed_norm`.
+      decay: how the learning rate falls over the rounds, as of ``optimizers.decayed``.
     """
 
     model: Any
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformation | Callable[[jax.Array], optax.GradientTransformation]
     epochs: int = 4
     batch_size: int = 32
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     penalty: Callable[[Weights, Weights], jax.Array] | None = None
     dtype: Any = jnp.float32
     fix_norm_after: int | None = None
+    decay: str = "none"
+
+    def optimizer_at(self, learning_rate: jax.Array | float) -> optax.GradientTransformation:
+        """The optimiser at a learning rate, which one that was made with its own ignores."""
+        chosen = self.optimizer
+        return chosen if isinstance(chosen, tuple) else chosen(jnp.asarray(learning_rate))
 
     def norm_is_fixed(self, number: jax.Array) -> jax.Array | None:
         """Whether clients train with fixed running averages in this round, counted from 1.
@@ -104,6 +112,7 @@ def train(
     clients: jax.Array,
     keys: jax.Array,
     fixed: jax.Array | None = None,
+    learning_rate: jax.Array | float = 1.0,
     *,
     max_size: int,
 ) -> tuple[Weights, jax.Array]:
@@ -122,6 +131,7 @@ def train(
       clients: i32[] or i32[c], rows of ``data``; -1 stands for none: no step is made.
       keys: the clients' keys of this round.
       fixed: bool[], whether batch norm keeps its running averages, or None; without an axis.
+      learning_rate: f32[], for an optimiser that is a function of it; without an axis.
       max_size: the largest number of samples of any client, static.
 
     Returns:
@@ -129,6 +139,7 @@ def train(
       f32[] or f32[c].
     """
     lift = jax.vmap if axis == "vmap" else lambda function: function
+    optimizer = training.optimizer_at(learning_rate)
     sizes = jnp.where(clients >= 0, data.sizes[clients], 0)
     steps = num_steps(sizes, training.epochs, training.batch_size)
 
@@ -174,7 +185,7 @@ def train(
         grads, (loss, new_state) = jax.grad(total, has_aux=True)(
             params, state, x, y, mask, step_keys
         )
-        updates, new_opt_state = lift(training.optimizer.update)(grads, opt_state, params)
+        updates, new_opt_state = lift(optimizer.update)(grads, opt_state, params)
         loss_sum = loss_sum + jnp.where(index < steps, loss * jnp.sum(mask, axis=-1), 0.0)
         new = (optax.apply_updates(params, updates), new_state, new_opt_state)
         if axis == "vmap":
@@ -184,7 +195,7 @@ def train(
     carry = (
         start_params,
         state,
-        lift(training.optimizer.init)(start_params),
+        lift(optimizer.init)(start_params),
         jnp.zeros(steps.shape),
     )
     params, state, _, loss_sum = jax.lax.fori_loop(0, jnp.max(steps), step, carry)

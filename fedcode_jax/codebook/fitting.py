@@ -9,18 +9,18 @@ import jax.numpy as jnp
 from fedcode_jax.codebook import blocks
 from fedcode_jax.codebook.atoms import Atoms, condense
 from fedcode_jax.codebook.batching import one_by_one_on_cpu
-from fedcode_jax.codebook.cells import make_tree
-from fedcode_jax.codebook.refine import Grid, refine
+from fedcode_jax.codebook.refine import refine
+from fedcode_jax.codebook.segments import segmenter
 from fedcode_jax.codebook.start import center_start, density, density_start
 from fedcode_jax.errors import ConfigError, DataError
 
 MAX_CLUSTERS = 65536
 
 _MANY_CLUSTERS = 4096
-_GRID = Grid(16, 16)
-_SMALL_GRID = Grid(4, 4)
+_POINTS = 8
+_FEW_POINTS = 4
 _WIDEST = 0.5  # the reach, in cells, of the first refinement, and the least of the last
-_NARROWEST = 0.05
+_NARROWEST = 0.02
 _MOST_PASSES = 32
 _WORTHWHILE = 0.003  # a pass that gains less than this share of the error ends its reach
 
@@ -152,27 +152,26 @@ def _optimise(atoms: Atoms, init: jax.Array | None, K: int) -> jax.Array:
 
 def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array) -> jax.Array:
     """Refines with points all over the cells while that pays, then with ever closer ones."""
-    # Very many cells hold few atoms each, which need few candidates.
     K = edges.size - 1
-    tree = make_tree(atoms)
-    grid = _GRID if K < _MANY_CLUSTERS else _SMALL_GRID
+    # Very many cells hold few atoms each, which need few candidates.
+    points = _POINTS if K < _MANY_CLUSTERS else _FEW_POINTS
+    segments = segmenter(atoms, K * points)
 
     def unfinished(carry: tuple) -> jax.Array:
-        _, _, _, reach, passes = carry
+        _, _, reach, passes = carry
         return (reach >= _NARROWEST) & (passes < _MOST_PASSES)
 
     def improve(carry: tuple) -> tuple:
-        edges, _, judged, reach, passes = carry
+        edges, judged, reach, passes = carry
         # At full reach, steps by value and by number take turns, and are judged together.
         by_value = (reach == _WIDEST) & (passes % 2 == 0)
         scale = jnp.where(by_value, atoms.positions, centers_below)
-        found = refine(tree, edges, grid, reach, scale)
+        found = refine(segments, edges, points, reach, scale)
         # So that the new points reach from each old one half-way to the next, and a little further.
-        closer = reach / (grid.points // 2)
+        closer = reach / (points // 2)
         pays = by_value | (judged - found.after > _WORTHWHILE * found.after)
         return (
             jnp.where(found.after < found.before, found.edges, edges),
-            found.centers,
             jnp.where(by_value, judged, found.after),
             jnp.where(pays, reach, closer),
             passes + 1,
@@ -180,10 +179,10 @@ def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array)
 
     start = (
         edges,
-        jnp.zeros(K),
         jnp.float32(jnp.finfo(jnp.float32).max),
         jnp.float32(_WIDEST),
         jnp.int32(0),
     )
-    _, centers, *_ = jax.lax.while_loop(unfinished, improve, start)
-    return centers
+    edges, *_ = jax.lax.while_loop(unfinished, improve, start)
+    cells = segmenter(atoms, K)(edges)
+    return cells.points + cells.moments.mean

@@ -2,45 +2,47 @@
 
 Lloyd's iteration moves each edge to suit its neighbours; a center that a far region lacks comes
 only slowly, or never. Here every edge brings S points, at equal steps to both sides of it, any
-edge may move to any of the R points around it, and dynamic programming over the cells finds the
-best combination in K R^2 operations. As all edges between two regions may move by a cell at once,
-centers travel any distance in few rounds. It is the exact algorithm for one-dimensional k-means
-(Bruce, 1965; Wang and Song, 2011; Grønlund et al., 2017), with the choice restricted so that
-shapes are static and the work is small.
+edge may move to any point up to its neighbours' places, and dynamic programming over the cells
+finds the best combination in K S^2 operations. As all edges between two regions may move by a cell
+at once, centers travel any distance in few rounds. It is the exact algorithm for one-dimensional
+k-means (Bruce, 1965; Wang and Song, 2011; Grønlund et al., 2017), with the choice restricted so
+that shapes are static and the work is small.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fedcode_jax.codebook.cells import Moments, Sets, Tree, measure, merge, seen_from, unpack
+from fedcode_jax.codebook.cells import Moments, Sets
 from fedcode_jax.codebook.numerics import count_below
 
-
-class Grid(NamedTuple):
-    """How many points: S that each edge brings (even), and D to either side it may move to."""
-
-    points: int
-    moves: int
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 class Refined(NamedTuple):
-    """Edges i32[K + 1], the means f32[K] of their cells, and squared errors, before and after."""
+    """Edges i32[K + 1], and squared errors, before and after."""
 
     edges: jax.Array
-    centers: jax.Array
     before: jax.Array
     after: jax.Array
 
 
-def refine(tree: Tree, edges: jax.Array, grid: Grid, reach: jax.Array, scale: jax.Array) -> Refined:
+def refine(
+    segments: Callable[[jax.Array], Sets],
+    edges: jax.Array,
+    points: int,
+    reach: jax.Array,
+    scale: jax.Array,
+) -> Refined:
     """The best edges among candidates.
 
     Args:
-      tree: the atoms' moments.
+      segments: measures the atoms between ends (see `segmenter`), K S segments.
       edges: i32[K + 1], strictly ascending from 0 to the number of atoms.
-      grid: sizes.
+      points: S, how many points each edge brings; even.
       reach: f32[], to what share of a cell an edge's points spread, on either side. At most one
         half, when the points of all edges are equally spaced.
       scale: f32[A], ascending, in what the steps inside a cell are equal: the atoms' positions, to
@@ -49,30 +51,24 @@ def refine(tree: Tree, edges: jax.Array, grid: Grid, reach: jax.Array, scale: ja
     Returns:
       What is best. The present edges are among the candidates, so the error does not grow.
     """
-    K, S, D = edges.size - 1, *grid
-    R, skipped = 2 * D + 1, S - 1
-    points = _points(scale, edges, S, reach)
-    # D more points at either end, of which nothing can be made.
-    points = jnp.pad(points, D).at[-D:].set(edges[-1])
-    near = tree.rows[3, edges[:-1] + tree.rows.shape[1] // 2]
-    costs, means = _intervals(measure(tree, points), near, grid)
+    K, S = edges.size - 1, points
+    R = 2 * S + 1
+    inner = _points(scale, edges, S, reach)[S // 2 : S // 2 + K * S + 1]
+    costs = _intervals(segments(inner), S)
 
-    def forward(best: jax.Array, cell: jax.Array) -> tuple[jax.Array, jax.Array]:
-        all_ends = jax.lax.dynamic_slice(costs, (skipped, cell, 0), (R, 1, R))
-        return jnp.min(best + all_ends[:, 0], axis=1), best
+    def forward(best: jax.Array, cost: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.min(best[:, None] + cost, axis=0), best
 
-    def backward(end: jax.Array, at: tuple) -> tuple[jax.Array, tuple]:
-        cell, best = at
-        end = end + skipped
-        start = jnp.argmin(best + costs[end, cell]).astype(jnp.int32)
-        return start, (points[cell * S + S // 2 + start], means[end, cell, start])
+    def backward(end: jax.Array, at: tuple) -> tuple[jax.Array, jax.Array]:
+        cell, cost, best = at
+        start = jnp.argmin(best + cost[:, end]).astype(jnp.int32)
+        return start, inner[jnp.maximum(cell * S + start - S, 0)]
 
-    cells = jnp.arange(K)
-    stays = jnp.int32(D)
-    last, bests = jax.lax.scan(forward, jnp.full(R, jnp.inf).at[D].set(0), cells)
-    _, (moved, centers) = jax.lax.scan(backward, stays, (cells, bests), reverse=True)
+    stays = jnp.int32(S)
+    last, bests = jax.lax.scan(forward, jnp.full(R, jnp.inf).at[S].set(0), costs)
+    _, moved = jax.lax.scan(backward, stays, (jnp.arange(K), costs, bests), reverse=True)
     moved = jnp.concatenate([moved, edges[-1:]])
-    return Refined(moved, near + centers, jnp.sum(costs[skipped + D, :, D]), last[D])
+    return Refined(moved, jnp.sum(costs[:, S, S]), last[S])
 
 
 def _points(scale: jax.Array, edges: jax.Array, S: int, reach: jax.Array) -> jax.Array:
@@ -87,34 +83,67 @@ def _points(scale: jax.Array, edges: jax.Array, S: int, reach: jax.Array) -> jax
     return jnp.where(part > 0, found, start).reshape(-1)
 
 
-def _intervals(segments: Sets, near: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
-    """Every cell between any of the R places of its lower edge and any of its upper edge.
+def _intervals(segments: Sets, S: int) -> jax.Array:
+    """Every cell between any of the R = 2 S + 1 places of its lower edge and any of its upper edge.
+
+    A cell is what it was, with segments of its neighbours added and some of its own taken away.
+    Sums of distances and squares are about the present mean of the cell: what is taken away from
+    them is part of the present error, and what is added costs about as much as it adds, so no
+    digits are lost that matter. But for a cell that moves to a neighbour's place altogether, across
+    a gap perhaps: it is measured there.
 
     Args:
-      segments: of the padded points.
-      near: f32[K], a point of each cell, from which its means are measured.
-      grid: sizes.
+      segments: of the points, S for each cell.
+      S: see above.
 
     Returns:
-      costs and means, f32[S - 1 + R, K, R], by place of the upper edge, with S - 1 of no use before
-      the first, by cell, and by place of the lower edge. The cost is the squared error, or infinite
-      where nothing lies between.
+      Squared errors f32[K, R, R] by cell, place of the lower edge and place of the upper edge;
+      infinite where nothing lies between.
     """
-    K, S, D = near.size, *grid
-    R = 2 * D + 1
-    steps = S + 2 * D
-    # The segments that a cell passes over, from the lowest place of its lower edge on.
-    at = S // 2 + S * jnp.arange(K) + jnp.arange(steps)[:, None]
-    rows = jnp.stack([*segments.moments, segments.points])
-    passed = seen_from(near, unpack(rows[:, at]))
+    own = jax.tree.map(lambda x: x.reshape(-1, S), segments)
+    near = own.points[:, :1]
+    weight, mean, error = own.moments
+    mean = (own.points - near) + mean
+    center = jnp.sum(weight * mean, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), _TINY)
+    step = jnp.diff(near, axis=0)
+    within = _running(Moments(weight, mean, error), center)
+    later = _running(_neighbours(Moments(weight[1:], mean[1:] + step, error[1:]), 1), center)
+    before = Moments(weight[:-1], mean[:-1] - step, error[:-1])
+    before = _running(Moments(*(x[:, ::-1] for x in _neighbours(before, -1))), center)
 
-    def extend(carry: Moments, step: tuple) -> tuple[Moments, tuple]:
-        number, segment = step
-        begun = number >= jnp.arange(R)
-        weight, mean, error = (leaf[:, None] for leaf in segment)
-        carry = merge(carry, Moments(weight * begun, mean, error * begun))
-        return carry, (jnp.where(carry.weight > 0, carry.error, jnp.inf), carry.mean)
+    lower = jnp.concatenate([before[:, :, :0:-1], -within], axis=2)
+    upper = jnp.concatenate([within, within[:, :, -1:] + later[:, :, 1:]], axis=2)
+    costs = _error(lower[:, :, :, None] + upper[:, :, None])
+    place = np.arange(2 * S + 1)
+    costs = jnp.where(place[:, None] < place + S, costs, jnp.inf)
+    # All of the cell is given up, for the end of the one before it or the beginning of the next.
+    nothing = jnp.full((1, S), jnp.inf)
+    ends = _error(within[:, :, -1:] - within)[:, :S]
+    begins = _error(within)[:, 1:]
+    costs = costs.at[:, :S, 0].set(jnp.concatenate([nothing, ends[:-1]]))
+    return costs.at[:, -1, S + 1 :].set(jnp.concatenate([begins[1:], nothing]))
 
-    nothing = Moments(*(jnp.zeros((K, R)) for _ in range(3)))
-    _, (costs, means) = jax.lax.scan(extend, nothing, (jnp.arange(steps), passed))
-    return costs, means
+
+def _neighbours(moments: Moments, side: int) -> Moments:
+    """Moments f32[K - 1, S] of the cells after (1) or before (-1) each cell, and of none: [K, S]."""
+    beyond = ((0, 1), (0, 0)) if side > 0 else ((1, 0), (0, 0))
+    return Moments(*(jnp.pad(x, beyond) for x in moments))
+
+
+def _running(moments: Moments, center: jax.Array) -> jax.Array:
+    """Sums f32[3, K, S + 1] of weight, distance from the center and its square, from 0 on."""
+    weight, mean, error = moments
+    away = mean - center[:, None]
+    pull = weight * away
+    sums = jnp.stack([weight, pull, pull * away + error])
+    S = weight.shape[1]
+    earlier = np.triu(np.ones((S, S + 1), np.float32), 1)
+    return jnp.matmul(sums, earlier, precision=jax.lax.Precision.HIGHEST)
+
+
+def _error(sums: jax.Array) -> jax.Array:
+    """The squared error about the mean, of sums f32[3, ...]; infinite where there is no weight."""
+    weight, pull, square = sums
+    there = weight > 0
+    error = jnp.maximum(square - pull * pull / jnp.where(there, weight, 1), 0)
+    return jnp.where(there, error, jnp.inf)

@@ -1,5 +1,6 @@
 """The experiment as data: checked dataclasses, YAML in and out, dotted overrides."""
 
+from fedcode_jax.config.communication import AlgorithmConfig, NetworkConfig, ScheduleConfig
 from fedcode_jax.config.files import (
     from_dict,
     from_yaml,
@@ -9,17 +10,8 @@ from fedcode_jax.config.files import (
     to_dict,
     to_yaml,
 )
-from fedcode_jax.config.schema import (
-    AlgorithmConfig,
-    DataConfig,
-    ExecutionConfig,
-    ExperimentConfig,
-    LocalConfig,
-    ModelConfig,
-    NetworkConfig,
-    PartitionConfig,
-    ScheduleConfig,
-)
+from fedcode_jax.config.learning import DataConfig, LocalConfig, ModelConfig, PartitionConfig
+from fedcode_jax.config.schema import ExecutionConfig, ExperimentConfig
 from fedcode_jax.config.section import unchecked
 
 __all__ = [

@@ -94,6 +94,14 @@ def real(low: float, *, above: bool = False) -> Check:
     return check
 
 
+def probability(setting: str, value: Any) -> float:
+    """A number from 0 to below 1."""
+    number = real(0)(setting, value)
+    if number >= 1:
+        refuse(setting, value, "a probability, from 0 to below 1")
+    return number
+
+
 def text(setting: str, value: Any) -> str:
     """A string that is not blank."""
     if not isinstance(value, str) or not value.strip():

@@ -1,22 +1,22 @@
 """Builds what a config names: data, partition, model, algorithm, plan."""
 
 import dataclasses
-import inspect
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax import algorithms, data, models, schedules, wire
-from fedcode_jax import config as configs
-from fedcode_jax.clients import ClientData, LocalTraining, Plan, optimizer
+from fedcode_jax import data, models, wire
+from fedcode_jax.clients import Plan
 from fedcode_jax.clients.mesh import claim_cores, device_count
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.experiment import materials
 from fedcode_jax.experiment.cache import keep_compiled_programs
 from fedcode_jax.network import Network
-from fedcode_jax.simulation import EvaluationData, Program
+from fedcode_jax.schedules import Exchange
+from fedcode_jax.simulation import Program
 from fedcode_jax.simulation.memory import evaluation_batch
 from fedcode_jax.simulation.planning import planned
 
@@ -42,8 +42,8 @@ class Experiment:
     @property
     def period(self) -> int:
         """Rounds after which the schedules of the config and of the algorithm repeat."""
-        own = self.program.algorithm.schedule
-        return int(np.lcm(self.program.schedule.period, own.period if own is not None else 1))
+        own, shared = self.program.algorithm.schedule, self.program.settings.schedule
+        return int(np.lcm(shared.period, own.period if own is not None else 1))
 
     @property
     def info(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class Experiment:
     @property
     def network(self) -> Network:
         """The simulated links and devices."""
-        return Network(**dataclasses.asdict(self.config.network))
+        return materials.network_of(self.config.network)
 
     @property
     def fedavg_message(self) -> wire.Message:
@@ -96,125 +96,80 @@ def build(config: ExperimentConfig) -> Experiment:
     """
     claim_cores()
     keep_compiled_programs()
-    dataset = data.load(
-        config.data.name,
-        path=config.data.path,
-        dir=config.data.dir,
-        num_classes=config.data.num_classes,
-        shape=config.data.shape,
-        features=config.data.features,
-        train_size=config.data.train_size,
-        test_size=config.data.test_size,
-        seed=config.seed,
-    )
-    partition = data.partition.make(
-        config.partition.name,
-        dataset,
-        num_clients=config.partition.num_clients,
-        alpha=config.partition.alpha,
-        classes_per_client=config.partition.classes_per_client,
-        min_size=config.partition.min_size,
-        seed=config.seed,
-    )
-    cohort = config.clients_per_round or partition.num_clients
-    if cohort > partition.num_clients:
-        raise ConfigError(
-            f"clients_per_round: {cohort} cannot be used; partition {config.partition.name} "
-            f"has {partition.num_clients} clients"
-        )
-    sizes = [len(indices) for indices in partition.clients]
-
-    def model(lowering: str) -> Any:
-        return models.make(
-            config.model.name,
-            dataset.num_classes,
-            norm=config.model.norm,
-            width=config.model.width,
-            lowering=lowering,
-        )
-
-    augment = data.augment.make(config.local.augment, dataset.input_shape, dataset.train_x.dtype)
-    clients = ClientData.from_arrays(
-        dataset.train_x, dataset.train_y, dataset.mean, dataset.std, partition.clients
-    )
+    dataset = materials.dataset_of(config)
+    partition = materials.partition_of(config, dataset)
+    cohort = materials.cohort_of(config, partition)
     devices = device_count(config.execution.devices, cohort)
-    weights = models.init(model("native"), jax.random.key(config.seed), dataset.input_shape)
-    if config.local.fix_norm_after is not None and "batch_stats" not in weights:
-        raise ConfigError(
-            f"local.fix_norm_after: {config.local.fix_norm_after} cannot be used; "
-            f"{config.model.name} has no batch norm here: set model.norm to batch, or this to None"
-        )
-    counts = partition.counts(dataset.train_y, dataset.num_classes)
-    test = EvaluationData.from_arrays(
-        dataset.test_x,
-        dataset.test_y,
-        dataset.mean,
-        dataset.std,
-        users=dataset.test_user,
-        shares=counts / counts.sum(axis=1, keepdims=True),
-        batch_size=evaluation_batch(model("native"), weights, dataset.input_shape),
+    weights = materials.weights_of(config, dataset)
+    model = materials.model_of(config, dataset)
+    clients = materials.clients_of(dataset, partition)
+    test = materials.test_of(
+        dataset,
+        partition,
+        batch_size=evaluation_batch(model, weights, dataset.input_shape),
         devices=devices,
     )
+    settings = materials.settings_of(config, partition.num_clients)
 
     def program(plan: Plan) -> Program:
         return Program(
-            algorithm=_algorithm(config.algorithm),
-            schedule=_schedule(config.schedule),
-            training=_training(config.local, model(plan.conv), augment, plan.dtype),
-            model=model("native"),
+            algorithm=materials.algorithm_of(config.algorithm),
+            training=materials.training_of(config, dataset, plan),
+            model=model,
             plan=plan,
             data=clients,
             test=test,
+            settings=settings,
             cohort=cohort,
-            max_size=max(sizes),
-            seed=config.seed,
+            max_size=max(len(indices) for indices in partition.clients),
+            sketched=materials.is_sketched(config),
         )
 
-    settings = config.execution
+    execution = config.execution
     chosen = planned(
         program,
         weights,
         devices=devices,
-        precision=settings.precision,
-        chunk=settings.chunk,
-        client_axis=settings.client_axis,
-        conv=settings.conv,
-        probe=settings.plan == "probe",
+        precision=execution.precision,
+        chunk=execution.chunk,
+        client_axis=execution.client_axis,
+        conv=execution.conv,
+        probe=execution.plan == "probe",
     )
+    check_budget(config, chosen, weights)
     return Experiment(config, dataset, partition, chosen, weights)
 
 
-def _algorithm(settings: configs.AlgorithmConfig) -> algorithms.Algorithm:
-    factory = algorithms.registry[settings.name]
-    accepted = inspect.signature(factory).parameters
-    return factory(**{name: getattr(settings, name) for name in accepted})
+def check_budget(config: ExperimentConfig, program: Program, weights: Any) -> None:
+    """Checks that a budget pays for what is sent in any case.
 
+    Args:
+      config: the experiment.
+      program: its program.
+      weights: the initial variables of the model, or their shapes.
 
-def _schedule(settings: configs.ScheduleConfig) -> schedules.Schedule:
-    return schedules.registry[settings.name](
-        start=settings.start,
-        server_period=settings.server_period,
-        client_period=settings.client_period,
+    Raises:
+      ConfigError: the codebooks of all rounds, and the weights that everybody is sent first, cost
+        more, codes at fixed width.
+    """
+    if config.schedule.name != "budget" or program.algorithm.schedule is not None:
+        return
+    silent = Exchange(jnp.zeros((), bool), jnp.zeros((), bool))
+
+    def broadcast(weights: Any) -> wire.Message:
+        server, _ = program.algorithm.init(weights, 1)
+        return program.algorithm.broadcast(server, silent, jax.random.key(0))[0]
+
+    shapes = jax.eval_shape(broadcast, weights)
+    message = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    codebook, first = (
+        int(wire.size_bits(dataclasses.replace(message, kind=np.int32(kind)))) / 8e6
+        for kind in (wire.Kind.CODEBOOK, wire.Kind.WEIGHTS)
     )
-
-
-def _training(
-    settings: configs.LocalConfig,
-    model: Any,
-    augment: data.augment.Augmentation | None,
-    dtype: Any,
-) -> LocalTraining:
-    return LocalTraining(
-        model=model,
-        optimizer=optimizer(
-            settings.optimizer,
-            settings.learning_rate,
-            settings.weight_decay,
-            settings.optimizer_args,
-        ),
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        augment=augment,
-        dtype=dtype,
-        fix_norm_after=settings.fix_norm_after,
-    )
+    quiet = 0.0 if config.algorithm.name == "skip" else codebook
+    needed = program.cohort * (2 * config.rounds * quiet + first - quiet)
+    if config.schedule.budget_mb < needed:
+        raise ConfigError(
+            f"schedule.budget_mb: {config.schedule.budget_mb:g} cannot be used; {config.rounds} "
+            f"rounds of codebooks, and weights in everybody's first message, take {needed:.3g}"
+        )

@@ -151,7 +151,6 @@ def run(
         state,
         rounds=config.rounds,
         eval_every=config.eval_every,
-        link=experiment.network,
         records=records,
         advanced=advanced,
         wire_check=check,
@@ -210,12 +209,13 @@ def _check_same(config: ExperimentConfig) -> None:
     if config.out is None:
         raise ConfigError("out: --resume needs the folder of a run; pass --out")
     text = results.read(config.out).config_text
-    free = {
-        "rounds": config.rounds,
+    free: dict[str, Any] = {
         "out": config.out,
         "checkpoint_every": config.checkpoint_every,
         "execution.devices": config.execution.devices,
     }
+    if config.local.decay == "none" and config.schedule.name not in ("late", "budget"):
+        free["rounds"] = config.rounds  # else what came so far depended on their number
     earlier = configs.to_dict(configs.replace(configs.from_yaml(text), free))
     for section, value in configs.to_dict(config).items():
         if value != earlier[section]:

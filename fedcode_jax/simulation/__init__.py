@@ -1,15 +1,16 @@
 """Rounds, evaluation and whole runs, on plain objects: no config, no files but checkpoints."""
 
 from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
-from fedcode_jax.simulation.round import (
+from fedcode_jax.simulation.round import make_round
+from fedcode_jax.simulation.run import Outcome, simulate
+from fedcode_jax.simulation.segment import Program, SegmentOutput
+from fedcode_jax.simulation.state import (
     RoundMetrics,
+    Settings,
     State,
     Traffic,
     initial_state,
-    make_round,
 )
-from fedcode_jax.simulation.run import Outcome, simulate
-from fedcode_jax.simulation.segment import Program, SegmentOutput
 from fedcode_jax.simulation.wire_check import WireCheck
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RoundMetrics",
     "Score",
     "SegmentOutput",
+    "Settings",
     "State",
     "Traffic",
     "WireCheck",

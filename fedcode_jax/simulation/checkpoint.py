@@ -9,7 +9,7 @@ import numpy as np
 from fedcode_jax.clients.mesh import lay
 from fedcode_jax.errors import CheckpointError
 from fedcode_jax.simulation import processes
-from fedcode_jax.simulation.round import State
+from fedcode_jax.simulation.state import State
 
 
 def save(folder: pathlib.Path, state: State) -> pathlib.Path:

@@ -8,7 +8,7 @@ import jax
 from fedcode_jax.clients.memory import client_bytes, free_bytes, sample_bytes, tree_bytes
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.simulation.round import initial_state
+from fedcode_jax.simulation.state import initial_state
 
 if TYPE_CHECKING:
     from fedcode_jax.simulation.segment import Program

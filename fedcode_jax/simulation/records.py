@@ -1,9 +1,10 @@
 """From device arrays to one plain record a round."""
 
+import math
+
 import jax
 import numpy as np
 
-from fedcode_jax import network
 from fedcode_jax.simulation.segment import SegmentOutput
 
 Record = dict
@@ -14,8 +15,6 @@ def records_of(
     *,
     first_round: int,
     cumulative_bytes: int,
-    epochs: int,
-    link: network.Network,
     seconds: float,
 ) -> list[Record]:
     """The records of a segment's rounds; the evaluation belongs to the last one.
@@ -24,17 +23,17 @@ def records_of(
       output: what the segment reported.
       first_round: number of its first round.
       cumulative_bytes: sent in all rounds before it, both ways.
-      epochs: local epochs, for the samples that a device computes.
-      link: the simulated network and devices.
       seconds: that the segment took.
 
     Returns:
       One dict a round: ``round``; ``test_accuracy``, ``test_loss``, ``deployed_accuracy``,
       ``deployed_loss``, ``worst_decile_accuracy`` (None in rounds that were not evaluated; the
-      last one as of ``worst_decile``, of the server's weights); ``train_loss``;
-      ``uplink_bytes`` and ``downlink_bytes`` of all clients together, as encoded;
-      ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``;
-      ``exchange``; ``simulated_seconds``; ``wall_seconds``; ``padding_waste``, executed over
+      last one as of ``worst_decile``, of the server's weights); ``train_loss`` (None if nobody took
+      part); ``uplink_bytes`` and ``downlink_bytes`` of all clients together, as encoded;
+      ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``; ``exchange``;
+      ``clients`` that took part, ``arrived`` of their uploads, and ``uploaded_weights`` among
+      these; ``simulated_seconds``, which are ``computing_seconds``, ``sending_seconds`` and
+      ``waiting_seconds`` of the mean client; ``wall_seconds``; ``padding_waste``, executed over
       needed client-steps, minus one.
     """
     metrics, score, deployed = jax.device_get(output[:3])
@@ -43,7 +42,7 @@ def records_of(
     for i in range(num_rounds):
         up = metrics.uplink_bits[i].astype(np.int64) // 8
         down = metrics.downlink_bits[i].astype(np.int64) // 8
-        samples = metrics.num_samples[i].astype(np.int64) * epochs
+        present, timing = metrics.present[i], metrics.timing
         cumulative_bytes += int(up.sum() + down.sum())
         evaluated = i == num_rounds - 1
         records.append(
@@ -54,7 +53,7 @@ def records_of(
                 "deployed_accuracy": float(deployed.accuracy) if evaluated else None,
                 "deployed_loss": float(deployed.loss) if evaluated else None,
                 "worst_decile_accuracy": worst_decile(score.clients) if evaluated else None,
-                "train_loss": float(metrics.train_loss[i]),
+                "train_loss": float(metrics.train_loss[i]) if present.any() else None,
                 "uplink_bytes": int(up.sum()),
                 "downlink_bytes": int(down.sum()),
                 "cumulative_bytes": cumulative_bytes,
@@ -63,7 +62,13 @@ def records_of(
                 "exchange": {
                     name: bool(flag[i]) for name, flag in metrics.exchange._asdict().items()
                 },
-                "simulated_seconds": float(network.round_seconds(link, up, down, samples)),
+                "clients": int(present.sum()),
+                "arrived": int(timing.arrived[i].sum()),
+                "uploaded_weights": int(metrics.uploaded_weights[i]),
+                "simulated_seconds": float(timing.seconds[i]),
+                "computing_seconds": float(timing.computing[i]),
+                "sending_seconds": float(timing.sending[i]),
+                "waiting_seconds": float(timing.waiting[i]),
                 "wall_seconds": seconds / num_rounds,
                 "padding_waste": float(
                     metrics.executed_steps[i] / max(int(metrics.needed_steps[i]), 1) - 1
@@ -71,6 +76,12 @@ def records_of(
             }
         )
     return records
+
+
+def has_diverged(record: Record) -> bool:
+    """Whether the training loss of a round is not finite."""
+    loss = record["train_loss"]
+    return loss is not None and not math.isfinite(loss)
 
 
 def worst_decile(accuracies: np.ndarray) -> float | None:

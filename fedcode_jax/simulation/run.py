@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import signal
 import threading
 import time
@@ -11,12 +10,11 @@ from typing import Any, Literal
 
 import jax
 
-from fedcode_jax.network import Network
 from fedcode_jax.simulation import processes
 from fedcode_jax.simulation.evaluation import Score
-from fedcode_jax.simulation.records import Record, records_of
-from fedcode_jax.simulation.round import State
+from fedcode_jax.simulation.records import Record, has_diverged, records_of
 from fedcode_jax.simulation.segment import Program
+from fedcode_jax.simulation.state import State
 from fedcode_jax.simulation.wire_check import WireCheck
 
 
@@ -45,7 +43,6 @@ def simulate(
     *,
     rounds: int,
     eval_every: int = 1,
-    link: Network | None = None,
     records: list[Record] | None = None,
     advanced: Callable[[list[Record], State], None] | None = None,
     wire_check: WireCheck | None = None,
@@ -60,7 +57,6 @@ def simulate(
       state: where to begin, ``program.start(weights)`` or a checkpoint; it is used up.
       rounds: the last round.
       eval_every: rounds between evaluations; the last round is always evaluated.
-      link: the simulated network and devices; their defaults if None.
       records: of the rounds before ``state``.
       advanced: called with the new records and the state after each evaluation.
       wire_check: is given every message to encode and decode, if ``program.keep_traffic``;
@@ -69,7 +65,6 @@ def simulate(
     Returns:
       The outcome.
     """
-    link = link or Network()
     records = list(records or [])
     done = int(state.round)
     scores = None
@@ -87,8 +82,6 @@ def simulate(
                 output,
                 first_round=done + 1,
                 cumulative_bytes=records[-1]["cumulative_bytes"] if records else 0,
-                epochs=program.training.epochs,
-                link=link,
                 seconds=seconds,
             )
             records += new
@@ -96,7 +89,7 @@ def simulate(
             done += num_rounds
             if advanced is not None:
                 advanced(new, state)
-            if not all(math.isfinite(record["train_loss"]) for record in new):
+            if any(has_diverged(record) for record in new):
                 return Outcome(state, records, "diverged", scores)
             if wire_check is not None and output.traffic is not None:
                 wire_check.take(output.traffic, output.metrics, done - num_rounds + 1)

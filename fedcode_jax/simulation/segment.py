@@ -13,16 +13,10 @@ from fedcode_jax.clients import ClientData, LocalTraining, Plan
 from fedcode_jax.clients.mesh import lay, replicated, spread
 from fedcode_jax.clients.plan import PRECISIONS
 from fedcode_jax.clients.training import Weights
-from fedcode_jax.schedules import Schedule
 from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
 from fedcode_jax.simulation.memory import check_room, compiled_memory
-from fedcode_jax.simulation.round import (
-    RoundMetrics,
-    State,
-    Traffic,
-    initial_state,
-    make_round,
-)
+from fedcode_jax.simulation.round import make_round
+from fedcode_jax.simulation.state import RoundMetrics, Settings, State, Traffic, initial_state
 
 
 class SegmentOutput(NamedTuple):
@@ -47,15 +41,15 @@ class Program:
 
     Attributes:
       algorithm: what is sent and how it is merged.
-      schedule: round -> exchange, for algorithms that bring none.
       training: what a client does, with the model as the plan lowers it.
       model: the module that is evaluated: the same model, natively lowered.
       plan: how the clients run.
       data: the clients' data.
       test: the test set, cut for the devices of the plan.
+      settings: what else the experiment is: seed, schedule, learning rate, network.
       cohort: M, clients in a round.
       max_size: the largest number of samples of any client.
-      seed: of everything random in the run.
+      sketched: whether uploads carry a sketch of the weights.
       keep_traffic: whether segments give the messages of their rounds.
       compile_seconds: spent compiling so far.
       compilations: segments compiled so far.
@@ -64,15 +58,15 @@ class Program:
     """
 
     algorithm: Algorithm
-    schedule: Schedule
     training: LocalTraining
     model: Any
     plan: Plan
     data: ClientData
     test: EvaluationData
+    settings: Settings
     cohort: int
     max_size: int
-    seed: int = 0
+    sketched: bool = False
     keep_traffic: bool = False
     # Not carried over by dataclasses.replace: another setting is another program.
     compile_seconds: float = dataclasses.field(default=0.0, init=False)
@@ -81,8 +75,10 @@ class Program:
     segments: dict[int, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        """Lays the clients' data on every device."""
-        self.data = lay(self.data, replicated(self.plan.devices))
+        """Lays the clients' data and the settings on every device."""
+        everywhere = replicated(self.plan.devices)
+        self.data = lay(self.data, everywhere)
+        self.settings = lay(jax.tree.map(np.asarray, self.settings), everywhere)
 
     @property
     def sizes(self) -> list[int]:
@@ -91,13 +87,15 @@ class Program:
 
     def start(self, weights: Weights) -> State:
         """The state before the first round, from the initial variables of the model."""
-
-        def first(weights: Weights) -> State:
-            return initial_state(self.algorithm, weights, self.data.sizes.shape[0])
-
+        first = self.first_state
         shardings = self._shardings(jax.eval_shape(first, weights))
         weights = lay(weights, replicated(self.plan.devices))
         return jax.jit(first, out_shardings=shardings)(weights)
+
+    def first_state(self, weights: Weights) -> State:
+        """``start`` as a function to be traced."""
+        clients = self.data.sizes.shape[0]
+        return initial_state(self.algorithm, weights, clients, sketched=self.sketched)
 
     def _shardings(self, state: State) -> State:
         """Where a state lies: what clients keep is spread, if the devices divide their number."""
@@ -108,7 +106,7 @@ class Program:
             *(
                 jax.tree.map(lambda _, where=where: where, part)
                 for part, where in zip(
-                    state, (everywhere, everywhere, apart, apart, apart), strict=True
+                    state, (everywhere, everywhere, apart, apart, everywhere, apart), strict=True
                 )
             )
         )
@@ -126,17 +124,16 @@ class Program:
           The new state, and what happened.
         """
         everywhere = replicated(self.plan.devices)
-        key = lay(jax.random.key(self.seed), everywhere)
         shardings = self._shardings(state)
         state = lay(state, shardings)
         if num_rounds not in self.segments:
             began = time.perf_counter()
             with jax.default_matmul_precision(PRECISIONS[self.plan.precision]):
                 lowered = jax.jit(
-                    self._segment(num_rounds),
+                    self.segment(num_rounds),
                     donate_argnums=0,
                     out_shardings=(shardings, everywhere),
-                ).lower(state, self.data, self.test, key)
+                ).lower(state, self.data, self.test, self.settings)
                 compiled = lowered.compile(self.plan.compiler_options)
             check_room(compiled, self.plan.chunk)
             self.segments[num_rounds] = compiled
@@ -144,23 +141,27 @@ class Program:
             self.memory_bytes = max(self.memory_bytes, account["total"])
             self.compile_seconds += time.perf_counter() - began
             self.compilations += 1
-        return self.segments[num_rounds](state, self.data, self.test, key)
+        return self.segments[num_rounds](state, self.data, self.test, self.settings)
 
-    def _segment(self, num_rounds: int) -> Callable[..., tuple[State, SegmentOutput]]:
+    def segment(self, num_rounds: int) -> Callable[..., tuple[State, SegmentOutput]]:
+        """Rounds and an evaluation after the last: (state, data, test, settings) -> the same.
+
+        Pure, to be jitted and vmapped.
+        """
         run_round = make_round(
             self.algorithm,
-            self.schedule,
             self.training,
             self.plan,
             cohort=self.cohort,
             max_size=self.max_size,
+            sketched=self.sketched,
         )
 
         def segment(
-            state: State, data: ClientData, test: EvaluationData, key: jax.Array
+            state: State, data: ClientData, test: EvaluationData, settings: Settings
         ) -> tuple[State, SegmentOutput]:
             def body(state: State, _: None) -> tuple[State, tuple]:
-                state, metrics, traffic = run_round(state, data, key)
+                state, metrics, traffic = run_round(state, data, settings)
                 return state, (metrics, traffic if self.keep_traffic else None)
 
             state, (metrics, traffic) = jax.lax.scan(body, state, length=num_rounds)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedcode_jax import wire
 from fedcode_jax.errors import WireCheckError
-from fedcode_jax.simulation.round import RoundMetrics, Traffic
+from fedcode_jax.simulation.state import RoundMetrics, Traffic
 from fedcode_jax.wire import Coded, Kind, Message
 
 TOLERANCE = 0.01
@@ -56,7 +56,7 @@ class WireCheck:
             given = _row(traffic.broadcast_given, client)
             self._one(down, given, metrics.downlink_bits[client], f"{where}, to client {client}")
             up, given = _row(traffic.uploads, client), _row(traffic.uploads_given, client)
-            self._one(up, given, metrics.uplink_bits[client], f"{where}, from client {client}")
+            self._one(up, given, traffic.upload_bits[client], f"{where}, from client {client}")
 
     def _one(self, message: Message, given: Message | None, bits: Any, where: str) -> None:
         counted = int(bits) // 8

@@ -10,6 +10,7 @@ from fedcode_jax.wire import codes as code_bytes
 from fedcode_jax.wire.codes import Known
 from fedcode_jax.wire.entropy import VALUES_PER_BYTE
 from fedcode_jax.wire.format import (
+    ALWAYS,
     BLOCKS,
     CHECKSUM,
     CODED_TYPES,
@@ -103,6 +104,7 @@ class _Header:
     size: int
     body_bytes: int
     dtype: str = ""
+    always: bool = False
     coding: str = ""
     num_clusters: int = 0
     block: int = 1
@@ -114,10 +116,10 @@ class _Header:
 
 def _read_header(reader: _Reader, kind: Kind) -> _Header:
     (section_type,) = reader.unpack("<B")
-    if section_type in _DENSE_NAMES and kind == Kind.WEIGHTS:
+    dtype, always = _DENSE_NAMES.get(section_type & ~ALWAYS), bool(section_type & ALWAYS)
+    if dtype is not None and (always or kind == Kind.WEIGHTS):
         (size,) = reader.unpack("<I")
-        dtype = _DENSE_NAMES[section_type]
-        return _Header(size, size * FLOAT_TYPES[dtype].itemsize, dtype)
+        return _Header(size, size * FLOAT_TYPES[dtype].itemsize, dtype, always)
     coding = _CODED_NAMES.get(section_type & ~BLOCKS)
     if coding is None:
         raise DecodeError(f"a section of type {section_type} in a {kind.name.lower()} message")
@@ -130,11 +132,12 @@ def _read_header(reader: _Reader, kind: Kind) -> _Header:
         raise DecodeError(f"{used} centers used of {K} centers of {block} values")
     centers = 4 * used * block
     if kind == Kind.CODEBOOK:
-        return _Header(0, centers, "", coding, K, block, used)
+        return _Header(0, centers, coding=coding, num_clusters=K, block=block, used=used)
     (size,) = reader.unpack("<I")
     if coding == "fixed":
         packed = (size * code_width(K) + 7) // 8
-        return _Header(size, centers + packed, "", coding, K, block, used, packed)
+        body = centers + packed
+        return _Header(size, body, "", False, coding, K, block, used, packed)
     (payload,) = reader.unpack("<I")
     if size > payload * VALUES_PER_BYTE or payload % 4:
         raise DecodeError(f"{size} codes in a payload of {payload} bytes")
@@ -148,14 +151,14 @@ def _read_header(reader: _Reader, kind: Kind) -> _Header:
         (reference,) = reader.unpack("<I")
     table = used if coding == "entropy" and size else 0
     body = centers + table + payload
-    return _Header(size, body, "", coding, K, block, used, payload, layers, reference)
+    return _Header(size, body, "", False, coding, K, block, used, payload, layers, reference)
 
 
 def _read_body(reader: _Reader, header: _Header, known: Coded | None) -> Section:
     if header.dtype:
         wire_type = FLOAT_TYPES[header.dtype].newbyteorder("<")
         values = np.frombuffer(reader.take(header.size * wire_type.itemsize), wire_type)
-        return Dense(values.astype(np.float32), header.dtype)
+        return Dense(values.astype(np.float32), header.dtype, header.always)
     centers = _read_centers(reader, header)
     try:
         codes = _read_codes(reader, header, centers, known)

@@ -8,6 +8,7 @@ import numpy as np
 from fedcode_jax.wire import codes as code_bytes
 from fedcode_jax.wire.codes import Known
 from fedcode_jax.wire.format import (
+    ALWAYS,
     BLOCKS,
     CHECKSUM,
     CODED_TYPES,
@@ -57,7 +58,8 @@ def encode(message: Message, *, given: Message | None = None) -> bytes:
             known = held(given, index, section.codes.shape)
             header, body = _coded_bytes(section, kind, known)
         else:
-            header = struct.pack("<BI", DENSE_TYPES[section.dtype], len(section.values))
+            section_type = DENSE_TYPES[section.dtype] | (ALWAYS if section.always else 0)
+            header = struct.pack("<BI", section_type, len(section.values))
             wire_type = FLOAT_TYPES[section.dtype].newbyteorder("<")
             body = np.asarray(section.values).astype(wire_type).tobytes()
         headers.append(header)

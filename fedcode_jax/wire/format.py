@@ -16,6 +16,9 @@ DENSE_TYPES = {"float32": 1, "float16": 2, "bfloat16": 3}
 CODED_TYPES = {"fixed": 0, "entropy": 4, "adaptive": 5, "conditional": 6}
 """The type byte of a section of codes."""
 
+ALWAYS = 0x40
+"""Set in the type of a section of floats that codebook messages carry too."""
+
 BLOCKS = 0x80
 """Set in the type of a coded section whose codewords are blocks."""
 

@@ -26,7 +26,8 @@ class Kind(enum.IntEnum):
     """What a message carries, and so which of its arrays are sent.
 
     NOTHING: no bytes at all. CODEBOOK: the centers of every coded section. WEIGHTS: the
-    centers and codes of every coded section, and every dense section.
+    centers and codes of every coded section, and every dense section. Dense sections that are
+    always sent are in both.
     """
 
     NOTHING = 0
@@ -72,10 +73,12 @@ class Dense:
       values: f32[n]; these are values that ``dtype`` represents, so that what the receiver
         reads is what the sender meant (see ``rounded``).
       dtype: one of ``FLOAT_TYPES``, the format on the wire.
+      always: sent in codebook messages too.
     """
 
     values: Array
     dtype: str = _static("float32")
+    always: bool = _static(False)
 
     @classmethod
     def rounded(cls, values: jax.Array, dtype: str) -> "Dense":
@@ -132,8 +135,8 @@ def sent(message: Message, *, given: Message | None = None) -> Message:
 
     Returns:
       The message with only the arrays that are sent: of a codebook message the coded
-      sections, with no codes; of an empty one no section. A section whose coding is
-      conditional is adaptive where nothing that fits is given.
+      sections, with no codes, and what is always sent; of an empty one no section. A section
+      whose coding is conditional is adaptive where nothing that fits is given.
     """
     kind = Kind(int(message.kind))
     sections: list[Section] = []
@@ -147,9 +150,14 @@ def sent(message: Message, *, given: Message | None = None) -> Message:
             if section.coding != "adaptive" or len(section.layers) == 1:
                 section = dataclasses.replace(section, layers=())
             sections.append(jax.tree.map(np.asarray, section))
-        elif isinstance(section, Dense) and kind == Kind.WEIGHTS:
-            sections.append(Dense(np.asarray(section.values), section.dtype))
+        elif isinstance(section, Dense) and carries(section, kind):
+            sections.append(Dense(np.asarray(section.values), section.dtype, section.always))
     return Message(np.asarray(kind, np.int32), tuple(sections))
+
+
+def carries(section: Dense, kind: Kind) -> bool:
+    """Whether a message of this kind carries these floats."""
+    return kind == Kind.WEIGHTS or (kind == Kind.CODEBOOK and section.always)
 
 
 def held(given: Message | None, index: int, shape: tuple[int, ...]) -> Coded | None:
@@ -204,5 +212,5 @@ def remember(known: Message, message: Message) -> Message:
       The new reference.
     """
     new = reference(message)
-    carries = message.kind == Kind.WEIGHTS
-    return jax.tree.map(lambda a, b: jnp.where(carries, b, a), known, new)
+    has_weights = message.kind == Kind.WEIGHTS
+    return jax.tree.map(lambda a, b: jnp.where(has_weights, b, a), known, new)

@@ -60,7 +60,9 @@ def size_bits(message: Message, *, given: Message | None = None) -> jax.Array:
     codebook = weights = jnp.uint32(MESSAGE_HEADER_BYTES)
     for index, section in enumerate(message.sections):
         if isinstance(section, Dense):
-            weights = weights + jnp.uint32(_fixed_bits(section) // 8)
+            size = jnp.uint32(_fixed_bits(section) // 8)
+            weights = weights + size
+            codebook = codebook + size * section.always
         else:
             reference = None if given is None else given.sections[index]
             known = reference if isinstance(reference, Coded) else None
@@ -100,6 +102,7 @@ def formula_bits(message: Message) -> jax.Array:
             weights += 32 * K * block_size(section) + section.codes.shape[-1] * code_width(K)
         else:
             weights += 32 * section.values.shape[-1]
+            codebooks += 32 * section.values.shape[-1] * section.always
     _check(weights)
     return jnp.asarray(np.array([0, codebooks, weights], np.uint32))[message.kind]
 

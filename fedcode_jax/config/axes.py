@@ -1,0 +1,173 @@
+"""The axes of a sweep: settings and their values, as a grid or drawn at random."""
+
+import itertools
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fedcode_jax.config.files import replace, setting_names
+from fedcode_jax.config.schema import ExperimentConfig
+from fedcode_jax.errors import ConfigError, check_name
+
+Point = dict[str, Any]
+"""Value by setting, of one experiment of a sweep."""
+
+
+class Range(NamedTuple):
+    """Numbers from low to high, both included, of which a random search draws.
+
+    Whole if both ends are. Else uniform in their logarithm, if low is above 0.
+    """
+
+    low: float
+    high: float
+
+    def draw(self, rng: random.Random) -> float:
+        """A number."""
+        low, high = self
+        if isinstance(low, int) and isinstance(high, int):
+            return rng.randint(low, high)
+        if low > 0:
+            return math.exp(rng.uniform(math.log(low), math.log(high)))
+        return rng.uniform(low, high)
+
+
+Axes = Mapping[str | tuple[str, ...], Sequence[Any] | Range]
+"""Values by setting; or rows of values by several settings, which change together."""
+
+
+def parse_axis(text: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]] | Range]:
+    """Reads an axis as it is written on the command line.
+
+    Args:
+      text: ``setting=value,value,...``, ``setting=low..high`` (random search), or
+        ``setting,setting=value:value,value:value,...`` for settings that change together.
+
+    Returns:
+      The settings, and a row of values for each step, or a range.
+
+    Raises:
+      ConfigError: it cannot be read.
+
+    Example:
+      >>> parse_axis("schedule.server_period,schedule.client_period=5:2,10:5")
+      (('schedule.server_period', 'schedule.client_period'), [(5, 2), (10, 5)])
+      >>> parse_axis("local.learning_rate=1e-4..1e-2")[1]
+      Range(low=0.0001, high=0.01)
+    """
+    names, equals, values = text.partition("=")
+    settings = tuple(name.strip().replace("-", "_") for name in names.split(","))
+    if not equals or not values.strip() or not all(settings):
+        raise ConfigError(
+            f"axis: {text!r} cannot be read; write setting=value,value such as seed=0,1,2"
+        )
+    low, dots, high = values.partition("..")
+    if dots:
+        ends = (_value(low), _value(high))
+        if len(settings) > 1 or not all(_is_number(end) for end in ends) or ends[0] > ends[1]:
+            raise ConfigError(f"axis: {text!r}: a range is setting=low..high, of one setting")
+        return settings, Range(*ends)
+    rows = [tuple(_value(value) for value in row.split(":")) for row in values.split(",")]
+    if len(settings) == 1:
+        rows = [(_value(row),) for row in values.split(",")]
+    for row in rows:
+        if len(row) != len(settings):
+            raise ConfigError(
+                f"axis: {text!r}: {len(settings)} settings need as many values in each step, "
+                f"joined by ':'; {len(row)} are given"
+            )
+    return settings, rows
+
+
+def points(
+    base: ExperimentConfig, axes: Axes, *, samples: int | None = None, seed: int = 0
+) -> list[tuple[Point, ExperimentConfig]]:
+    """The experiments of a sweep, in the order of the grid or of the draws.
+
+    Args:
+      base: what is not on an axis.
+      axes: values by setting in dotted form, or rows by a tuple of settings.
+      samples: experiments to draw at random; None for the whole grid.
+      seed: of the draws.
+
+    Returns:
+      Each experiment's point and checked config.
+
+    Raises:
+      ConfigError: no axis, an unknown setting or one on two axes, a value that cannot be used, a
+        range in a grid.
+
+    Example:
+      >>> axes = {"seed": [0, 1], "schedule.client_period": [2, 5]}
+      >>> [tuple(point.values()) for point, _ in points(ExperimentConfig(), axes)]
+      [(0, 2), (0, 5), (1, 2), (1, 5)]
+    """
+    steps = [_steps(base, names, values) for names, values in axes.items()]
+    known: set[str] = set()
+    for names, _ in steps:
+        for name in names:
+            check_name("axis", name, setting_names())
+            if name in known or name == "out":
+                what = "is on two axes" if name in known else "is set by the sweep; use --out"
+                raise ConfigError(f"axis: {name} {what}")
+            known.add(name)
+    if not steps:
+        raise ConfigError("axis: there is none; give at least one, such as seed=0,1,2")
+    if samples is None:
+        for names, values in steps:
+            if isinstance(values, Range):
+                raise ConfigError(
+                    f"axis: {names[0]}: {values.low}..{values.high} is a range; list values for a "
+                    "grid, or set samples to draw at random"
+                )
+        rows = list(itertools.product(*(values for _, values in steps)))  # type: ignore[arg-type]
+    else:
+        if samples < 1:
+            raise ConfigError(f"samples: {samples} cannot be used; give a whole number above 0")
+        rng = random.Random(seed)
+        rows = [tuple(_drawn(values, rng) for _, values in steps) for _ in range(samples)]
+    found = []
+    for row in rows:
+        point: Point = {}
+        for (names, _), values in zip(steps, row, strict=True):
+            point |= dict(zip(names, values, strict=True))
+        found.append((point, replace(base, point)))
+    return found
+
+
+def _steps(
+    base: ExperimentConfig, names: str | tuple[str, ...], values: Sequence[Any] | Range
+) -> tuple[tuple[str, ...], list[tuple[Any, ...]] | Range]:
+    settings = (names,) if isinstance(names, str) else tuple(names)
+    if isinstance(values, Range):
+        return settings, values
+    if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
+        raise ConfigError(f"axis: {', '.join(settings)}: {values!r} is not a list of values")
+    if isinstance(names, str):
+        return settings, [(value,) for value in values]
+    rows = [tuple(row) for row in values]
+    for row in rows:
+        if len(row) != len(settings):
+            raise ConfigError(f"axis: {', '.join(settings)}: {row} has another number of values")
+    return settings, rows
+
+
+def _drawn(values: Any, rng: random.Random) -> tuple[Any, ...]:
+    return (values.draw(rng),) if isinstance(values, Range) else rng.choice(values)
+
+
+def _value(text: str) -> Any:
+    """A value as YAML reads it, so that the command line and files agree."""
+    import yaml
+
+    from fedcode_jax.config.yaml_loader import Loader
+
+    try:
+        return yaml.load(text.strip(), Loader=Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"axis: {text!r} cannot be read as a value") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,25 @@
+"""Links and devices: from the bytes and samples of a round to simulated seconds."""
+
+from fedcode_jax.network.links import (
+    Conditions,
+    Links,
+    Timing,
+    conditions,
+    deliverable,
+    timing,
+)
+from fedcode_jax.network.presets import COLUMNS, Network, Preset, presets, read_table
+
+__all__ = [
+    "COLUMNS",
+    "Conditions",
+    "Links",
+    "Network",
+    "Preset",
+    "Timing",
+    "conditions",
+    "deliverable",
+    "presets",
+    "read_table",
+    "timing",
+]

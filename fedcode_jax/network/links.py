@@ -1,0 +1,236 @@
+"""From the bytes of a round and the clients' links to simulated seconds, inside the program."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = Any
+
+
+class Links(NamedTuple):
+    """The links and devices of C clients, traced.
+
+    Attributes:
+      uplink: f32[C], bits/s from each client to the server.
+      downlink: f32[C], bits/s from the server to each client.
+      round_trip: f32[C], seconds.
+      speed: f32[C], samples/s in training; infinite where training takes no time.
+      fit_seconds: f32[C], to fit its codebooks once.
+      uplink_jitter: f32[], coefficient of variation of a client's uplink among rounds.
+      downlink_jitter: f32[], of its downlink.
+      dropout: f32[], probability of being away for a round.
+      loss: f32[], probability that an upload is lost.
+      deadline: f32[], seconds after which a round ends; infinite for none.
+    """
+
+    uplink: Array
+    downlink: Array
+    round_trip: Array
+    speed: Array
+    fit_seconds: Array
+    uplink_jitter: Array
+    downlink_jitter: Array
+    dropout: Array
+    loss: Array
+    deadline: Array
+
+
+class Conditions(NamedTuple):
+    """What the M clients of a round meet with: a row each of the first five of ``Links``.
+
+    Attributes:
+      uplink: f32[M], bits/s in this round.
+      downlink: f32[M], bits/s in this round.
+      round_trip: f32[M], seconds.
+      speed: f32[M], samples/s.
+      fit_seconds: f32[M].
+      usual_uplink: f32[M], bits/s without this round's variation, which nobody knows ahead.
+      usual_downlink: f32[M], bits/s.
+      away: bool[M], takes no part in this round.
+      lost: bool[M], its upload will not arrive.
+    """
+
+    uplink: jax.Array
+    downlink: jax.Array
+    round_trip: jax.Array
+    speed: jax.Array
+    fit_seconds: jax.Array
+    usual_uplink: jax.Array
+    usual_downlink: jax.Array
+    away: jax.Array
+    lost: jax.Array
+
+
+class Timing(NamedTuple):
+    """How a round went.
+
+    Attributes:
+      seconds: f32[], from its start to its end.
+      computing: f32[], of these, mean over the clients that took part.
+      sending: f32[], either way, likewise, round trips included.
+      waiting: f32[], likewise; the three add up to ``seconds``.
+      arrived: bool[M], the upload reached the server whole.
+      sent_share: f32[M], share of the upload that was sent before the round ended.
+    """
+
+    seconds: jax.Array
+    computing: jax.Array
+    sending: jax.Array
+    waiting: jax.Array
+    arrived: jax.Array
+    sent_share: jax.Array
+
+
+def conditions(links: Links, clients: jax.Array, key: jax.Array) -> Conditions:
+    """Draws what the clients of a round meet with.
+
+    A client's rate in a round is its own rate times exp(s z - s^2 / 2), of mean 1 and the given
+    coefficient of variation: s^2 = ln(1 + jitter^2).
+
+    Args:
+      links: of all clients.
+      clients: i32[M], those of the round.
+      key: of the round.
+
+    Returns:
+      The conditions. A client's draws depend on its number, not on its place among the M.
+    """
+    links = Links(*map(jnp.asarray, links))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, clients)
+    noise = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 0), (2,)))(keys)
+    luck = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), (2,)))(keys)
+
+    def varied(rate: jax.Array, jitter: jax.Array, z: jax.Array) -> jax.Array:
+        variance = jnp.log1p(jnp.square(jitter))
+        return rate * jnp.exp(jnp.sqrt(variance) * z - variance / 2)
+
+    uplink, downlink = links.uplink[clients], links.downlink[clients]
+    return Conditions(
+        uplink=varied(uplink, links.uplink_jitter, noise[:, 0]),
+        downlink=varied(downlink, links.downlink_jitter, noise[:, 1]),
+        round_trip=links.round_trip[clients],
+        speed=links.speed[clients],
+        fit_seconds=links.fit_seconds[clients],
+        usual_uplink=uplink,
+        usual_downlink=downlink,
+        away=luck[:, 0] < links.dropout,
+        lost=luck[:, 1] < links.loss,
+    )
+
+
+def timing(
+    conditions: Conditions,
+    deadline: Array,
+    down_bits: jax.Array,
+    up_bits: jax.Array,
+    samples: jax.Array,
+    fits: Array = False,
+) -> Timing:
+    """Seconds of one synchronous round, and whose uploads arrive.
+
+    Client i takes d_i + c_i + u_i seconds:
+
+        d_i = [down_i > 0] (round_trip_i + down_i / downlink_i)
+        c_i = samples_i / speed_i + [it fits codebooks] fit_seconds_i
+        u_i = [up_i > 0] (round_trip_i + up_i / uplink_i)
+
+    A direction in which nothing is sent costs no time, not even a round trip. The round lasts until
+    the slowest client that takes part is done, or until the deadline: if that comes first, or if
+    an upload was lost, for which the server waits. Without a deadline it takes a lost upload for
+    arrived late, and does not wait longer. A round in which nobody takes part lasts until the
+    deadline, or no time.
+
+    Args:
+      conditions: of the M clients.
+      deadline: f32[], seconds, or infinite.
+      down_bits: [M], bits sent to each client.
+      up_bits: [M], bits of each upload.
+      samples: [M], samples each client trains on, epochs counted.
+      fits: whether clients fit codebooks.
+
+    Returns:
+      The timing.
+
+    Example:
+      One client sends 1 kB, the other 2 kB, at 1 Mbit/s; both receive 10 kB at 10 Mbit/s.
+
+      >>> from fedcode_jax.network import Network
+      >>> links = Network().links(2)
+      >>> met = conditions(links, jnp.arange(2), jax.random.key(0))
+      >>> bits = 8 * jnp.array([1000, 2000])
+      >>> done = timing(met, links.deadline, jnp.full(2, 80_000), bits, jnp.zeros(2))
+      >>> f"{done.seconds:.3f} {done.sending:.3f} {done.waiting:.3f}"
+      '0.124 0.120 0.004'
+    """
+    met, present = conditions, ~conditions.away
+    down, up = sending_seconds(met, down_bits, up_bits, met.downlink, met.uplink)
+    work = samples / met.speed + jnp.where(fits, met.fit_seconds, 0.0)
+    total = down + work + up
+    last = jnp.max(jnp.where(present, total, 0.0), initial=0.0)
+    waits_in_vain = jnp.any(present & met.lost) | ~jnp.any(present)
+    ends = jnp.isfinite(deadline) & (waits_in_vain | (last > deadline))
+    seconds = jnp.where(ends, deadline, last)
+
+    def mean(values: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(present, values, 0.0)) / jnp.maximum(jnp.sum(present), 1)
+
+    # What the end of the round cuts off was neither computed nor sent.
+    received = jnp.minimum(down, seconds)
+    computed = jnp.clip(seconds - down, 0.0, work)
+    uploaded = jnp.clip(seconds - down - work, 0.0, up)
+    computing, sending = mean(computed), mean(received + uploaded)
+    transfer = up_bits / met.uplink
+    sent = jnp.clip(seconds - (total - transfer), 0.0, transfer)
+    in_time = total <= seconds
+    share = jnp.where(in_time, 1.0, sent / jnp.where(transfer > 0, transfer, 1.0))
+    return Timing(
+        seconds=seconds,
+        computing=computing,
+        sending=sending,
+        waiting=seconds - computing - sending,
+        arrived=present & in_time & ~met.lost,
+        sent_share=jnp.where(present, share, 0.0),
+    )
+
+
+def sending_seconds(
+    conditions: Conditions,
+    down_bits: jax.Array,
+    up_bits: jax.Array,
+    downlink: jax.Array,
+    uplink: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Seconds f32[M] of each direction at the given rates; 0 where nothing is sent."""
+
+    def one(bits: jax.Array, rate: jax.Array) -> jax.Array:
+        return jnp.where(bits > 0, conditions.round_trip + bits / rate, 0.0)
+
+    return one(down_bits, downlink), one(up_bits, uplink)
+
+
+def deliverable(
+    conditions: Conditions,
+    deadline: Array,
+    down_bits: jax.Array,
+    up_bits: jax.Array,
+    samples: jax.Array,
+    fits: Array = False,
+) -> jax.Array:
+    """Which clients can expect to deliver an upload of so many bits by the deadline.
+
+    Args:
+      conditions: of the M clients; their usual rates count.
+      deadline: f32[], seconds, or infinite.
+      down_bits: [M], as of ``timing``, and so on.
+      up_bits: [M].
+      samples: [M].
+      fits: whether clients fit codebooks.
+
+    Returns:
+      bool[M].
+    """
+    met = conditions
+    down, up = sending_seconds(met, down_bits, up_bits, met.usual_downlink, met.usual_uplink)
+    work = samples / met.speed + jnp.where(fits, met.fit_seconds, 0.0)
+    return down + work + up <= deadline

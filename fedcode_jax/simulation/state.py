@@ -1,0 +1,155 @@
+"""What a round starts from, and what it reports."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedcode_jax import wire
+from fedcode_jax.algorithms import Algorithm
+from fedcode_jax.clients.training import Weights
+from fedcode_jax.network import Links, Timing
+from fedcode_jax.schedules import SKETCH_SIZE, Costs, Exchange, Memory, Schedule, forgotten
+from fedcode_jax.wire import Coded, Kind, Message
+from fedcode_jax.wire.sizes import header_bytes
+
+
+class Settings(NamedTuple):
+    """What may differ between experiments that share a program: traced, of the same shapes.
+
+    Attributes:
+      seed: u32[], of everything random in the run.
+      schedule: round -> exchange, for algorithms that bring none.
+      learning_rate: f32[], of the first round.
+      rounds: i32[], of the whole run, over which the learning rate may fall.
+      links: of the clients, to the server.
+    """
+
+    seed: Any
+    schedule: Schedule
+    learning_rate: Any
+    rounds: Any
+    links: Links
+
+
+class State(NamedTuple):
+    """All that changes from round to round.
+
+    Attributes:
+      round: i32[], rounds done.
+      server: the algorithm's server state.
+      store: what the clients keep, with a leading axis of C.
+      contacted: bool[C], the clients that have taken part and so hold weights.
+      memory: what the schedule remembers.
+      known: where messages are coded given earlier ones, the last weights message that the
+        server and each client exchanged, in either direction (of kind NOTHING before the
+        first), with a leading axis of C; else None.
+    """
+
+    round: jax.Array
+    server: Any
+    store: Any
+    contacted: jax.Array
+    memory: Memory
+    known: Message | None = None
+
+
+class RoundMetrics(NamedTuple):
+    """What one round reports; M clients are in it, in the order in which they were run.
+
+    Attributes:
+      exchange: what was to be sent each way.
+      train_loss: f32[], mean cross-entropy over the samples that were trained on.
+      uplink_bits: u32[M], of each client's upload, as much as was sent.
+      downlink_bits: u32[M], size of what the server sent each client.
+      uplink_formula_bits: u32[M], the published count of the same.
+      downlink_formula_bits: u32[M].
+      num_samples: i32[M], N_i of the clients.
+      needed_steps: i32[], local steps of the clients.
+      executed_steps: i32[], local steps computed, padding included.
+      timing: simulated seconds, and whose uploads arrived.
+      present: bool[M], clients that took part.
+      uploaded_weights: i32[], uploads with weights that arrived.
+    """
+
+    exchange: Exchange
+    train_loss: jax.Array
+    uplink_bits: jax.Array
+    downlink_bits: jax.Array
+    uplink_formula_bits: jax.Array
+    downlink_formula_bits: jax.Array
+    num_samples: jax.Array
+    needed_steps: jax.Array
+    executed_steps: jax.Array
+    timing: Timing
+    present: jax.Array
+    uploaded_weights: jax.Array
+
+
+class Traffic(NamedTuple):
+    """The messages of one round, for those who want to look at them; M clients are in it.
+
+    Attributes:
+      broadcast: the server's message, without a client axis; its kind i32[M] is that which
+        each client was sent.
+      broadcast_given: what each client held before it, as ``State.known``.
+      uploads: the clients' messages, with a leading axis of M, whether they arrived or not.
+      uploads_given: what the server held of each client before it.
+      upload_bits: u32[M], the size of each upload when it is sent whole.
+    """
+
+    broadcast: Message
+    broadcast_given: Message | None
+    uploads: Message
+    uploads_given: Message | None
+    upload_bits: jax.Array
+
+
+def initial_state(
+    algorithm: Algorithm, weights: Weights, num_clients: int, *, sketched: bool = False
+) -> State:
+    """The state before the first round.
+
+    Args:
+      algorithm: the algorithm.
+      weights: the initial variables of the model.
+      num_clients: C.
+      sketched: whether uploads carry a sketch of the weights.
+
+    Returns:
+      The state, in which no client has been contacted.
+    """
+    server, store = algorithm.init(weights, num_clients)
+    silent = Exchange(jnp.zeros((), bool), jnp.zeros((), bool))
+    message, _ = algorithm.broadcast(server, silent, jax.random.key(0))
+    known = None
+    if wire.is_conditional(message):
+        shapes = jax.eval_shape(wire.reference, message)
+        known = jax.tree.map(lambda x: jnp.zeros((num_clients, *x.shape), x.dtype), shapes)
+    sizes = [
+        _fixed_width(message, kind) for kind in (jnp.int32(Kind.WEIGHTS), jnp.asarray(message.kind))
+    ]
+    note = wire.Dense(jnp.zeros(SKETCH_SIZE), always=True)
+    extra = 8 * (header_bytes(note, Kind.CODEBOOK) + note.values.nbytes) if sketched else 0
+    costs = Costs(*sizes, *(size + extra * (size > 0) for size in sizes))
+    memory = forgotten(centers_of(message).shape[-1], costs)
+    contacted = jnp.zeros(num_clients, bool)
+    return State(jnp.int32(0), server, store, contacted, memory, known)
+
+
+def _fixed_width(message: Message, kind: jax.Array) -> jax.Array:
+    """Bits of the message if it is of this kind and its codes are of fixed width."""
+    sections = tuple(
+        dataclasses.replace(section, coding="fixed") if isinstance(section, Coded) else section
+        for section in message.sections
+    )
+    return wire.size_bits(Message(kind, sections)).astype(jnp.float32)
+
+
+def centers_of(message: Message) -> jax.Array:
+    """All centers of a message f32[..., G], as schedules look at them."""
+    sections = [section for section in message.sections if isinstance(section, Coded)]
+    lead = jnp.shape(message.kind)
+    parts = [jnp.asarray(section.centers).reshape(*lead, -1) for section in sections]
+    return jnp.concatenate(parts, axis=-1) if parts else jnp.zeros((*lead, 0))
