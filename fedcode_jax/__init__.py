@@ -12,17 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedcode_jax.config import ExperimentConfig
-    from fedcode_jax.experiment import Result, build, run
+    from fedcode_jax.experiment import Result, SweepResult, build, run, sweep
 
 __version__ = "0.1.0"
 
-__all__ = ["ExperimentConfig", "Result", "__version__", "build", "run"]
+__all__ = [
+    "ExperimentConfig",
+    "Result",
+    "SweepResult",
+    "__version__",
+    "build",
+    "run",
+    "sweep",
+]
 
 _HOMES = {
     "ExperimentConfig": "fedcode_jax.config",
     "Result": "fedcode_jax.experiment",
     "build": "fedcode_jax.experiment",
     "run": "fedcode_jax.experiment",
+    "SweepResult": "fedcode_jax.experiment",
+    "sweep": "fedcode_jax.experiment",
 }
 _ROOMS = (
     "algorithms", "clients", "codebook", "config", "data", "experiment", "models", "network",

@@ -2,13 +2,14 @@
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from fedcode_jax.config import ExperimentConfig, from_dict, load, to_dict, unchecked
+from fedcode_jax.config import ExperimentConfig, from_dict, to_dict, unchecked
+from fedcode_jax.config import files as config_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +28,20 @@ class Options:
 AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
-def parse(kind: type[AnyOptions], command: str, arguments: Sequence[str]) -> AnyOptions:
+def parse(
+    kind: type[AnyOptions],
+    command: str,
+    arguments: Sequence[str],
+    *,
+    load: Callable[[str], ExperimentConfig] = config_files.load,
+) -> AnyOptions:
     """Reads the options of a command.
 
     Args:
       kind: the command's options; its docstrings are the help texts.
       command: the command as typed, e.g. ``fedcode run``.
       arguments: what follows it.
+      load: reads the file that ``--config`` names.
 
     Returns:
       The options, with a checked config.

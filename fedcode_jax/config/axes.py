@@ -1,12 +1,14 @@
 """The axes of a sweep: settings and their values, as a grid or drawn at random."""
 
+import dataclasses
 import itertools
 import math
+import os
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from fedcode_jax.config.files import replace, setting_names
+from fedcode_jax.config.files import load_beside, replace, setting_names
 from fedcode_jax.config.schema import ExperimentConfig
 from fedcode_jax.errors import ConfigError, check_name
 
@@ -14,7 +16,8 @@ Point = dict[str, Any]
 """Value by setting, of one experiment of a sweep."""
 
 
-class Range(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Range:
     """Numbers from low to high, both included, of which a random search draws.
 
     Whole if both ends are. Else uniform in their logarithm, if low is above 0.
@@ -25,7 +28,7 @@ class Range(NamedTuple):
 
     def draw(self, rng: random.Random) -> float:
         """A number."""
-        low, high = self
+        low, high = self.low, self.high
         if isinstance(low, int) and isinstance(high, int):
             return rng.randint(low, high)
         if low > 0:
@@ -114,6 +117,7 @@ def points(
             known.add(name)
     if not steps:
         raise ConfigError("axis: there is none; give at least one, such as seed=0,1,2")
+    rows: list[Any]
     if samples is None:
         for names, values in steps:
             if isinstance(values, Range):
@@ -130,8 +134,8 @@ def points(
     found = []
     for row in rows:
         point: Point = {}
-        for (names, _), values in zip(steps, row, strict=True):
-            point |= dict(zip(names, values, strict=True))
+        for (names, _), chosen in zip(steps, row, strict=True):
+            point |= dict(zip(names, chosen, strict=True))
         found.append((point, replace(base, point)))
     return found
 
@@ -171,3 +175,33 @@ def _value(text: str) -> Any:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def load_sweep(path: str | os.PathLike[str]) -> tuple[ExperimentConfig, dict[str, Any]]:
+    """A sweep in a YAML file: settings, and beside them ``axes`` and if wanted ``samples``.
+
+    Args:
+      path: the file; ``axes`` maps settings to lists of values, to ``low..high``, or, for settings
+        joined by commas, to lists of rows.
+
+    Returns:
+      The config of what is on no axis, and the ``axes`` and ``samples`` that are there.
+
+    Raises:
+      ConfigError: the file or one of its axes cannot be read.
+    """
+    config, others = load_beside(path, ("axes", "samples"))
+    axes = others.get("axes", {})
+    if not isinstance(axes, Mapping):
+        raise ConfigError(f"{path}: axes: {axes!r}; write a mapping of settings to values")
+    read: dict[Any, Any] = {}
+    for names, values in axes.items():
+        if isinstance(values, str):
+            settings, values = parse_axis(f"{names}={values}")
+        else:
+            settings = tuple(name.strip() for name in str(names).split(","))
+        read[settings if len(settings) > 1 else settings[0]] = values
+    samples = others.get("samples")
+    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int)):
+        raise ConfigError(f"{path}: samples: {samples!r}; give a whole number above 0")
+    return config, {**others, "axes": read}

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,13 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
       >>> to_dict(ExperimentConfig())["partition"]["num_clients"]
       10
     """
-    return _plain(dataclasses.asdict(config))
+    return plain(dataclasses.asdict(config))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A setting as plain values: tuples as lists, also inside of dictionaries."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -139,7 +140,7 @@ def replace(config: ExperimentConfig, changes: Mapping[str, Any]) -> ExperimentC
             place = place.get(section) if isinstance(place, dict) else None
         if not isinstance(place, dict):
             raise _unknown(name)
-        place[last] = _plain(value)
+        place[last] = plain(value)
     return from_dict(settings)
 
 
@@ -187,7 +188,7 @@ def from_yaml(source: str | os.PathLike[str]) -> ExperimentConfig:
     """
     if isinstance(source, os.PathLike) or re.fullmatch(r"[^\n]*\.ya?ml", source):
         return load(source)
-    return _parse(source, "YAML text")
+    return _parse(source, "YAML text")[0]
 
 
 def load(path: str | os.PathLike[str]) -> ExperimentConfig:
@@ -202,16 +203,36 @@ def load(path: str | os.PathLike[str]) -> ExperimentConfig:
     Raises:
       ConfigError: as ``from_yaml``; the message begins with the file's name.
     """
+    return load_beside(path, ())[0]
+
+
+def load_beside(
+    path: str | os.PathLike[str], beside: Sequence[str]
+) -> tuple[ExperimentConfig, dict[str, Any]]:
+    """The config in a YAML file that may also hold other things at its top level.
+
+    Args:
+      path: the file.
+      beside: their names, such as the axes of a sweep.
+
+    Returns:
+      The checked config, and those of the other things that are there.
+
+    Raises:
+      ConfigError: as ``from_yaml``.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not a text file in UTF-8") from error
-    return _parse(text, os.fspath(path))
+    return _parse(text, os.fspath(path), beside)
 
 
-def _parse(text: str, where: str) -> ExperimentConfig:
+def _parse(
+    text: str, where: str, beside: Sequence[str] = ()
+) -> tuple[ExperimentConfig, dict[str, Any]]:
     import yaml
 
     from fedcode_jax.config.yaml_loader import Loader
@@ -231,7 +252,8 @@ def _parse(text: str, where: str) -> ExperimentConfig:
             f"{where}: holds a {type(settings).__name__}; it must hold settings by name,"
             " such as 'rounds: 60'"
         )
+    others = {name: settings.pop(name) for name in beside if name in settings}
     try:
-        return from_dict(settings)
+        return from_dict(settings), others
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

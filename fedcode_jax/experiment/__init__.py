@@ -3,5 +3,17 @@
 from fedcode_jax.experiment.building import Experiment, build
 from fedcode_jax.experiment.closing import summary_of
 from fedcode_jax.experiment.running import Observer, Result, run
+from fedcode_jax.experiment.sweeping import SweepObserver, SweepResult, SweepRun, sweep
 
-__all__ = ["Experiment", "Observer", "Result", "build", "run", "summary_of"]
+__all__ = [
+    "Experiment",
+    "Observer",
+    "Result",
+    "SweepObserver",
+    "SweepResult",
+    "SweepRun",
+    "build",
+    "run",
+    "summary_of",
+    "sweep",
+]

@@ -159,6 +159,7 @@ def run(
     if check is not None:
         summary["wire_check"] = dataclasses.asdict(check)
     if config.out is not None and len(outcome.records) > saved:
+        assert outcome.state is not None
         checkpoint.save(kept, outcome.state)
     # Jitted, so that the deployed model, which nobody asks for here, is not fitted.
     weights = jax.jit(

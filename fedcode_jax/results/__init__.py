@@ -11,6 +11,7 @@ from fedcode_jax.results.plots import plot_curves
 from fedcode_jax.results.progress import ProgressObserver
 from fedcode_jax.results.report import write_report
 from fedcode_jax.results.summary import Status, summarise
+from fedcode_jax.results.sweep_folder import SweepFolder, sweep_row
 from fedcode_jax.results.table import closing_table
 from fedcode_jax.results.units import format_accuracy, format_bytes, format_seconds
 from fedcode_jax.results.versions import installed_versions
@@ -22,6 +23,7 @@ __all__ = [
     "RunFiles",
     "RunFolder",
     "Status",
+    "SweepFolder",
     "closing_table",
     "format_accuracy",
     "format_bytes",
@@ -30,5 +32,6 @@ __all__ = [
     "plot_curves",
     "read",
     "summarise",
+    "sweep_row",
     "write_report",
 ]

@@ -214,10 +214,15 @@ class RunFolder:
 
 
 def _write_config(folder: Path, config_text: str, versions: Mapping[str, str]) -> None:
+    write_atomically(folder / CONFIG, with_versions(config_text, versions))
+
+
+def with_versions(config_text: str, versions: Mapping[str, str]) -> str:
+    """The text of ``config.yaml``: settings, and below them the versions that ran them."""
     import yaml
 
     noted = yaml.safe_dump({"versions": dict(versions)}, sort_keys=False)
-    write_atomically(folder / CONFIG, config_text.rstrip("\n") + "\n" + noted)
+    return config_text.rstrip("\n") + "\n" + noted
 
 
 def read(path: str | os.PathLike[str]) -> RunFiles:

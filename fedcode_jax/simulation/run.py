@@ -23,7 +23,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-      state: after the last round done.
+      state: after the last round done, or None where it was not kept.
       records: one a round, those given at the start included.
       status: ``completed``, ``diverged`` (a training loss was not finite) or
         ``interrupted``.
@@ -31,7 +31,7 @@ class Outcome:
         was none.
     """
 
-    state: State
+    state: State | None
     records: list[Record]
     status: Literal["completed", "diverged", "interrupted"]
     scores: tuple[Score, Score] | None = None

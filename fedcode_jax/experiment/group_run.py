@@ -1,0 +1,174 @@
+"""Runs the experiments of a group, as many at once as the devices have room for."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+
+from fedcode_jax.clients import Plan
+from fedcode_jax.clients.mesh import device_count
+from fedcode_jax.errors import ConfigError, FedcodeError
+from fedcode_jax.experiment import materials
+from fedcode_jax.experiment.building import Experiment, check_budget
+from fedcode_jax.experiment.closing import evaluation_of, summary_of
+from fedcode_jax.experiment.grouping import Group, Planned, Shelf
+from fedcode_jax.simulation import Outcome, Program
+from fedcode_jax.simulation.fleet import Fleet, Member
+from fedcode_jax.simulation.memory import clients_that_fit, evaluation_batch
+from fedcode_jax.simulation.planning import planned
+from fedcode_jax.simulation.records import has_diverged, records_of
+
+_MOST_ABREAST = 64
+"""Experiments side by side on a device: more gain nothing."""
+_MOST_EVALUATIONS, _MOST_ROUNDS = 16, 100
+"""In one call of a program, so that progress can be shown and a sweep interrupted."""
+
+
+def run_group(
+    group: Group,
+    shelf: Shelf,
+    finish: Callable[[Planned, list[dict], dict, Any], None],
+    fail: Callable[[Planned, Exception], None],
+    advanced: Callable[[float], None],
+) -> None:
+    """Runs the experiments of a group.
+
+    Args:
+      group: experiments of equal shapes.
+      shelf: of data sets and partitions.
+      finish: called with each experiment, its records, summary and evaluation.
+      fail: called with each experiment that cannot run, and why.
+      advanced: called with every step: experiments done since the last call, parts of one too.
+    """
+    try:
+        program, weights, batch = _template(group, shelf)
+    except FedcodeError as error:
+        for one in group.experiments:
+            fail(one, error)
+        return
+    left = []
+    for one in group.experiments:
+        try:
+            check_budget(one.config, program, weights)
+            left.append(one)
+        except ConfigError as error:
+            fail(one, error)
+    fleet = Fleet(program, *_room(program, weights, len(left)), group.one_dataset)
+    while left:
+        crew, rest = left[: fleet.size], left[fleet.size :]
+        members = [shelf.member(one.config, group, batch) for one in crew]
+        try:
+            outcomes = _run_crew(fleet, members, crew[0], advanced)
+        except (ConfigError, jax.errors.JaxRuntimeError) as error:
+            if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE" not in str(error):
+                raise
+            if fleet.abreast > 1:
+                fleet = Fleet(program, fleet.devices, fleet.abreast // 2, group.one_dataset)
+                continue
+            outcomes = []
+            for one in crew:
+                fail(one, error)
+        for one, member, outcome in zip(crew, members, outcomes, strict=False):
+            own = copy.copy(program)
+            own.settings, own.compile_seconds = member.settings, fleet.compile_seconds
+            dataset, partition = shelf.dataset(one.config), shelf.partition(one.config)
+            experiment = Experiment(one.config, dataset, partition, own, weights)
+            summary = summary_of(experiment, outcome)
+            finish(one, outcome.records, summary, evaluation_of(experiment, outcome.scores))
+        left = rest
+
+
+def _template(group: Group, shelf: Shelf) -> tuple[Program, Any, int]:
+    """The program of each experiment, planned for one device, its weights, and the test batch."""
+    config = group.experiments[0].config
+    dataset, partition = shelf.dataset(config), shelf.partition(config)
+    weights = materials.weights_of(config, dataset)
+    model = materials.model_of(config, dataset)
+    batch = evaluation_batch(model, weights, dataset.input_shape)
+    first = shelf.member(config, group, batch)
+
+    def program(plan: Plan) -> Program:
+        return Program(
+            algorithm=materials.algorithm_of(config.algorithm),
+            training=materials.training_of(config, dataset, plan),
+            model=model,
+            plan=plan,
+            data=first.data,
+            test=first.test,
+            settings=first.settings,
+            cohort=materials.cohort_of(config, partition),
+            max_size=group.max_size,
+            sketched=materials.is_sketched(config),
+        )
+
+    execution = config.execution
+    chosen = planned(
+        program,
+        weights,
+        precision=execution.precision,
+        chunk=execution.chunk,
+        client_axis=execution.client_axis,
+        conv=execution.conv,
+        probe=execution.plan == "probe",
+    )
+    return chosen, weights, batch
+
+
+def _room(program: Program, weights: Any, experiments: int) -> tuple[int, int]:
+    """Devices that share the experiments, and experiments abreast on each."""
+    devices = device_count(None, max(experiments, 1))
+    if jax.default_backend() == "cpu":  # one after another is faster there
+        return devices, 1
+    fits = clients_that_fit(program, weights) // program.plan.chunk
+    return devices, max(1, min(fits, _MOST_ABREAST, -(-experiments // devices)))
+
+
+def _run_crew(
+    fleet: Fleet, members: Sequence[Member], first: Planned, advanced: Callable[[float], None]
+) -> list[Outcome]:
+    """Runs experiments at once, from the first round to the last."""
+    count, config = len(members), first.config
+    began, compiling = time.perf_counter(), fleet.compile_seconds
+    # Idle places run the last experiment once more.
+    state, crew = fleet.start([*members, *[members[-1]] * (fleet.size - count)])
+    outputs = []
+    for evaluations, rounds in _pieces(config.rounds, config.eval_every):
+        state, output = fleet.advance(state, crew, evaluations, rounds)
+        outputs.append((rounds, jax.device_get(output)))
+        advanced(count * evaluations * rounds / config.rounds)
+    seconds = time.perf_counter() - began - (fleet.compile_seconds - compiling)
+    each = seconds / config.rounds / count
+    return [_outcome(outputs, row, each) for row in range(count)]
+
+
+def _outcome(outputs: Sequence[tuple[int, Any]], row: int, round_seconds: float) -> Outcome:
+    """How one experiment ended: at its last round, or at the evaluation when it diverged."""
+    records: list[dict] = []
+    scores = None
+    for rounds, output in outputs:
+        for evaluation in range(output.score.loss.shape[1]):
+            mine = jax.tree.map(lambda leaf, at=evaluation: leaf[row, at], output)
+            new = records_of(
+                mine,
+                first_round=len(records) + 1,
+                cumulative_bytes=records[-1]["cumulative_bytes"] if records else 0,
+                seconds=rounds * round_seconds,
+            )
+            records += new
+            scores = mine.score, mine.deployed
+            if any(has_diverged(record) for record in new):
+                return Outcome(None, records, "diverged", scores)
+    return Outcome(None, records, "completed", scores)
+
+
+def _pieces(rounds: int, eval_every: int) -> Iterator[tuple[int, int]]:
+    """What each call does: evaluations, and rounds before each. Of equal size, to compile once."""
+    whole, rest = divmod(rounds, eval_every)
+    most = max(1, min(_MOST_EVALUATIONS, _MOST_ROUNDS // eval_every))
+    size = max((n for n in range(1, most + 1) if whole % n == 0), default=1)
+    for _ in range(whole // size):
+        yield size, eval_every
+    if rest:
+        yield 1, rest

@@ -1,0 +1,161 @@
+"""Runs a sweep: many experiments in few programs, each with a folder of its own."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+
+from fedcode_jax import config as configs
+from fedcode_jax import results
+from fedcode_jax.clients.mesh import claim_cores
+from fedcode_jax.config import ExperimentConfig
+from fedcode_jax.config.axes import Axes, points
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.experiment.cache import keep_compiled_programs
+from fedcode_jax.experiment.group_run import run_group
+from fedcode_jax.experiment.grouping import Planned, Shelf, grouped
+from fedcode_jax.simulation import processes
+
+
+class SweepObserver(Protocol):
+    """Who watches a sweep."""
+
+    def started(self, total: int, finished: int, groups: int) -> None:
+        """Called once: experiments, those that an earlier start finished, and programs."""
+
+    def advanced(self, experiments: float) -> None:
+        """Called with every step: experiments done since the last call, parts of one too."""
+
+    def finished(self) -> None:
+        """Called once, at the end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRun:
+    """One experiment of a sweep.
+
+    Attributes:
+      point: value by setting of the axes.
+      config: all its settings.
+      records: one dict a round, as in ``metrics.jsonl``.
+      summary: as in ``summary.json``; its ``status`` is ``completed``, ``diverged``, or ``failed``
+        with an ``error``.
+    """
+
+    point: dict[str, Any]
+    config: ExperimentConfig
+    records: list[dict]
+    summary: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepResult:
+    """What a sweep gives.
+
+    Attributes:
+      runs: in the order of the grid or of the draws.
+      folder: where they were written, or None.
+    """
+
+    runs: list[SweepRun]
+    folder: pathlib.Path | None
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """One row an experiment, as in ``results.csv``."""
+        return [results.sweep_row(i, run.point, run.summary) for i, run in enumerate(self.runs)]
+
+
+def sweep(
+    config: ExperimentConfig,
+    axes: Axes,
+    *,
+    samples: int | None = None,
+    search_seed: int = 0,
+    out: str | None = None,
+    observer: SweepObserver | None = None,
+) -> SweepResult:
+    """Runs an experiment for every combination of some settings, or for some drawn at random.
+
+    Experiments that differ in nothing that changes a shape (seed, partition, learning rate,
+    schedule, network) are one program: side by side under ``vmap`` on a GPU or TPU, one after
+    another on each core of a CPU, and over all devices. The others are grouped, and the groups run
+    one after another. One that diverges or cannot be built is a row that says so.
+
+    Args:
+      config: what is not on an axis; its ``out`` is ignored.
+      axes: values by setting, or rows of values by a tuple of settings that change together.
+      samples: experiments to draw at random; None for all combinations.
+      search_seed: of the draws.
+      out: folder for ``results.csv``, ``results.parquet``, and a run folder for each experiment in
+        ``runs/``. If it holds this very sweep, what is finished there is not run again.
+      observer: is told of the progress.
+
+    Returns:
+      The result.
+
+    Raises:
+      ConfigError: a setting or value that cannot be used, or a folder that holds something else.
+
+    Example:
+      >>> result = sweep(ExperimentConfig(rounds=1), {"seed": [0, 1]})
+      >>> [run.summary["status"] for run in result.runs]
+      ['completed', 'completed']
+    """
+    claim_cores()
+    if processes.several():
+        raise ConfigError("sweep: runs in one process; start it without --distributed")
+    keep_compiled_programs()
+    base = dataclasses.replace(config, out=None)
+    plan = [
+        Planned(number, point, one)
+        for number, (point, one) in enumerate(points(base, axes, samples=samples, seed=search_seed))
+    ]
+    folder = None
+    if out is not None:
+        versions = results.installed_versions(jax.devices()[0].device_kind)
+        folder = results.SweepFolder.open(out, _description(base, plan), versions)
+    done: dict[int, SweepRun] = {}
+    for one in plan:
+        earlier = None if folder is None else folder.read(one.number)
+        if earlier is not None:
+            done[one.number] = SweepRun(one.point, one.config, *earlier)
+    shelf = Shelf()
+    groups, failed = grouped([one for one in plan if one.number not in done], shelf)
+    if observer is not None:
+        observer.started(len(plan), len(done), len(groups))
+
+    def finish(one: Planned, records: list[dict], summary: dict, evaluation: Any = None) -> None:
+        done[one.number] = SweepRun(one.point, one.config, records, summary)
+        if folder is not None:
+            text = configs.to_yaml(one.config)
+            folder.write(one.number, text, records, summary, evaluation)
+
+    def fail(one: Planned, error: Exception) -> None:
+        finish(one, [], {"status": "failed", "error": str(error), "rounds": 0})
+        advanced(1)
+
+    advanced = observer.advanced if observer is not None else lambda experiments: None
+    try:
+        for one, error in failed:
+            fail(one, error)
+        for group in groups:
+            run_group(group, shelf, finish, fail, advanced)
+    finally:
+        if folder is not None:
+            rows = [results.sweep_row(i, done[i].point, done[i].summary) for i in sorted(done)]
+            folder.write_table(rows)
+        if observer is not None:
+            observer.finished()
+    runs = [done[one.number] for one in plan]
+    return SweepResult(runs, None if folder is None else folder.path)
+
+
+def _description(base: ExperimentConfig, plan: Sequence[Planned]) -> dict[str, Any]:
+    """What makes a sweep this one: its settings, and the points of all its experiments."""
+    return {
+        "settings": configs.to_dict(base),
+        "points": [configs.plain(one.point) for one in plan],
+    }
