@@ -10,13 +10,14 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import fedcode_jax
-from fedcode_jax.cli import bench, data, report, run, sweep
+from fedcode_jax.cli import advise, bench, data, report, run, sweep
 from fedcode_jax.errors import FedcodeError, check_name
 
 Command = Callable[[Sequence[str]], int]
 
 COMMANDS: dict[str, tuple[str, Command]] = {
     "run": ("run one experiment", run.main),
+    "advise": ("find a schedule for a network and an accuracy", advise.main),
     "sweep": ("run many experiments as one program", sweep.main),
     "report": ("compare runs in tables and plots", report.main),
     "data": ("prepare and list data sets", data.main),

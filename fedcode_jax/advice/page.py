@@ -1,0 +1,241 @@
+"""The advice on a page: the recommendation, what else there is, and a staged rollout."""
+
+import base64
+import html as escaping
+import math
+from typing import TYPE_CHECKING
+
+from fedcode_jax.advice.advising import Advice
+from fedcode_jax.advice.choosing import Estimate
+from fedcode_jax.advice.rollout import rollout
+from fedcode_jax.experiment.materials import network_of
+from fedcode_jax.results import drawing
+from fedcode_jax.results.units import format_bytes, format_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURE = "frontier.png"
+
+
+def markdown(advice: Advice) -> str:
+    """The whole page as Markdown.
+
+    Args:
+      advice: the answer.
+
+    Returns:
+      The text; it refers to the picture by ``PICTURE``.
+    """
+    config, best = advice.config, advice.verdict.best
+    title = f"# How often to synchronise: {config.model.name} on {config.data.name}"
+    facts = [
+        f"- network: {network_of(config.network)}",
+        f"- clients: {config.partition.num_clients}, split {config.partition.name};"
+        f" {config.clients_per_round or 'all of them'} a round, {config.rounds} rounds",
+        f"- asked for: {advice.floor}, at as few {advice.objective} as possible",
+    ]
+    settings = [f"    {name}: {value}" for name, value in best.choice.settings.items()]
+    return "\n".join(
+        [
+            title,
+            "",
+            *facts,
+            "",
+            "## Recommendation",
+            "",
+            *_answer(advice),
+            "",
+            "`config.yaml`, beside this page, is the experiment with these settings:",
+            "",
+            *settings,
+            "",
+            *_neighbours(advice),
+            "## What was tried",
+            "",
+            f"![bytes against accuracy]({PICTURE})",
+            "",
+            *_table(advice),
+            "",
+            *rollout(advice),
+            "",
+            "## How this was found",
+            "",
+            *_method(advice),
+            "",
+        ]
+    )
+
+
+def _answer(advice: Advice) -> list[str]:
+    best, yardstick = advice.verdict.best, advice.yardstick
+    figures = (
+        f"**{best.choice}**: accuracy {_percent(best.accuracy, best.half_width)}, "
+        f"{_loss(best)}, {format_bytes(best.bytes)} and {_hours(best.seconds)} in a run "
+        f"(FedAvg: {_percent(yardstick.accuracy, yardstick.half_width)}, "
+        f"{format_bytes(yardstick.bytes)}, {_hours(yardstick.seconds)})."
+    )
+    if advice.verdict.status == "kept":
+        lead = f"This choice keeps {advice.floor} with 95 % confidence."
+    elif advice.verdict.status == "likely":
+        lead = (
+            f"This choice keeps {advice.floor} in the mean over {best.seeds} seeds, but not with "
+            "95 % confidence; nothing that was tried does. Ask with more seeds, or see the safer "
+            "choice."
+        )
+    else:
+        lead = (
+            f"**Impossible**: nothing that was tried keeps {advice.floor}, FedAvg included. This "
+            "is the most accurate there is; more rounds, another model or another learning rate "
+            "may help, another schedule will not."
+        )
+    skips = best.choice.algorithm == "skip"
+    note = (
+        "It sends nothing at all between calibrations: codebooks were not worth their bytes here."
+    )
+    return [lead, "", figures, *(["", note] if skips else [])]
+
+
+def _neighbours(advice: Advice) -> list[str]:
+    lines = []
+    for name, other in (("cheaper", advice.verdict.cheaper), ("safer", advice.verdict.safer)):
+        if other is None:
+            lines += [f"- There is no {name} choice among those tried."]
+            continue
+        cost = format_bytes(other.bytes)
+        lines += [
+            f"- The next {name} choice is {other.choice}: "
+            f"{_percent(other.accuracy, other.half_width)}, {_loss(other)}, {cost}, "
+            f"{_hours(other.seconds)}; that is {_change(other, advice.verdict.best)}."
+        ]
+    return [*lines, ""]
+
+
+def _change(other: Estimate, best: Estimate) -> str:
+    points = 100 * (other.accuracy - best.accuracy)
+    more = 100 * (other.bytes / best.bytes - 1) if best.bytes else math.inf
+    longer = 100 * (other.seconds / best.seconds - 1) if best.seconds else math.inf
+    return f"{points:+.1f} points, {more:+.0f} % bytes, {longer:+.0f} % time"
+
+
+def _table(advice: Advice) -> list[str]:
+    head = ["choice", "seeds", "accuracy (%)", "points under FedAvg", "bytes", "time"]
+    lines = [f"| {' | '.join(head)} |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    for each in advice.estimates:
+        mark = "**" if each == advice.verdict.best else ""
+        runs = f"{each.seeds}" + (f" ({each.failed} failed)" if each.failed else "")
+        cells = [
+            f"{mark}{each.choice}{mark}",
+            runs,
+            _percent(each.accuracy, each.half_width, unit=""),
+            _percent(each.loss, each.loss_half_width, unit="", decimals=2),
+            format_bytes(each.bytes) if each.seeds else "-",
+            _hours(each.seconds) if each.seeds else "-",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _method(advice: Advice) -> list[str]:
+    most = max(each.seeds for each in advice.estimates)
+    return [
+        f"Every choice was simulated with two seeds, those that came into question with {most}.",
+        "Accuracy is that of the model that clients receive, mean of the last period (at least ten",
+        "rounds). Intervals are 90 %, by Student's t over the seeds; points under FedAvg are",
+        "differences seed by seed. Bytes are of encoded messages, both ways, of all clients",
+        "together; time is simulated on the network above. Accuracy on your clients is another",
+        "matter than accuracy here: that is what the pilot is for.",
+    ]
+
+
+def _percent(value: float, half_width: float, unit: str = " %", decimals: int = 1) -> str:
+    if not math.isfinite(value):
+        return "-"
+    text = f"{100 * value:.{decimals}f}"
+    if math.isfinite(half_width):
+        text += f" ± {100 * half_width:.{decimals}f}"
+    return text + unit
+
+
+def _loss(each: Estimate) -> str:
+    return f"{_percent(each.loss, each.loss_half_width, unit='', decimals=2)} points under FedAvg"
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} h" if seconds >= 3600 else format_seconds(seconds)
+
+
+def html(text: str, picture: bytes) -> str:
+    """The page as one HTML file, the picture in it.
+
+    Args:
+      text: as ``markdown`` gives it.
+      picture: the PNG that it refers to.
+
+    Returns:
+      The file.
+    """
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark").enable("table").render(text)
+    data = base64.b64encode(picture).decode()
+    body = body.replace(f'src="{PICTURE}"', f'src="data:image/png;base64,{data}"')
+    title = escaping.escape(text.splitlines()[0].lstrip("# "))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+        f"<style>{_STYLE}</style></head>\n<body>\n{body}</body></html>\n"
+    )
+
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "img{max-width:100%}table{border-collapse:collapse}td,th{padding:.2rem .7rem;"
+    "border-bottom:1px solid #ddd}pre,code{background:#f5f5f5}pre{padding:.6rem}"
+)
+
+
+def plot_choices(advice: Advice) -> "Figure":
+    """What every choice costs against its accuracy, the recommended one and the floor marked.
+
+    Args:
+      advice: the answer.
+
+    Returns:
+      The figure; bars are 90 % intervals where there are more than two seeds.
+    """
+    figure = drawing.blank(8, 4.6)
+    axes = figure.subplots()
+    kinds = {"FedAvg": [], "FedCode": [], "FedCode, warm-up": [], "skip": []}  # type: ignore[var-annotated]
+    for each in advice.estimates:
+        if each.seeds and math.isfinite(each.accuracy):
+            warm = ", warm-up" if each.choice.schedule == "warmup" else ""
+            kinds[str(each.choice).split()[0] + warm].append(each)
+    scale = 1e6 if advice.objective == "bytes" else 3600
+    cost = lambda each: getattr(each, advice.objective) / scale  # noqa: E731
+    handles = []
+    for number, (name, found) in enumerate(kinds.items()):
+        style = drawing.style(number)
+        for each in found:
+            bar = 100 * each.half_width if each.seeds > 2 else None
+            axes.errorbar(
+                cost(each), 100 * each.accuracy, yerr=bar, fmt=style.marker, color=style.colour,
+                ms=6, elinewidth=1, capsize=3,
+            )  # fmt: skip
+        (handle,) = axes.plot([], [], style.marker, color=style.colour, label=name)
+        handles.append(handle)
+    best = advice.verdict.best
+    (ring,) = axes.plot(
+        cost(best), 100 * best.accuracy, "o", ms=15, mfc="none", mec="0.2", mew=1.5,
+        label="recommended" if advice.verdict.status != "impossible" else "most accurate",
+    )  # fmt: skip
+    floor = advice.floor.accuracy
+    if floor is None:
+        floor = advice.yardstick.accuracy - (advice.floor.loss or 0)
+    line = axes.axhline(100 * floor, color="0.45", lw=1.2, ls=":", label="floor")
+    handles += [ring, line]
+    axes.set(xlabel="sent in a run, both ways (MB)" if advice.objective == "bytes" else "hours")
+    axes.set(ylabel="accuracy as deployed (%)")
+    drawing.scale_log_if_wide(axes, [cost(each) for each in advice.estimates if each.seeds])
+    drawing.tidy(axes)
+    drawing.legend_below(figure, handles, [str(handle.get_label()) for handle in handles])
+    return figure
