@@ -55,6 +55,7 @@ CHANGED = {
     "local.epochs": 1,
     "local.batch_size": 8,
     "local.weight_decay": 0.5,
+    "local.decay": "cosine",
     "local.augment": "time_shift+spec_augment",
     "local.fix_norm_after": 9,
     "local.optimizer_args": {"momentum": 0.9},
@@ -64,13 +65,28 @@ CHANGED = {
     "algorithm.merge": "rank_mean",
     "algorithm.coding": "adaptive",
     "algorithm.period": 4,
+    "schedule.name": "budget",
     "schedule.start": 0,
     "schedule.server_period": 3,
     "schedule.client_period": 4,
+    "schedule.alpha": 0.5,
+    "schedule.measure": "sketch",
+    "schedule.threshold": 0.25,
+    "schedule.budget_mb": 7.5,
+    "schedule.uplink": "in_time",
+    "network.name": "table",
     "network.uplink_mbit": 2.5,
     "network.downlink_mbit": 20.0,
     "network.round_trip": 0.0,
+    "network.link_spread": 0.5,
+    "network.link_jitter": 0.25,
     "network.samples_per_second": 100.0,
+    "network.fit_seconds": 2.0,
+    "network.speed_spread": 0.75,
+    "network.dropout": 0.125,
+    "network.loss": 0.0625,
+    "network.deadline": 30.0,
+    "network.table": "clients.csv",
     "execution.plan": "probe",
     "execution.chunk": 1,
     "execution.client_axis": "map",
@@ -78,7 +94,6 @@ CHANGED = {
     "execution.devices": 1,
     "execution.precision": "bfloat16",
 }
-SINGLE_CHOICE = {"schedule.name"}
 # These do not go with each other, nor with algorithm.merge as it is above.
 ALONE = {"algorithm.block": 2, "algorithm.rate_weight": 0.01}
 
@@ -89,10 +104,11 @@ def test_defaults_are_the_documented_ones():
     assert config.data == DataConfig("digits")
     assert config.partition == PartitionConfig("iid", 10, 0.5, 2, 1)
     assert config.model == ModelConfig("cnn", None)
-    assert config.local == LocalConfig("adam", 1e-3, 4, 32, 0.0, "none")
+    assert config.local == LocalConfig("adam", 1e-3, 4, 32, 0.0, "none", "none")
     assert config.algorithm == AlgorithmConfig("fedcode", 64, "kernels", "union", "fixed", 5)
-    assert config.schedule == ScheduleConfig("periodic", 2, 5, 2)
-    assert config.network == NetworkConfig(1.0, 10.0, 0.05, None)
+    assert config.schedule == ScheduleConfig("periodic", 2, 5, 2, 1e-3, "codebook", 0.1, 2.0, "all")
+    links = ("mobile", None, None, 0.05, None, None)
+    assert config.network == NetworkConfig(*links, None, 0.0, 0.0, 0.0, 0.0, None, None)
     assert config.execution == ExecutionConfig("auto", None, None, None, None, "float32")
 
 
@@ -116,7 +132,7 @@ def test_making_a_config_of_defaults_imports_no_jax():
 
 
 def test_round_trips():
-    assert {*CHANGED, *ALONE, *SINGLE_CHOICE} == set(setting_names())
+    assert {*CHANGED, *ALONE} == set(setting_names())
     config = replace(ExperimentConfig(), CHANGED)
     default = to_dict(ExperimentConfig())
     for name, value in CHANGED.items():
@@ -181,6 +197,7 @@ def test_yaml_keeps_the_order_of_the_fields():
         ("local.epochs", 0),
         ("local.batch_size", 0),
         ("local.weight_decay", -0.1),
+        ("local.decay", "linear"),
         ("local.optimizer", ["adam"]),
         ("local.optimizer_args", [0.9]),
         ("local.optimizer_args", {"momentum": "high"}),
@@ -201,9 +218,27 @@ def test_yaml_keeps_the_order_of_the_fields():
         ("schedule.start", -1),
         ("schedule.server_period", 0),
         ("schedule.client_period", 0),
+        ("schedule.alpha", 0),
+        ("schedule.measure", "weights"),
+        ("schedule.threshold", 0),
+        ("schedule.threshold", float("inf")),
+        ("schedule.budget_mb", 0),
+        ("schedule.uplink", "some"),
+        ("schedule.uplink", "in_time"),
         ("network.uplink_mbit", 0),
+        ("network.downlink_mbit", float("nan")),
         ("network.round_trip", -1),
+        ("network.link_spread", -1),
+        ("network.link_jitter", float("inf")),
         ("network.samples_per_second", 0),
+        ("network.fit_seconds", -1),
+        ("network.speed_spread", -1),
+        ("network.dropout", 1),
+        ("network.dropout", -0.1),
+        ("network.loss", 1.5),
+        ("network.deadline", 0),
+        ("network.table", 3),
+        ("network.table", "clients.csv"),
         ("execution.plan", "best"),
         ("execution.chunk", 0),
         ("execution.client_axis", "scan"),
@@ -230,6 +265,7 @@ def test_bad_values_name_the_setting(name, value):
         ("algorithm.name", "fedcod", "fedcode"),
         ("algorithm.groups", "kernel", "kernels"),
         ("schedule.name", "periodical", "periodic"),
+        ("network.name", "moblie", "mobile"),
         ("execution.precision", "tf23", "tf32"),
     ],
 )
@@ -290,6 +326,28 @@ def test_unknown_settings_suggest_the_nearest(name, hint):
     with pytest.raises(ConfigError) as caught:
         replace(ExperimentConfig(), {name: 1})
     assert str(caught.value).startswith(f"{name}: there is no such setting. {hint}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [
+        ({"schedule.name": "drift", "algorithm.name": "skip"}, "schedule.name"),
+        ({"schedule.name": "drift", "algorithm.block": 2}, "schedule.measure"),
+        ({"schedule.uplink": "in_time"}, "schedule.uplink"),
+        ({"network.name": "table"}, "network.table"),
+    ],
+)
+def test_settings_that_need_another_name_it(changes, setting):
+    with pytest.raises(ConfigError, match=rf"^{setting}"):
+        replace(ExperimentConfig(), changes)
+    others = {
+        "algorithm.name": "fedcode",
+        "schedule.measure": "sketch",
+        "network.deadline": 3.0,
+        "network.name": "table",
+        "network.table": "clients.csv",
+    }
+    assert replace(ExperimentConfig(), changes | others).network.table == "clients.csv"
 
 
 def test_replace_checks_only_the_outcome():

@@ -14,6 +14,7 @@ from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Coded, Dense, Kind, Message
 
 KEY = jax.random.key(0)
+SAMPLES = jnp.float32([3, 1])
 WEIGHTS = Exchange(jnp.array(True), jnp.array(True))
 CODEBOOK = Exchange(jnp.array(False), jnp.array(False))
 
@@ -40,16 +41,16 @@ def test_codebook_downlink_snaps_the_clients_own_weights():
     assert received["kernel"].tolist() == [10.0, 0.0, 10.0]
 
 
-def uploads():
+def uploads(kind):
     """Two clients, K = 2, three coded values and one dense value."""
     coded = Coded(jnp.float32([[0.0, 1.0], [2.0, 4.0]]), jnp.uint8([[0, 1, 1], [0, 0, 1]]))
-    return Message(jnp.int32([Kind.WEIGHTS] * 2), (coded, Dense(jnp.float32([[1.0], [5.0]]))))
+    return Message(jnp.int32([kind] * 2), (coded, Dense(jnp.float32([[1.0], [5.0]]))))
 
 
 def test_weights_round_is_the_mean_weighted_by_samples():
     algorithm = algorithms.fedcode(num_clusters=2)
     server = CodedServer({"kernel": jnp.zeros(3), "bias": jnp.zeros(1)})
-    new = algorithm.aggregate(server, uploads(), jnp.float32([3, 1]), WEIGHTS).weights
+    new = algorithm.aggregate(server, uploads(Kind.WEIGHTS), SAMPLES, WEIGHTS).weights
     np.testing.assert_allclose(new["kernel"], [0.5, 1.25, 1.75])  # (3 a + b) / 4
     np.testing.assert_allclose(new["bias"], [2.0])
 
@@ -57,7 +58,7 @@ def test_weights_round_is_the_mean_weighted_by_samples():
 def test_codebook_round_snaps_the_servers_own_weights_to_the_union():
     algorithm = algorithms.fedcode(num_clusters=2)
     server = CodedServer({"kernel": jnp.float32([-3.0, 1.6, 3.5]), "bias": jnp.float32([8.0])})
-    new = algorithm.aggregate(server, uploads(), jnp.float32([3, 1]), CODEBOOK).weights
+    new = algorithm.aggregate(server, uploads(Kind.CODEBOOK), SAMPLES, CODEBOOK).weights
     assert new["kernel"].tolist() == [0.0, 2.0, 4.0]  # union {0, 1, 2, 4}; samples do not count
     assert new["bias"].tolist() == [8.0]
 
@@ -65,7 +66,7 @@ def test_codebook_round_snaps_the_servers_own_weights_to_the_union():
 def test_rank_mean_snaps_to_the_mean_of_centers_of_equal_rank():
     algorithm = algorithms.fedcode(num_clusters=2, merge="rank_mean")
     server = CodedServer({"kernel": jnp.float32([-3.0, 1.6, 3.5]), "bias": jnp.float32([8.0])})
-    new = algorithm.aggregate(server, uploads(), jnp.float32([3, 1]), CODEBOOK).weights
+    new = algorithm.aggregate(server, uploads(Kind.CODEBOOK), SAMPLES, CODEBOOK).weights
     assert new["kernel"].tolist() == [1.0, 1.0, 2.5]  # {(0 + 2) / 2, (1 + 4) / 2}
 
 
@@ -141,11 +142,11 @@ def test_bad_numbers_of_clusters_are_named(num_clusters):
 def test_skip_sends_nothing_and_changes_nothing_in_codebook_rounds():
     algorithm = algorithms.skip(num_clusters=2)
     server = CodedServer({"kernel": jnp.float32([-3.0, 1.6, 3.5]), "bias": jnp.float32([8.0])})
-    new = algorithm.aggregate(server, uploads(), jnp.float32([3, 1]), CODEBOOK).weights
+    new = algorithm.aggregate(server, uploads(Kind.NOTHING), SAMPLES, CODEBOOK).weights
     assert new["kernel"].tolist() == server.weights["kernel"].tolist()
     own = stored_client(algorithm, [0.0, 10.0], [1, 0, 1], [7.0])
     message, _ = algorithm.broadcast(server, CODEBOOK, KEY)
     assert wire.encode(message) == b""
     assert algorithm.receive(own, message)["kernel"].tolist() == [10.0, 0.0, 10.0]
-    same = algorithm.aggregate(server, uploads(), jnp.float32([3, 1]), WEIGHTS).weights
+    same = algorithm.aggregate(server, uploads(Kind.WEIGHTS), SAMPLES, WEIGHTS).weights
     np.testing.assert_allclose(same["kernel"], [0.5, 1.25, 1.75])

@@ -8,7 +8,10 @@ import pytest
 
 from fedcode_jax import algorithms, models, schedules
 from fedcode_jax.clients import ClientData, LocalTraining, Plan, train
-from fedcode_jax.simulation.round import initial_state, make_round
+from fedcode_jax.network import Network
+from fedcode_jax.simulation import Settings
+from fedcode_jax.simulation.round import make_round
+from fedcode_jax.simulation.state import initial_state
 
 SIZE, RATE = 6, 0.1
 ALL = jnp.arange(2)
@@ -117,7 +120,6 @@ def test_the_switch_is_one_program_of_all_rounds(data, weights):
     def rounds(fix_norm_after):
         round_of = make_round(
             algorithms.registry["fedavg"](),
-            schedules.registry["periodic"](start=1, server_period=1, client_period=1),
             make(fix_norm_after),
             Plan("map", 1, "native"),
             cohort=2,
@@ -125,15 +127,16 @@ def test_the_switch_is_one_program_of_all_rounds(data, weights):
         )
 
         @jax.jit
-        def step(state, data, key):
+        def step(state, data, settings):
             nonlocal traces
             traces += 1
-            return round_of(state, data, key)[0]
+            return round_of(state, data, settings)[0]
 
+        settings = Settings(5, schedules.always(), RATE, 4, Network().links(2))
         state = initial_state(algorithms.registry["fedavg"](), weights, 2)
         servers = []
         for _ in range(4):
-            state = step(state, data, jax.random.key(5))
+            state = step(state, data, settings)
             servers.append(algorithms.registry["fedavg"]().report(state.server, state.store)[0])
         return servers
 

@@ -41,10 +41,10 @@ def test_a_run_passes_and_is_counted(segment):
 
 def test_a_miscounted_message_is_found_by_its_round_and_client(segment):
     traffic, metrics = segment
-    bits = np.array(metrics.uplink_bits)
+    bits = np.array(traffic.upload_bits)
     bits[3, 1] = int(1.05 * bits[3, 1])
     with pytest.raises(WireCheckError, match="round 4, from client 1: counted"):
-        WireCheck().take(traffic, metrics._replace(uplink_bits=bits), first_round=1)
+        WireCheck().take(traffic._replace(upload_bits=bits), metrics, first_round=1)
 
 
 def test_a_wrong_reference_is_found(segment):
