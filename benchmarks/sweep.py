@@ -14,7 +14,6 @@ import contextlib
 import io
 import json
 import pathlib
-import shutil
 import tempfile
 import time
 
