@@ -8,7 +8,8 @@ from fedcode_jax.network.links import (
     deliverable,
     timing,
 )
-from fedcode_jax.network.presets import COLUMNS, Network, Preset, presets, read_table
+from fedcode_jax.network.presets import Network, Preset, presets
+from fedcode_jax.network.table import COLUMNS, read_table
 
 __all__ = [
     "COLUMNS",

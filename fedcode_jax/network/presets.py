@@ -1,21 +1,17 @@
 """Networks by name: where each comes from, and what a user may change."""
 
-import csv
 import dataclasses
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedcode_jax.errors import ConfigError, DataError, check_name
+from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.network.links import Links
+from fedcode_jax.network.table import read_table
 
 _STREAM = 0x11E7  # keeps these draws apart from other uses of the same seed
 _BITS_PER_MBIT = 1e6
-COLUMNS = ("uplink_mbit", "downlink_mbit", "round_trip", "samples_per_second")
-"""The columns of a table of clients; the first two are needed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,47 +185,6 @@ class Network:
             if getattr(self, name):
                 text += f", {name} {100 * getattr(self, name):g} %"
         return text + (f", deadline {self.deadline:g} s" if self.deadline is not None else "")
-
-
-def read_table(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads a table of clients.
-
-    Args:
-      path: a CSV file whose first row names columns of ``COLUMNS``, in any order.
-
-    Returns:
-      f64[rows] by column.
-
-    Raises:
-      DataError: the file is missing, or a column, a row or a number is wrong.
-    """
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"network.table: {path}: cannot be read ({error})") from error
-    names = [name for name in COLUMNS if rows and name in rows[0]]
-    unknown = sorted(str(name) for name in set(rows[0] if rows else ()) - set(COLUMNS))
-    if names[:2] != list(COLUMNS[:2]) or unknown:
-        raise DataError(
-            f"network.table: {path}: {f'has a column {unknown[0]!r}' if unknown else 'lacks rows'};"
-            f" its first row must name {COLUMNS[0]} and {COLUMNS[1]}, and may name"
-            f" {COLUMNS[2]} and {COLUMNS[3]}"
-        )
-    columns: dict[str, list[float]] = {name: [] for name in names}
-    for line, row in enumerate(rows, start=2):
-        for name in names:
-            try:
-                value = float(row[name])
-            except (TypeError, ValueError):
-                value = math.nan
-            if not (0 < value < math.inf or (name == "round_trip" and value == 0)):
-                raise DataError(
-                    f"network.table: {path}, line {line}: {name} is {row[name]!r}; give a finite "
-                    "number above 0"
-                )
-            columns[name].append(value)
-    return {name: np.asarray(values) for name, values in columns.items()}
 
 
 def _refuse(name: str, value: float, allowed: str) -> None:

@@ -1,66 +1,173 @@
+"""Seconds of a round against numbers written out by hand."""
+
+import math
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedcode_jax.errors import ConfigError
-from fedcode_jax.network import Network, round_seconds
+from fedcode_jax.network import Conditions, Network, conditions, deliverable, timing
+
+KB = 8_000  # bits
 
 
-def test_time_is_that_of_the_slowest_client():
-    rng = np.random.default_rng(0)
-    up, down = rng.integers(0, 3, (2, 50)) * rng.integers(1, 10**6, (2, 50))
-    samples = rng.integers(0, 1000, 50)
-    network = Network(2.0, 8.0, 0.1, 500.0)
+def three(**changes):
+    """Three clients: 0.1 s of latency each way they send, rates in powers of ten."""
+    met = {
+        "uplink": [1e6, 1e6, 1e5],
+        "downlink": [1e7, 1e6, 1e6],
+        "round_trip": [0.1, 0.1, 0.1],
+        "speed": [100.0, 100.0, 50.0],
+        "fit_seconds": [0.5, 0.5, 2.0],
+        "away": [False] * 3,
+        "lost": [False] * 3,
+    } | changes
+    met = {name: np.asarray(values) for name, values in met.items()}
+    rates = {f"usual_{name}": met[name] for name in ("uplink", "downlink")}
+    floats = {n: jnp.float32(v) if v.dtype == float else v for n, v in (met | rates).items()}
+    return Conditions(**floats)
 
-    def alone(u: int, d: int, s: int) -> float:
-        seconds = s / 500
-        if u:
-            seconds += 0.1 + u * 8 / 2e6
-        if d:
-            seconds += 0.1 + d * 8 / 8e6
-        return seconds
 
-    expected = max(alone(*client) for client in zip(up, down, samples, strict=True))
-    assert round_seconds(network, up, down, samples) == pytest.approx(expected, rel=1e-12)
+DOWN = jnp.array([1000 * KB, 100 * KB, 100 * KB])  # 0.8 s, 0.8 s and 0.8 s, and 0.1 s of latency
+UP = jnp.array([100 * KB, 100 * KB, 10 * KB])  # likewise
+SAMPLES = jnp.array([200, 100, 100])  # 2 s, 1 s and 2 s
+# With fits: 0.9 + 2.5 + 0.9, 0.9 + 1.5 + 0.9 and 0.9 + 4 + 0.9 seconds.
+
+
+def run(met, deadline=math.inf, down=DOWN, up=UP, samples=SAMPLES, fits=True):
+    done = timing(met, jnp.float32(deadline), down, up, samples, fits)
+    total = float(done.computing + done.sending + done.waiting)
+    assert total == pytest.approx(float(done.seconds), rel=1e-5, abs=1e-6)
+    return done
+
+
+def test_the_slowest_client_ends_the_round():
+    done = run(three())
+    assert float(done.seconds) == pytest.approx(5.8)
+    assert float(done.computing) == pytest.approx((2.5 + 1.5 + 4) / 3)
+    assert float(done.sending) == pytest.approx(1.8)
+    assert float(done.waiting) == pytest.approx((1.5 + 2.5) / 3)
+    assert done.arrived.tolist() == [True] * 3
+    assert done.sent_share.tolist() == [1.0] * 3
+
+
+def test_codebooks_take_time_only_where_they_are_fitted():
+    assert float(run(three(), fits=False).seconds) == pytest.approx(0.9 + 2 + 0.9)
+
+
+def test_a_direction_in_which_nothing_is_sent_takes_no_latency():
+    silent = jnp.zeros(3, int)
+    assert float(run(three(), down=silent).seconds) == pytest.approx(4.9)
+    assert float(run(three(), up=silent).seconds) == pytest.approx(4.9)
+    done = run(three(), down=silent, up=silent, samples=silent, fits=False)
+    assert float(done.seconds) == 0
+    assert done.arrived.tolist() == [True] * 3
+    assert float(run(three(), up=jnp.array([1, 0, 0]), down=silent, samples=silent).seconds) == 2
+
+
+def test_training_of_infinite_speed_takes_no_time():
+    assert float(run(three(speed=[math.inf] * 3), fits=False).seconds) == pytest.approx(1.8)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "computing", "sending", "shares", "arrived"),
+    [
+        # In the download: 0.5 s of 0.9 are over for each.
+        (0.5, 0, 0.5, [0, 0, 0], []),
+        # In the training of all: 1.2 s of 2.5, 1.5 and 4.
+        (2.1, 1.2, 0.9, [0, 0, 0], []),
+        # The second uploads: 0.4 s of it, a quarter of a second of latency aside.
+        (2.8, (1.9 + 1.5 + 1.9) / 3, 0.9 + 0.4 / 3, [0, 0.3 / 0.8, 0], []),
+        # Its latency alone is over: not a byte has been sent.
+        (2.45, (1.55 + 1.5 + 1.55) / 3, 0.9 + 0.05 / 3, [0, 0, 0], []),
+        # The second is done, the first has sent half, the third is still busy.
+        (3.9, (2.5 + 1.5 + 3) / 3, 0.9 + (0.5 + 0.9) / 3, [0.5, 1, 0], [1]),
+        (5.7, 8 / 3, 0.9 + (0.9 + 0.9 + 0.8) / 3, [1, 1, 0.7 / 0.8], [0, 1]),
+        (5.9, 8 / 3, 1.8, [1, 1, 1], [0, 1, 2]),
+    ],
+)
+def test_the_deadline_cuts_whatever_is_under_way(deadline, computing, sending, shares, arrived):
+    done = run(three(), deadline)
+    assert float(done.seconds) == pytest.approx(min(deadline, 5.8))
+    assert float(done.computing) == pytest.approx(computing)
+    assert float(done.sending) == pytest.approx(sending)
+    np.testing.assert_allclose(done.sent_share, shares, atol=1e-5)
+    assert np.flatnonzero(done.arrived).tolist() == arrived
+
+
+def test_a_lost_upload_was_sent_and_is_waited_for_until_the_deadline():
+    met = three(lost=[False, True, False])
+    done = run(met)  # no deadline: as if it had come
+    assert float(done.seconds) == pytest.approx(5.8)
+    assert done.arrived.tolist() == [True, False, True]
+    assert done.sent_share.tolist() == [1.0] * 3
+    done = run(met, deadline=10)
+    assert float(done.seconds) == 10
+    assert float(done.waiting) == pytest.approx(10 - 8 / 3 - 1.8)
+    assert done.arrived.tolist() == [True, False, True]
+    assert done.sent_share.tolist() == [1.0] * 3
+
+
+def test_who_is_away_takes_no_part():
+    done = run(three(away=[False, False, True], lost=[False, False, True]), deadline=20)
+    assert float(done.seconds) == pytest.approx(4.3)  # and nobody waits for what is not sent
+    assert float(done.computing) == pytest.approx(2)
+    assert done.arrived.tolist() == [True, True, False]
+    assert done.sent_share.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(("deadline", "seconds"), [(math.inf, 0), (7.0, 7)])
+def test_a_round_of_nobody_lasts_until_the_deadline_or_no_time(deadline, seconds):
+    done = run(three(away=[True] * 3), deadline)
+    assert [float(x) for x in done[:4]] == [seconds, 0, 0, seconds]
+    assert not done.arrived.any()
+    assert not done.sent_share.any()
+
+
+def test_who_can_expect_to_deliver_goes_by_the_usual_rates():
+    met = three()._replace(uplink=jnp.full(3, 1e9), downlink=jnp.full(3, 1e9))
+    for deadline, expected in [(3.2, []), (3.4, [1]), (4.4, [0, 1]), (5.9, [0, 1, 2])]:
+        found = deliverable(met, jnp.float32(deadline), DOWN, UP, SAMPLES, True)
+        assert np.flatnonzero(found).tolist() == expected
+    assert deliverable(met, jnp.inf, DOWN, UP, SAMPLES, True).all()
 
 
 def test_resnet20_on_the_stated_scenario():
     """8.6 Mbit each way: 8.6 s up at 1 Mbit/s and 0.86 s down at 10, and two round trips."""
-    size = 269_722 * 4
-    seconds = round_seconds(Network(), size, size, samples=10**6)
-    assert seconds == pytest.approx(0.1 + 8.631104 + 0.8631104)
+    links = Network().links(4)
+    met = conditions(links, jnp.arange(4), jax.random.key(0))
+    bits = jnp.full(4, 269_722 * 32, jnp.uint32)
+    done = timing(met, links.deadline, bits, bits, jnp.full(4, 10**6))
+    assert float(done.seconds) == pytest.approx(0.1 + 8.631104 + 0.8631104, rel=1e-6)
 
 
-def test_nothing_sent_costs_nothing():
-    assert round_seconds(Network(), [0, 0], [0, 0], [100, 100]) == 0
-    assert round_seconds(Network(samples_per_second=10), 0, 0, [100, 50]) == 10
-    assert round_seconds(Network(), 0, 1, 0) == pytest.approx(0.05, abs=1e-5)
-
-
-def test_a_round_without_clients_takes_no_time():
-    assert round_seconds(Network(), [], [], []) == 0
-
-
-def test_bytes_beyond_32_bits():
-    up = np.array([2**31], np.uint32)
-    assert round_seconds(Network(round_trip=0), up, 0, 0) == pytest.approx(2**31 * 8 / 1e6)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"uplink_mbit": 0.0},
-        {"downlink_mbit": -1.0},
-        {"uplink_mbit": float("nan")},
-        {"samples_per_second": 0.0},
-        {"round_trip": -0.1},
-        {"round_trip": float("nan")},
-    ],
-)
-def test_impossible_links(wrong):
-    with pytest.raises(ConfigError, match=rf"^network\.{next(iter(wrong))}"):
-        Network(**wrong)
-
-
-def test_text_names_the_scenario():
-    assert str(Network()) == "1 Mbit/s up, 10 Mbit/s down, 50 ms"
-    assert str(Network(samples_per_second=200)).endswith("50 ms, 200 samples/s")
+def test_random_rounds_add_up_and_agree_with_a_loop():
+    rng = np.random.default_rng(0)
+    compiled = jax.jit(timing)
+    for _ in range(50):
+        u, d, s = rng.integers(0, 3, (3, 8)) * rng.integers(1, 10**6, (3, 8))
+        met = three(
+            uplink=rng.uniform(1e5, 1e6, 8),
+            downlink=rng.uniform(1e5, 1e6, 8),
+            round_trip=rng.uniform(0, 1, 8),
+            speed=rng.uniform(1e5, 1e6, 8),
+            fit_seconds=rng.uniform(0, 1, 8),
+            away=rng.random(8) < 0.3,
+            lost=rng.random(8) < 0.1,
+        )
+        deadline = rng.choice([math.inf, 3.0, 6.0])
+        done = compiled(met, jnp.float32(deadline), d, u, s, True)
+        ends = []
+        for i in np.flatnonzero(~met.away):
+            seconds = met.fit_seconds[i] + s[i] / met.speed[i]
+            seconds += (met.round_trip[i] + u[i] / met.uplink[i]) if u[i] else 0
+            ends.append(seconds + ((met.round_trip[i] + d[i] / met.downlink[i]) if d[i] else 0))
+        waits = (met.lost & ~met.away).any() or max(ends) > deadline
+        expected = deadline if math.isfinite(deadline) and waits else max(ends)
+        assert float(done.seconds) == pytest.approx(float(expected), rel=1e-5)
+        parts = done.computing + done.sending + done.waiting
+        assert float(parts) == pytest.approx(float(done.seconds), rel=1e-4)
+        assert float(done.waiting) > -1e-4
+        assert bool((done.arrived <= ~(met.away | met.lost)).all())
+        assert bool((done.sent_share[done.arrived] == 1).all())
