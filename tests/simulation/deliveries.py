@@ -1,0 +1,77 @@
+"""Small runs over links that fail, round by round, with their traffic."""
+
+import functools
+
+import jax
+import numpy as np
+
+from fedcode_jax import experiment
+from fedcode_jax.config import ExperimentConfig, replace
+from fedcode_jax.experiment import materials
+
+CLIENTS = 4
+SMALL = replace(
+    ExperimentConfig(),
+    {
+        "rounds": 6,
+        "model.name": "mlp",
+        "partition.name": "dirichlet",
+        "partition.num_clients": CLIENTS,
+        "local.epochs": 1,
+        "algorithm.num_clusters": 8,
+        "execution.client_axis": "map",  # clients in the order of their numbers
+    },
+)
+
+
+@functools.cache
+def compiled(algorithm, coding, sketched):
+    """An experiment whose program is compiled once: what is tried here are its settings."""
+    measure = {"schedule.name": "drift", "schedule.measure": "sketch"} if sketched else {}
+    names = {"algorithm.name": algorithm, "algorithm.coding": coding}
+    built = experiment.build(replace(SMALL, names | measure))
+    built.program.keep_traffic = True
+    return built
+
+
+def build(changes, *, algorithm="fedcode", coding="fixed", sketched=False, **links):
+    """An experiment with settings that are traced, some numbers of its links set by hand."""
+    built = compiled(algorithm, coding, sketched)
+    settings = materials.settings_of(replace(SMALL, changes), CLIENTS)
+    numbers = {name: np.asarray(value, np.float32) for name, value in links.items()}
+    settings = settings._replace(links=settings.links._replace(**numbers))
+    built.program.settings = jax.tree.map(np.asarray, settings)
+    return built
+
+
+def flat(tree):
+    """All variables of a model, or of several, in the order in which FedAvg sends them."""
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def by_round(built, rounds):
+    """For each round: the state before, the state after, the metrics and the traffic."""
+    program = built.program
+    state = program.start(built.weights)
+    for _ in range(rounds):
+        before = jax.tree.map(np.array, state)
+        state, output = program.advance(state, 1)
+        after = jax.tree.map(np.array, state)
+        metrics, traffic = jax.tree.map(lambda x: np.array(x[0]), (output.metrics, output.traffic))
+        order = clients_in_order(metrics, built)
+        yield before, after, metrics, traffic, order
+
+
+def clients_in_order(metrics, built):
+    """The clients as the round ran them; their numbers of samples tell."""
+    sizes = built.program.sizes
+    assert len(set(sizes)) == len(sizes)
+    return np.array([sizes.index(n) for n in metrics.num_samples])
+
+
+def row(tree, client):
+    return jax.tree.map(lambda x: x[client], tree)
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
