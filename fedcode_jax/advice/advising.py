@@ -1,6 +1,7 @@
 """Runs what must be tried, in two stages, and decides."""
 
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -92,7 +93,9 @@ def advise(
         yardstick(config),
         *promising(_estimates(runs, tried), floor, objective, _FINALISTS),
     ]
-    runs += _run(config, finalists, rest, _part(out, "finalists"), observer)
+    # Another floor has other finalists, and the same folder may hold both.
+    told = hashlib.sha256(repr((finalists, rest)).encode()).hexdigest()[:8]
+    runs += _run(config, finalists, rest, _part(out, f"finalists-{told}"), observer)
     estimates = _estimates(runs, tried)
     verdict = decide(estimates, floor, objective)
     if verdict is None:

@@ -205,15 +205,14 @@ def plot_choices(advice: Advice) -> "Figure":
     """
     figure = drawing.blank(8, 4.6)
     axes = figure.subplots()
-    kinds = {"FedAvg": [], "FedCode": [], "FedCode, warm-up": [], "skip": []}  # type: ignore[var-annotated]
+    kinds: dict[str, list[Estimate]] = {}
     for each in advice.estimates:
         if each.seeds and math.isfinite(each.accuracy):
-            warm = ", warm-up" if each.choice.schedule == "warmup" else ""
-            kinds[str(each.choice).split()[0] + warm].append(each)
+            kinds.setdefault(each.choice.kind, []).append(each)
     scale = 1e6 if advice.objective == "bytes" else 3600
     cost = lambda each: getattr(each, advice.objective) / scale  # noqa: E731
     handles = []
-    for number, (name, found) in enumerate(kinds.items()):
+    for number, (name, found) in enumerate(sorted(kinds.items())):
         style = drawing.style(number)
         for each in found:
             bar = 100 * each.half_width if each.seeds > 2 else None

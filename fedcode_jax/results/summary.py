@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 Status = Literal["completed", "diverged", "interrupted"]
 
+MILESTONES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Accuracies of which a run says when it reached them."""
+
 
 def summarise(
     records: Sequence[Mapping[str, Any]],
@@ -34,7 +37,8 @@ def summarise(
     Returns:
       status, rounds done, final, period and best accuracy (of the server's weights and as
       deployed), bytes by direction, the reduction against FedAvg as measured and by formula
-      (None if nothing was sent), simulated and wall seconds.
+      (None if nothing was sent), simulated seconds and of these the mean client's computing, sending
+      and waiting, ``to_accuracy``, as of ``milestones``, and wall seconds.
 
     Example:
       >>> record = {"test_accuracy": 0.5, "uplink_bytes": 10, "downlink_bytes": 30}
@@ -62,9 +66,42 @@ def summarise(
         "reduction_vs_fedavg": _ratio(fedavg_bytes, uplink + downlink),
         "reduction_formula": _ratio(fedavg_formula_bits, formula_bits),
         "simulated_seconds": _total(records, "simulated_seconds"),
+        "computing_seconds": _total(records, "computing_seconds"),
+        "sending_seconds": _total(records, "sending_seconds"),
+        "waiting_seconds": _total(records, "waiting_seconds"),
+        "to_accuracy": milestones(records),
         "wall_seconds": _total(records, "wall_seconds"),
         "compile_seconds": compile_seconds,
     }
+
+
+def milestones(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """When each of some accuracies of the server's weights was first reached, and at what cost.
+
+    Args:
+      records: one mapping a round.
+
+    Returns:
+      For each of ``MILESTONES`` that was reached, in ascending order: ``accuracy``, ``round``,
+      ``bytes`` sent both ways until then, and simulated ``seconds``.
+
+    Example:
+      >>> record = {"round": 1, "test_accuracy": 0.5, "cumulative_bytes": 9, "simulated_seconds": 2}
+      >>> milestones([record])
+      [{'accuracy': 0.5, 'round': 1, 'bytes': 9, 'seconds': 2.0}]
+    """
+    found: list[dict[str, Any]] = []
+    seconds = 0.0
+    for record in records:
+        seconds += record.get("simulated_seconds") or 0
+        accuracy = record.get("test_accuracy")
+        while accuracy is not None and len(found) < len(MILESTONES):
+            level = MILESTONES[len(found)]
+            if not accuracy >= level:
+                break
+            cost = {"bytes": record.get("cumulative_bytes"), "seconds": seconds}
+            found.append({"accuracy": level, "round": record.get("round"), **cost})
+    return found
 
 
 def _evaluated(records: Sequence[Mapping[str, Any]], key: str) -> list[float]:

@@ -58,6 +58,14 @@ def closing_table(
     row("sent", f"{format_bytes(up + down)} (up {format_bytes(up)}, down {format_bytes(down)})")
     row("reduction against FedAvg", _reduction(summary))
     row("simulated time", f"{format_seconds(summary['simulated_seconds'])} on {network}")
+    parts = [summary.get(f"{part}_seconds") for part in ("computing", "sending", "waiting")]
+    if any(parts):
+        shown = [format_seconds(seconds or 0) for seconds in parts]
+        row("  of the mean client", "computing {}, sending {}, waiting {}".format(*shown))
+    if summary.get("to_accuracy"):
+        last = summary["to_accuracy"][-1]
+        cost = f"{format_bytes(last['bytes'])}, {format_seconds(last['seconds'])}"
+        row(f"  until {format_accuracy(last['accuracy'])}", f"round {last['round']}, {cost}")
     compiling = summary.get("compile_seconds")
     wall = format_seconds(summary["wall_seconds"])
     row("wall time", wall + (f", compiling {format_seconds(compiling)}" if compiling else ""))

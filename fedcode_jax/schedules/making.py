@@ -41,6 +41,34 @@ def periodic(start: int = 2, server_period: int = 5, client_period: int = 2) -> 
     return _paced(rules.periodic, start, server_period, client_period)
 
 
+def paired(start: int = 2, server_period: int = 5, client_period: int = 2) -> Schedule:
+    """The periods of ``periodic``, but the server sends weights a round after the clients.
+
+    In a round of ``periodic`` in which both send weights the server sends first: what it sends is
+    older than what the clients then send, and the average of that stays with the server until the
+    next time. Here the clients send in rounds t with t mod f2 = 0, the server if
+    (t - 1) mod f1 = 0, so that with f1 = f2 clients go on from the average.
+
+    Args:
+      start: last round in which the server always sends weights, >= 0.
+      server_period: f1 in rounds, >= 1.
+      client_period: f2 in rounds, >= 1.
+
+    Returns:
+      The schedule.
+
+    Raises:
+      ConfigError: a period below 1 or a start below 0.
+
+    Example:
+      >>> [t for t in range(1, 13) if paired(2, 5, 5)(t).clients_send_weights]
+      [1, 5, 10]
+      >>> [t for t in range(1, 13) if paired(2, 5, 5)(t).server_sends_weights]
+      [1, 2, 6, 11]
+    """
+    return _paced(rules.paired, start, server_period, client_period)
+
+
 def warmup(start: int = 2, server_period: int = 5, client_period: int = 2) -> Schedule:
     """Often at first: weights in each round of the start, then after 2, 4, 8, ... rounds.
 
@@ -227,6 +255,7 @@ def every(period: int) -> Schedule:
 
 registry: dict[str, Callable[..., Schedule]] = {
     "periodic": periodic,
+    "paired": paired,
     "warmup": warmup,
     "late": late,
     "step_size": step_size,

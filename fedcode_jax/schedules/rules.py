@@ -20,6 +20,12 @@ def periodic(s: Settings, memory: Memory, at: Moment) -> Exchange:
     return begun(s, at, t % s.server_period == 0, t % s.client_period == 0)
 
 
+def paired(s: Settings, memory: Memory, at: Moment) -> Exchange:
+    """Every f1 and f2 rounds, the server one round later, when it has averaged."""
+    t = at.number
+    return begun(s, at, (t - 1) % s.server_period == 0, t % s.client_period == 0)
+
+
 def warmup(s: Settings, memory: Memory, at: Moment) -> Exchange:
     """Often at first, then after 2, 4, 8, ... rounds, up to f1 and f2."""
     since = at.number - s.start
@@ -86,4 +92,4 @@ def every(s: Settings, memory: Memory, at: Moment) -> Exchange:
     return Exchange((t - 1) % f == 0, t % f == 0)
 
 
-RULES = (periodic, warmup, late, step_size, drift, budget, always, never, every)
+RULES = (periodic, paired, warmup, late, step_size, drift, budget, always, never, every)

@@ -17,7 +17,11 @@ def record(number, accuracy=None, deployed=None):
         "downlink_bytes": 300,
         "uplink_formula_bits": 800,
         "downlink_formula_bits": 1600,
+        "cumulative_bytes": 400 * number,
         "simulated_seconds": 2.0,
+        "computing_seconds": 0.5,
+        "sending_seconds": 1.25,
+        "waiting_seconds": 0.25,
         "wall_seconds": 0.5,
     }
 
@@ -40,6 +44,14 @@ def test_figures_of_a_run():
         "reduction_vs_fedavg": 12_000 / 1600,
         "reduction_formula": 96_000 / 9600,
         "simulated_seconds": 8.0,
+        "computing_seconds": 2.0,
+        "sending_seconds": 5.0,
+        "waiting_seconds": 1.0,
+        # The second round passes five of them at once; none is reached twice.
+        "to_accuracy": [
+            {"accuracy": level, "round": 2, "bytes": 800, "seconds": 4.0}
+            for level in (0.5, 0.6, 0.7, 0.8, 0.9)
+        ],
         "wall_seconds": 2.0,
         "compile_seconds": 7.0,
     }

@@ -1,0 +1,231 @@
+"""Schedules at equal measured bytes: periodic, often first, rare first, adaptive, and skip.
+
+    python benchmarks/schedules.py digits [--seeds N] [--out FOLDER]
+    python benchmarks/schedules.py cifar10 --data cifar10.npz [--seeds N] [--out FOLDER]
+
+Every rule is run with several of its settings, so that each spends several amounts of bytes; its
+accuracy at an amount is interpolated between the two settings that spend less and more, in the
+logarithm of bytes, seed by seed. Both periods are equal, codes are of fixed width, the start is 2
+rounds. Accuracy is of the deployed model, mean over the last 20 rounds, since a schedule with a
+period of 20 is as good as its mean over it. `step_size` needs a learning rate that falls, and is
+compared with `periodic` under the same (cosine).
+
+Digits: the default experiment, IID and Dirichlet 0.3. CIFAR-10: 5,000 real training images, 10
+clients, Dirichlet 0.5, LeNet-5, one epoch a round, Adam. An interrupted run goes on where it was,
+if --out is given.
+"""
+
+import argparse
+import math
+import pathlib
+import tempfile
+from typing import Any
+
+import jax
+import numpy as np
+from recording import write
+
+from fedcode_jax import ExperimentConfig, data, sweep
+from fedcode_jax.config import replace
+
+PACED = ("algorithm.name", "schedule.name", "schedule.server_period", "schedule.client_period")
+WINDOW = 20
+
+
+def digits() -> dict[str, dict[str, Any]]:
+    base = {"rounds": 80}
+    return {
+        "digits, IID": base,
+        "digits, Dirichlet 0.3": {**base, "partition.name": "dirichlet", "partition.alpha": 0.3},
+    }
+
+
+def cifar10(path: pathlib.Path, folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """5,000 training and 2,000 test images of the file, the first of it, in a file of their own."""
+    whole = data.load("npz", path=str(path))
+    subset = folder / "cifar10-5000.npz"
+    if not subset.exists():
+        np.savez(
+            subset,
+            train_x=whole.train_x[:5000],
+            train_y=whole.train_y[:5000],
+            test_x=whole.test_x[:2000],
+            test_y=whole.test_y[:2000],
+        )
+    settings = {
+        "rounds": 60,
+        "eval_every": 2,
+        "data.name": "npz",
+        "data.path": [str(subset)],
+        "model.name": "lenet5",
+        "partition.name": "dirichlet",
+        "partition.alpha": 0.5,
+        "local.epochs": 1,
+        "local.batch_size": 32,
+    }
+    return {"CIFAR-10, Dirichlet 0.5": settings}
+
+
+def rules(rounds: int, extra_mb: float, quiet_mb: float) -> dict[str, tuple[dict, list[dict]]]:
+    """By name: what its settings share, and the settings, from few bytes to many."""
+    periods = [p for p in (40, 20, 10, 5, 3, 2) if 2 * p <= rounds]
+    longest = [p for p in (40, 20, 12, 8, 5, 3) if 2 * p <= rounds]
+
+    def paced(name: str, values: list[int]) -> list[dict]:
+        return [
+            {"schedule.name": name, "schedule.server_period": p, "schedule.client_period": p}
+            for p in values
+        ]
+
+    budgets = [quiet_mb + extra_mb * count for count in (3, 6, 12, 24)]
+    found: dict[str, tuple[dict, list[dict]]] = {}
+    for algorithm in ("fedcode", "skip"):
+        shared = {"algorithm.name": algorithm}
+        found[f"{algorithm} periodic"] = shared, paced("periodic", periods)
+        found[f"{algorithm} warmup"] = shared, paced("warmup", longest)
+        found[f"{algorithm} late"] = shared, paced("late", longest)
+    for measure, thresholds in (
+        ("codebook", (0.6, 0.4, 0.25, 0.15, 0.08)),
+        ("sketch", (0.6, 0.3, 0.15, 0.07, 0.03)),
+    ):
+        found[f"fedcode drift, {measure}"] = (
+            {"algorithm.name": "fedcode", "schedule.measure": measure},
+            [{"schedule.name": "drift", "schedule.threshold": value} for value in thresholds],
+        )
+    found["fedcode budget"] = (
+        {"algorithm.name": "fedcode"},
+        [{"schedule.name": "budget", "schedule.budget_mb": mb} for mb in budgets],
+    )
+    decayed = {"algorithm.name": "fedcode", "local.decay": "cosine"}
+    found["fedcode periodic, cosine"] = decayed, paced("periodic", periods)
+    found["fedcode step_size, cosine"] = (
+        decayed,
+        [
+            {"schedule.name": "step_size", "schedule.alpha": alpha, **paced("", [2])[0]}
+            | {"schedule.name": "step_size"}
+            for alpha in (4e-3, 2.5e-3, 1.6e-3, 1e-3)
+        ],
+    )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("task", choices=("digits", "cifar10"))
+    parser.add_argument("--data", type=pathlib.Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=pathlib.Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.out or pathlib.Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        tasks = digits() if options.task == "digits" else cifar10(options.data, folder)
+        result = {
+            name: compare(name, settings, options.seeds, folder) for name, settings in tasks.items()
+        }
+    write(f"schedules-{options.task}-{jax.default_backend()}", {"tasks": result})
+
+
+def compare(name: str, settings: dict[str, Any], seeds: int, folder: pathlib.Path) -> dict:
+    base = replace(ExperimentConfig(), settings)
+    slug = name.lower().replace(",", "").replace(" ", "-").replace(".", "")
+
+    def points(shared: dict, rows: list[dict], label: str) -> list[list[tuple[float, float]]]:
+        names = tuple(rows[0])
+        axes = {names: [tuple(row[n] for n in names) for row in rows], "seed": list(range(seeds))}
+        out = folder / f"{slug}-{label.replace(' ', '-').replace(',', '')}"
+        runs = sweep(replace(base, shared), axes, out=str(out)).runs
+        return [[_point(runs[i * seeds + seed]) for i in range(len(rows))] for seed in range(seeds)]
+
+    # What a calibration and a run without any cost, for the budgets.
+    once = points({"algorithm.name": "fedcode"}, _ends(base.rounds), "ends")[0]
+    quiet, each = once[0][0] / 1e6, (once[1][0] - once[0][0]) / 1e6
+    found = {}
+    for label, (shared, rows) in rules(base.rounds, each, quiet).items():
+        found[label] = points(shared, rows, label)
+        mean = np.mean(found[label], axis=0)
+        print(
+            f"{name}: {label}: " + ", ".join(f"{b / 1e6:.2f} MB {100 * a:.1f} %" for b, a in mean)
+        )
+    levels = [1e6 * (quiet + each * count) for count in (3, 6, 12)]
+    table = {
+        label: [_at_levels(own, levels, found["fedcode periodic"]) for own in [curves]][0]
+        for label, curves in found.items()
+    }
+    print(f"\n{name}: accuracy (%) at MB: " + "  ".join(f"{b / 1e6:12.2f}" for b in levels))
+    for label, cells in table.items():
+        print(f"{label:28}" + "  ".join(_cell(cell) for cell in cells))
+    return {
+        "settings": settings,
+        "levels_bytes": levels,
+        "points_bytes_accuracy_by_seed": found,
+        "at_levels": table,
+    }
+
+
+def _ends(rounds: int) -> list[dict]:
+    """No calibration after the start, and one more."""
+    return [
+        {"schedule.name": "periodic", "schedule.server_period": p, "schedule.client_period": p}
+        for p in (rounds + 1, rounds)
+    ]
+
+
+def _point(run: Any) -> tuple[float, float]:
+    """Bytes, and accuracy over the last rounds."""
+    if run.summary["status"] != "completed":
+        raise SystemExit(f"{run.point}: {run.summary['status']} {run.summary.get('error', '')}")
+    values = [record["deployed_accuracy"] for record in run.records[-WINDOW:]]
+    return float(run.records[-1]["cumulative_bytes"]), float(
+        np.mean([value for value in values if value is not None])
+    )
+
+
+def _at_levels(
+    curves: list[list[tuple[float, float]]],
+    levels: list[float],
+    reference: list[list[tuple[float, float]]],
+) -> list[dict[str, float] | None]:
+    """Accuracy at each amount of bytes, and its difference from the reference, over the seeds."""
+    cells: list[dict[str, float] | None] = []
+    for level in levels:
+        own = [_interpolated(curve, level) for curve in curves]
+        theirs = [_interpolated(curve, level) for curve in reference]
+        if any(value is None for value in own):
+            cells.append(None)
+            continue
+        apart = [a - b for a, b in zip(own, theirs, strict=True) if b is not None]  # type: ignore[operator]
+        n = len(apart)
+        cells.append(
+            {
+                "accuracy": float(np.mean(own)),  # type: ignore[arg-type]
+                "standard_error": float(np.std(own, ddof=1) / math.sqrt(len(own))),  # type: ignore[arg-type]
+                "over_periodic": float(np.mean(apart)) if n else math.nan,
+                "over_periodic_standard_error": float(np.std(apart, ddof=1) / math.sqrt(n))
+                if n > 1
+                else math.nan,
+            }
+        )
+    return cells
+
+
+def _interpolated(curve: list[tuple[float, float]], level: float) -> float | None:
+    """Accuracy at an amount of bytes; None outside of what was run."""
+    points = sorted(curve)
+    amounts = np.log([b for b, _ in points])
+    if not amounts[0] <= math.log(level) <= amounts[-1]:
+        return None
+    return float(np.interp(math.log(level), amounts, [a for _, a in points]))
+
+
+def _cell(cell: dict[str, float] | None) -> str:
+    if cell is None:
+        return f"{'-':>24}"
+    return (
+        f"{100 * cell['accuracy']:8.2f} "
+        f"({100 * cell['over_periodic']:+.2f} ± {100 * cell['over_periodic_standard_error']:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
