@@ -17,9 +17,9 @@ def coded(rng, num_clusters, n, coding="fixed", block=1, layers=()):
     return Coded(centers, codes.astype(dtype), coding, layers)
 
 
-def dense(rng, n, dtype="float32"):
+def dense(rng, n, dtype="float32", always=False):
     values = rng.normal(size=n).astype(wire.FLOAT_TYPES[dtype]).astype(np.float32)
-    return Dense(values, dtype)
+    return Dense(values, dtype, always)
 
 
 def message(kind, *sections):
@@ -32,7 +32,8 @@ def random_message(rng, most_codes=50, clusters=(1, 2, 3, 64, 255, 256, 257)):
     for _ in range(rng.integers(0, 5)):
         n = int(rng.integers(0, most_codes + 1))
         if rng.random() < 0.25:
-            sections.append(dense(rng, n, str(rng.choice(list(wire.FLOAT_TYPES)))))
+            dtype = str(rng.choice(list(wire.FLOAT_TYPES)))
+            sections.append(dense(rng, n, dtype, always=bool(rng.random() < 0.5)))
             continue
         coding = str(rng.choice(wire.CODINGS))
         block = int(rng.choice([1, 1, 2, 5]))
@@ -69,4 +70,4 @@ def assert_equal(a, b):
             assert (x.coding, x.layers) == (y.coding, y.layers)
         else:
             np.testing.assert_array_equal(x.values, y.values)
-            assert x.dtype == y.dtype
+            assert (x.dtype, x.always) == (y.dtype, y.always)

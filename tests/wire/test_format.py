@@ -46,6 +46,16 @@ def test_bytes_are_as_specified():
     assert data[9:] == headers + centers + bytes([0b01_01_00_10]) + b"\x00\x38"
 
 
+def test_the_bytes_of_floats_that_are_always_sent_are_as_specified():
+    sections = Dense(np.float32([0.5]), "float16", always=True), Dense(np.float32([2]))
+    data = wire.encode(message(Kind.CODEBOOK, *sections))
+    assert data[:5] == b"FJ\x02\x01\x01"
+    assert data[9:] == b"\x42\x01\x00\x00\x00" + b"\x00\x38"
+    data = wire.encode(message(Kind.WEIGHTS, *sections))
+    headers = b"\x42\x01\x00\x00\x00" + b"\x01\x01\x00\x00\x00"
+    assert data[9:] == headers + b"\x00\x38" + bytes.fromhex("00000040")
+
+
 def test_nothing_has_no_bytes():
     m = message(Kind.NOTHING, coded(np.random.default_rng(0), 4, 10))
     assert wire.encode(m) == b""
@@ -89,6 +99,11 @@ ONE_CENTER = np.float32([1]).tobytes()
         (forge(2, 1, b"\x01\xff\xff\xff\xff"), "claim"),  # 2^32 floats
         (forge(1, 1, b"\x01\x00\x00\x00\x00"), "section of type 1 in a codebook"),
         (forge(2, 1, b"\x09"), "section of type 9"),
+        # "always" belongs to floats alone, and does not go with blocks
+        (forge(1, 1, b"\x40\x00\x00" + ONE_CENTER), "section of type 64"),
+        (forge(2, 1, b"\x44\0\0\0\0" + ONE_CENTER), "section of type 68"),
+        (forge(2, 1, b"\xc1\0\0\0\0"), "section of type 193"),
+        (forge(1, 1, b"\x41\xff\xff\xff\xff"), "claim"),
         (forge(2, 3, b""), "truncated"),
         (forge(3, 0, b""), "kind"),
         (forge(0, 0, b""), "kind"),

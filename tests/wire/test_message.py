@@ -48,6 +48,33 @@ def test_addressed_upgrades_first_contact_only():
     assert kinds.tolist() == [Kind.WEIGHTS, Kind.CODEBOOK]
 
 
+@pytest.mark.parametrize("dtype", list(wire.FLOAT_TYPES))
+def test_floats_that_are_always_sent_are_in_codebook_messages_too(dtype):
+    width = wire.FLOAT_TYPES[dtype].itemsize
+    coded = Coded(np.zeros(4, np.float32), np.zeros(100, np.uint8))
+    note = Dense.rounded(jnp.arange(6.0), dtype)
+    note = Dense(note.values, dtype, always=True)
+    sections = (Dense(np.ones(50, np.float32)), note, coded)
+    codebook, weights = 9 + (5 + 6 * width) + (3 + 16), 9 + (5 + 200) + (5 + 6 * width) + (7 + 41)
+    for kind, size in [(Kind.NOTHING, 0), (Kind.CODEBOOK, codebook), (Kind.WEIGHTS, weights)]:
+        message = Message(np.int32(kind), sections)
+        data = wire.encode(message)
+        assert len(data) == int(wire.size_bits(message)) // 8 == size
+        # As published, a float counts 32 bits.
+        formula = {Kind.NOTHING: 0, Kind.CODEBOOK: 32 * 10, Kind.WEIGHTS: 32 * 60 + 200}[kind]
+        assert int(wire.formula_bits(message)) == formula
+        if kind == Kind.NOTHING:
+            assert wire.sent(message).sections == ()
+            continue
+        found = wire.decode(data)
+        notes = [s for s in found.sections if isinstance(s, Dense) and s.always]
+        assert len(found.sections) == (3 if kind == Kind.WEIGHTS else 2)
+        assert [(n.dtype, n.values.tolist()) for n in notes] == [(dtype, note.values.tolist())]
+    kinds = jnp.array(list(Kind), jnp.int32)
+    sizes = jax.jit(jax.vmap(lambda kind: wire.size_bits(Message(kind, sections))))(kinds)
+    assert sizes.tolist() == [0, 8 * codebook, 8 * weights]
+
+
 def test_bfloat16_keeps_the_range_and_three_digits():
     values = jnp.array([0.1, 1e30, -3.4e38, 65504.0])
     section = Dense.rounded(values, "bfloat16")
