@@ -124,6 +124,53 @@ def test_report_has_a_leading_axis_and_deployed_is_what_a_client_receives(algori
         jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), deployed, start)
 
 
+def of_kinds(message, kinds):
+    return wire.Message(jnp.asarray(kinds, jnp.int32), message.sections)
+
+
+@pytest.mark.parametrize("sends", [(True, True), (False, False)])
+def test_a_client_of_which_nothing_arrived_is_as_one_that_was_not_there(algorithm, sends):
+    server, store = algorithm.init(weights(), CLIENTS)
+    sends = exchange(*sends)
+    _, uploads, _, _, _ = one_round(algorithm, server, store, sends, True)
+    samples = jnp.array([1.0, 2.0, 5.0])
+    aggregate = jax.jit(algorithm.aggregate)
+    for lost in range(CLIENTS):
+        kinds = np.where(np.arange(CLIENTS) == lost, wire.Kind.NOTHING, uploads.kind)
+        found = aggregate(server, of_kinds(uploads, kinds), samples, sends)
+        rest = np.delete(np.arange(CLIENTS), lost)
+        without = jax.tree.map(lambda x, rest=rest: x[rest], uploads)
+        expected = aggregate(server, without, samples[rest], sends)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
+        # It can fail: with the client there the server is another one, if anything was sent.
+        whole = aggregate(server, uploads, samples, sends)
+        pairs = zip(jax.tree.leaves(whole), jax.tree.leaves(found), strict=True)
+        if sends.clients_send_weights and (uploads.kind == wire.Kind.WEIGHTS).all():
+            assert any(not np.allclose(a, b, atol=1e-6) for a, b in pairs)
+
+
+@pytest.mark.parametrize("sends", [(True, True), (False, False)])
+def test_where_nothing_arrived_the_server_stays_as_it_is(algorithm, sends):
+    server, store = algorithm.init(weights(), CLIENTS)
+    sends = exchange(*sends)
+    _, uploads, _, _, _ = one_round(algorithm, server, store, sends, True)
+    nothing = of_kinds(uploads, [wire.Kind.NOTHING] * CLIENTS)
+    same = jax.jit(algorithm.aggregate)(server, nothing, jnp.array([1.0, 2.0, 5.0]), sends)
+    jax.tree.map(np.testing.assert_array_equal, same, server)
+
+
+def test_weights_alone_count_where_some_sent_codebooks(algorithm):
+    server, store = algorithm.init(weights(), CLIENTS)
+    sends = exchange(True, True)
+    _, uploads, _, _, _ = one_round(algorithm, server, store, sends, True)
+    samples, aggregate = jnp.array([1.0, 2.0, 5.0]), jax.jit(algorithm.aggregate)
+    mixed, fewer = (
+        aggregate(server, of_kinds(uploads, [other, *np.asarray(uploads.kind[1:])]), samples, sends)
+        for other in (wire.Kind.CODEBOOK, wire.Kind.NOTHING)
+    )
+    jax.tree.map(np.testing.assert_array_equal, mixed, fewer)
+
+
 def test_schedules_that_algorithms_bring():
     brought = {
         name: [bool(flag) for t in (1, 2, 3) for flag in factory().schedule(t)]
