@@ -48,8 +48,9 @@ def runs_of(config: ExperimentConfig, seeds: int) -> list[dict]:
     max_size = max(one.program.max_size for one in built)
     first = dataclasses.replace(built[0].program, max_size=max_size)
     summaries = []
-    for seed, one in enumerate(built):
-        first.data, first.test, first.seed = one.program.data, one.program.test, seed
+    for one in built:
+        first.data, first.test = one.program.data, one.program.test
+        first.settings = one.program.settings
         outcome = simulate(first, first.start(one.weights), rounds=config.rounds)
         summaries.append(experiment.summary_of(one, outcome))
     return summaries
