@@ -148,10 +148,8 @@ def compare(name: str, settings: dict[str, Any], seeds: int, folder: pathlib.Pat
             f"{name}: {label}: " + ", ".join(f"{b / 1e6:.2f} MB {100 * a:.1f} %" for b, a in mean)
         )
     levels = [1e6 * (quiet + each * count) for count in (3, 6, 12)]
-    table = {
-        label: [_at_levels(own, levels, found["fedcode periodic"]) for own in [curves]][0]
-        for label, curves in found.items()
-    }
+    reference = found["fedcode periodic"]
+    table = {label: _at_levels(curves, levels, reference) for label, curves in found.items()}
     print(f"\n{name}: accuracy (%) at MB: " + "  ".join(f"{b / 1e6:12.2f}" for b in levels))
     for label, cells in table.items():
         print(f"{label:28}" + "  ".join(_cell(cell) for cell in cells))

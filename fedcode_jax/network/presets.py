@@ -114,6 +114,9 @@ class Network:
                 f"network.table: {self.table!r} with network.name {self.name}; a table needs the "
                 "name table, and that name a table"
             )
+        for name in ("uplink_mbit", "downlink_mbit", "link_spread"):
+            if self.table is not None and getattr(self, name) is not None:
+                _refuse(name, getattr(self, name), "left out: network.table says it of each client")
 
     @property
     def preset(self) -> Preset:

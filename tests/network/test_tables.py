@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedcode_jax.errors import DataError
+from fedcode_jax.errors import ConfigError, DataError
 from fedcode_jax.network import Network, read_table
 
 GOOD = """\
@@ -99,3 +99,12 @@ def test_a_missing_file_is_named(tmp_path):
         Network("table", table=str(tmp_path / "nowhere.csv")).links(3)
     with pytest.raises(DataError, match="cannot be read"):
         read_table(tmp_path)
+
+
+def test_what_a_table_says_cannot_be_set_beside_it(tmp_path):
+    path = tmp_path / "clients.csv"
+    path.write_text("uplink_mbit,downlink_mbit\n1,2\n")
+    for setting in ("uplink_mbit", "downlink_mbit", "link_spread"):
+        with pytest.raises(ConfigError, match=rf"network\.{setting}: 1\.0 .*network\.table"):
+            Network(name="table", table=str(path), **{setting: 1.0})
+    assert Network(name="table", table=str(path), link_jitter=0.5).links(1).uplink_jitter == 0.5
