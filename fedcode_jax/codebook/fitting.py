@@ -17,12 +17,15 @@ from fedcode_jax.errors import ConfigError, DataError
 MAX_CLUSTERS = 65536
 
 _MANY_CLUSTERS = 4096
-_POINTS = 8
+_POINTS = 16
 _FEW_POINTS = 4
 _WIDEST = 0.5  # the reach, in cells, of the first refinement, and the least of the last
-_NARROWEST = 0.02
+_NARROWEST = 0.05
 _MOST_PASSES = 32
-_WORTHWHILE = 0.003  # a pass that gains less than this share of the error ends its reach
+# A pass that gains less than this share of the error ends its reach: of many centers, one that
+# finds a better place gains less.
+_WORTHWHILE = 0.003
+_WORTHWHILE_FOR_ALL = 0.1
 
 
 def fit(
@@ -156,33 +159,29 @@ def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array)
     # Very many cells hold few atoms each, which need few candidates.
     points = _POINTS if K < _MANY_CLUSTERS else _FEW_POINTS
     segments = segmenter(atoms, K * points)
+    worthwhile = min(_WORTHWHILE, _WORTHWHILE_FOR_ALL / K)
 
     def unfinished(carry: tuple) -> jax.Array:
-        _, _, reach, passes = carry
+        _, reach, passes = carry
         return (reach >= _NARROWEST) & (passes < _MOST_PASSES)
 
     def improve(carry: tuple) -> tuple:
-        edges, judged, reach, passes = carry
-        # At full reach, steps by value and by number take turns, and are judged together.
+        edges, reach, passes = carry
+        # At full reach, steps by value and by number take turns.
         by_value = (reach == _WIDEST) & (passes % 2 == 0)
         scale = jnp.where(by_value, atoms.positions, centers_below)
         found = refine(segments, edges, points, reach, scale)
+        gains = found.after < found.before
+        pays = found.before - found.after > worthwhile * found.after
         # So that the new points reach from each old one half-way to the next, and a little further.
         closer = reach / (points // 2)
-        pays = by_value | (judged - found.after > _WORTHWHILE * found.after)
         return (
-            jnp.where(found.after < found.before, found.edges, edges),
-            jnp.where(by_value, judged, found.after),
-            jnp.where(pays, reach, closer),
+            jnp.where(gains, found.edges, edges),
+            jnp.where((passes == 0) | pays, reach, closer),
             passes + 1,
         )
 
-    start = (
-        edges,
-        jnp.float32(jnp.finfo(jnp.float32).max),
-        jnp.float32(_WIDEST),
-        jnp.int32(0),
-    )
+    start = edges, jnp.float32(_WIDEST), jnp.int32(0)
     edges, *_ = jax.lax.while_loop(unfinished, improve, start)
-    cells = segmenter(atoms, K)(edges)
+    cells = segments(edges)
     return cells.points + cells.moments.mean

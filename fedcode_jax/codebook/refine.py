@@ -100,17 +100,17 @@ def _intervals(segments: Sets, S: int) -> jax.Array:
       Squared errors f32[K, R, R] by cell, place of the lower edge and place of the upper edge;
       infinite where nothing lies between.
     """
-    own = jax.tree.map(lambda x: x.reshape(-1, S), segments)
-    near = own.points[:, :1]
-    weight, mean, error = own.moments
-    mean = (own.points - near) + mean
+    weight, mean, error = (x.reshape(-1, S) for x in segments.moments)
+    points = segments.points.reshape(-1, S)
+    near = points[:, :1]
+    mean = (points - near) + mean
     center = jnp.sum(weight * mean, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), _TINY)
     step = jnp.diff(near, axis=0)
+    next_ones = Moments(weight[1:], mean[1:] + step, error[1:])
+    last_ones = Moments(weight[:-1], mean[:-1] - step, error[:-1])
     within = _running(Moments(weight, mean, error), center)
-    later = _running(_neighbours(Moments(weight[1:], mean[1:] + step, error[1:]), 1), center)
-    before = Moments(weight[:-1], mean[:-1] - step, error[:-1])
-    before = _running(Moments(*(x[:, ::-1] for x in _neighbours(before, -1))), center)
-
+    later = _running(Moments(*(jnp.pad(x, ((0, 1), (0, 0))) for x in next_ones)), center)
+    before = _running(Moments(*(jnp.pad(x[:, ::-1], ((1, 0), (0, 0))) for x in last_ones)), center)
     lower = jnp.concatenate([before[:, :, :0:-1], -within], axis=2)
     upper = jnp.concatenate([within, within[:, :, -1:] + later[:, :, 1:]], axis=2)
     costs = _error(lower[:, :, :, None] + upper[:, :, None])
@@ -121,13 +121,7 @@ def _intervals(segments: Sets, S: int) -> jax.Array:
     ends = _error(within[:, :, -1:] - within)[:, :S]
     begins = _error(within)[:, 1:]
     costs = costs.at[:, :S, 0].set(jnp.concatenate([nothing, ends[:-1]]))
-    return costs.at[:, -1, S + 1 :].set(jnp.concatenate([begins[1:], nothing]))
-
-
-def _neighbours(moments: Moments, side: int) -> Moments:
-    """Moments f32[K - 1, S] of the cells after (1) or before (-1) each cell, and of none: [K, S]."""
-    beyond = ((0, 1), (0, 0)) if side > 0 else ((1, 0), (0, 0))
-    return Moments(*(jnp.pad(x, beyond) for x in moments))
+    return costs.at[:, 2 * S, S + 1 :].set(jnp.concatenate([begins[1:], nothing]))
 
 
 def _running(moments: Moments, center: jax.Array) -> jax.Array:

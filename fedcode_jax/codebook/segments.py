@@ -23,7 +23,7 @@ def segmenter(atoms: Atoms, num_segments: int) -> Callable[[jax.Array], Sets]:
 
     Args:
       atoms: the atoms.
-      num_segments: G, about how many segments there will be; static.
+      num_segments: G, how many segments there mostly will be; static.
 
     Returns:
       A function of ends i32[G + 1], as `cells.measure` takes them, that returns G sets.

@@ -6,6 +6,9 @@ import jax.numpy as jnp
 from fedcode_jax.codebook.atoms import Atoms
 from fedcode_jax.codebook.numerics import count_below, cube_root, prefix_sum
 
+_SETTLED = 1.001
+_MOST_ROUNDS = 9
+
 
 def density(atoms: Atoms, num_clusters: int) -> jax.Array:
     """How many centers an optimal quantiser has up to each atom: point density f^(1/3).
@@ -25,12 +28,19 @@ def density(atoms: Atoms, num_clusters: int) -> jax.Array:
     padded = jnp.pad(x, 1, mode="edge")
     wish = cube_root(w, padded[2:] - padded[:-2])
 
-    def rescale(_: int, factor: jax.Array) -> jax.Array:
+    def rescale(carry: tuple) -> tuple:
+        factor, _, rounds = carry
         full = wish * factor >= 1
-        rest, number = jnp.sum(jnp.stack([jnp.where(full, 0, wish), full * 1.0]), axis=1)
-        return jnp.maximum((num_clusters - number) / jnp.where(rest > 0, rest, 1), factor)
+        rest, number = jnp.sum(jnp.where(full, 0, wish)), jnp.sum(full * 1.0)
+        higher = jnp.maximum((num_clusters - number) / jnp.where(rest > 0, rest, 1), factor)
+        return higher, higher > factor * _SETTLED, rounds + 1
 
-    factor = jax.lax.fori_loop(0, 9, rescale, jnp.zeros(()))
+    def unsettled(carry: tuple) -> jax.Array:
+        _, rises, rounds = carry
+        return rises & (rounds < _MOST_ROUNDS)
+
+    start = jnp.zeros(()), jnp.bool_(True), jnp.int32(0)
+    factor, *_ = jax.lax.while_loop(unsettled, rescale, start)
     return prefix_sum(jnp.minimum(wish * factor, 1))[1:]
 
 

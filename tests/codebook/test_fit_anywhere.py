@@ -60,7 +60,8 @@ def test_within_half_a_percent_of_the_optimum_anywhere(parts, size_and_k, seed, 
     n, K = size_and_k
     values = draw(parts, n, seed)
     copies = np.random.default_rng(seed).integers(1, 4 if weighted else 2, n)
-    centers = codebook.fit(values, K, weights=copies.astype(np.float32))
+    weights = copies.astype(np.float32) if weighted else None
+    centers = codebook.fit(values, K, weights=weights)
     best = optimum(np.repeat(values, copies), K)
     assert sse(values, centers, copies) <= 1.005 * best + 3 * resolution(values)
     assert np.all(np.diff(centers) >= 0)
@@ -104,14 +105,15 @@ def test_scattering_and_sorting_find_the_same_atoms(weighted):
 
 def test_sorting_fits_as_well_as_scattering(monkeypatch):
     values = np.random.default_rng(0).standard_t(3, 20_011).astype(np.float32)
-    monkeypatch.setattr("fedcode_jax.codebook.atoms.best_method", lambda: "sort")
+    for module in ["atoms", "segments"]:
+        monkeypatch.setattr(f"fedcode_jax.codebook.{module}.best_method", lambda: "sort")
     # Another size than in other tests: what is compiled for a size is not made again.
     assert sse(values, codebook.fit(values, 64)) <= 1.0005 * optimum(values, 64)
 
 
 def test_few_distinct_values_are_exact_when_sorted(monkeypatch):
     pool = np.array([-3e8, -1.0, -1e-20, 0.0, 0.1, np.nextafter(np.float32(0.1), 1), 7e5])
-    values = np.random.default_rng(0).choice(pool.astype(np.float32), 5_003)
+    values = np.random.default_rng(0).choice(pool.astype(np.float32), 20_003)
     monkeypatch.setattr("fedcode_jax.codebook.atoms.best_method", lambda: "sort")
     centers = np.asarray(codebook.fit(values, 8))
     assert centers[:7].tolist() == np.unique(values).tolist()
@@ -119,7 +121,7 @@ def test_few_distinct_values_are_exact_when_sorted(monkeypatch):
 
 
 def test_rows_are_tallied_together(monkeypatch):
-    values = np.random.default_rng(0).standard_t(3, 10_007).astype(np.float32)
+    values = np.random.default_rng(0).standard_t(3, 20_007).astype(np.float32)
     monkeypatch.setattr("fedcode_jax.codebook.tally._ROW", 1_000)
     atoms = binned_atoms(jnp.asarray(values), None, 2**13, 64)
     assert np.asarray(atoms.weights).sum() == values.size

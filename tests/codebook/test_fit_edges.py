@@ -9,7 +9,7 @@ import pytest
 from fedcode_jax import codebook
 from fedcode_jax.errors import ConfigError, DataError
 
-SMALL_AND_LARGE = pytest.mark.parametrize("n", [900, 5_000])
+SMALL_AND_LARGE = pytest.mark.parametrize("n", [900, 5_000, 17_000])
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.7e20, 1e-30])

@@ -56,7 +56,7 @@ def draw(name, n):
     return values.astype(np.float32)
 
 
-@pytest.mark.parametrize("n", [900, 5_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [900, 5_000, 17_000, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["normal", "laplace", "student 2", "student 3", "uniform"])
 def test_within_a_thousandth_of_the_optimum(name, n):
     values = draw(name, n)
@@ -72,11 +72,22 @@ def test_trained_weights(trained, n):
         assert sse(values, codebook.fit(values, K)) <= 1.001 * optimum(values, K), K
 
 
+@pytest.mark.parametrize("n", [6_000, 16_384, 16_385])
+def test_within_a_ten_thousandth_on_trained_weights_around_the_crossover(trained, n):
+    rng = np.random.default_rng(1)
+    found = best = 0.0
+    for _ in range(3):
+        values = rng.choice(trained, n, replace=False)
+        found += sse(values, codebook.fit(values, 64))
+        best += optimum(values, 64)
+    assert found <= 1.0001 * best
+
+
 HARD = ["far outliers", "many decades", "bimodal", "narrow modes"]
 HARD += ["sparse", "few values", "ties", "offset"]
 
 
-@pytest.mark.parametrize("n", [900, 5_000])
+@pytest.mark.parametrize("n", [900, 5_000, 17_000])
 @pytest.mark.parametrize("name", HARD)
 def test_hard_values(name, n):
     values = draw(name, n)

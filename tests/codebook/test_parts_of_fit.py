@@ -1,0 +1,128 @@
+"""The parts that `fit` is made of, each against plain NumPy in float64."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedcode_jax.codebook.atoms import sorted_atoms
+from fedcode_jax.codebook.cells import make_tree, measure
+from fedcode_jax.codebook.numerics import prefix_sum, sort_floats
+from fedcode_jax.codebook.refine import refine
+from fedcode_jax.codebook.segments import scatter_measure, segmenter
+
+POINTS = 4
+
+
+def draw(name, n=600):
+    rng = np.random.default_rng(3)
+    values = {
+        "normal": rng.normal(size=n),
+        "offset": 1000 + rng.normal(size=n),
+        "narrow modes": rng.choice([-1, 1, 1.01], n) + 1e-4 * rng.normal(size=n),
+        "ties": np.round(10 * rng.normal(size=n)),
+        "far outliers": np.append(rng.normal(size=n - 3), [1e6, -3e5, 1.1e6]),
+    }[name]
+    return values.astype(np.float32)
+
+
+NAMES = pytest.mark.parametrize(
+    "name", ["normal", "offset", "narrow modes", "ties", "far outliers"]
+)
+
+
+def moments(positions, weights):
+    if weights.sum() == 0:
+        return 0.0, 0.0, 0.0
+    mean = weights @ positions / weights.sum()
+    return weights.sum(), mean, weights @ (positions - mean) ** 2
+
+
+def test_floats_are_sorted_as_floats():
+    values = np.random.default_rng(0).normal(size=999).astype(np.float32)
+    values[:8] = [np.inf, -np.inf, 0.0, -0.0, 3e38, -3e38, 1e-38, -1e-38]
+    assert np.asarray(sort_floats(jnp.asarray(values))).tolist() == np.sort(values).tolist()
+
+
+@pytest.mark.parametrize("size", [1, 16, 17, 64, 65, 1025, 6000])
+def test_prefix_sum_of_whole_numbers_is_exact(size):
+    numbers = np.random.default_rng(size).integers(0, 9, size)
+    found = np.asarray(prefix_sum(jnp.asarray(numbers, jnp.float32)))
+    assert found.tolist() == [0, *np.cumsum(numbers)]
+
+
+@pytest.mark.parametrize("method", ["scatter", "sort"])
+def test_sorted_atoms_are_the_distinct_values(monkeypatch, method):
+    monkeypatch.setattr("fedcode_jax.codebook.atoms.best_method", lambda: method)
+    values = draw("ties")
+    distinct, counts = np.unique(values, return_counts=True)
+    atoms = sorted_atoms(jnp.asarray(values), None)
+    assert atoms.number == distinct.size
+    assert np.asarray(atoms.positions)[: distinct.size].tolist() == distinct.tolist()
+    assert np.asarray(atoms.weights).tolist() == [*counts, *[0] * (values.size - distinct.size)]
+    assert np.all(np.asarray(atoms.positions)[distinct.size :] == distinct[-1])
+
+
+@NAMES
+def test_segments_are_measured_alike_by_scattering_and_on_a_tree(name):
+    atoms = sorted_atoms(jnp.asarray(draw(name)), None)
+    number = int(atoms.number)
+    inner = np.sort(np.random.default_rng(0).integers(0, number + 1, 40))
+    ends = jnp.asarray([0, *inner, number], jnp.int32)
+    x, w = np.asarray(atoms.positions, np.float64), np.asarray(atoms.weights, np.float64)
+    pairs = list(itertools.pairwise(np.asarray(ends)))
+    expected = np.array([moments(x[a:b], w[a:b]) for a, b in pairs]).T
+    extent = np.array([x[b - 1] - x[a] if b > a else 0 for a, b in pairs])
+    for sets in [scatter_measure(atoms, ends), measure(make_tree(atoms), ends)]:
+        weight, mean, error = (np.asarray(m, np.float64) for m in sets.moments)
+        mean = mean + np.where(weight > 0, np.asarray(sets.points, np.float64), 0)
+        np.testing.assert_array_equal(weight, expected[0])
+        assert np.all(np.abs(mean - expected[1]) <= 1e-5 * extent)
+        np.testing.assert_allclose(error, expected[2], rtol=1e-4)
+
+
+def best_of_candidates(x, w, places, fixed, number):
+    """The least error of cells between places[k], one for each inner edge, in float64."""
+    best = {fixed: 0.0}
+    for options in [*places, [number]]:
+        after = {}
+        for stop in options:
+            costs = [
+                cost + moments(x[start:stop], w[start:stop])[2]
+                for start, cost in best.items()
+                if start < stop
+            ]
+            after[stop] = min(costs, default=np.inf)
+        best = after
+    return best[number]
+
+
+@NAMES
+@pytest.mark.parametrize("way", ["scatter", "sort"])
+def test_refining_finds_the_best_of_its_candidates(monkeypatch, name, way):
+    """With the atoms themselves as points: any edge may move to any atom a cell to either side."""
+    monkeypatch.setattr("fedcode_jax.codebook.segments.best_method", lambda: way)
+    atoms = sorted_atoms(jnp.asarray(draw(name)), None)
+    K = 6
+    # Cells of as many atoms as an edge has points, so that points and atoms are the same.
+    number = K * POINTS
+    x = np.asarray(atoms.positions)[: atoms.number]
+    x = x[np.linspace(0, x.size - 1, number).astype(int)]
+    w = np.random.default_rng(0).integers(1, 5, number).astype(np.float32)
+    atoms = atoms._replace(
+        positions=jnp.asarray(x), weights=jnp.asarray(w), number=jnp.int32(number)
+    )
+    edges = jnp.arange(K + 1, dtype=jnp.int32) * POINTS
+    scale = jnp.arange(number, dtype=jnp.float32)
+    segments = segmenter(atoms, K * POINTS)
+    found = refine(segments, edges, POINTS, jnp.float32(0.5), scale)
+    places = [range((k - 1) * POINTS, (k + 1) * POINTS + 1) for k in range(1, K)]
+    x, w = x.astype(np.float64), w.astype(np.float64)
+    best = best_of_candidates(x, w, places, 0, number)
+    ends = np.asarray(found.edges)
+    reached = sum(moments(x[a:b], w[a:b])[2] for a, b in itertools.pairwise(ends))
+    # Float32 tells no less than this from the present error.
+    rounding = 1e-6 * float(found.before)
+    assert reached <= best * (1 + 1e-4) + rounding
+    np.testing.assert_allclose(found.after, reached, rtol=1e-4, atol=rounding)
