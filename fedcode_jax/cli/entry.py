@@ -17,8 +17,8 @@ Command = Callable[[Sequence[str]], int]
 
 COMMANDS: dict[str, tuple[str, Command]] = {
     "run": ("run one experiment", run.main),
+    "sweep": ("run many experiments in few programs", sweep.main),
     "advise": ("find a schedule for a network and an accuracy", advise.main),
-    "sweep": ("run many experiments as one program", sweep.main),
     "report": ("compare runs in tables and plots", report.main),
     "data": ("prepare and list data sets", data.main),
     "bench": ("measure how fast this machine runs one", bench.main),

@@ -60,11 +60,11 @@ class ScheduleConfig(Section):
     section: ClassVar[str] = "schedule."
 
     name: Annotated[str, registered("fedcode_jax.schedules", "registry")] = "periodic"
-    """Rule: periodic (the paper's), weights in the first rounds and then every f1 and f2; paired, the
-    same, but the server a round after the clients, when it has averaged; warmup, often at first, in
-    gaps that double up to f1 and f2; late, its mirror in time; step_size (QSR), in gaps that grow
-    as the learning rate falls; drift, when models have moved by more than a threshold; budget, as
-    often as a number of megabytes allows."""
+    """Rule: periodic (the paper's), weights in the first rounds and then every f1 and f2; paired,
+    the same, but the server a round after the clients, when it has averaged; warmup, often at
+    first, in gaps that double up to f1 and f2; late, its mirror in time; step_size (QSR), in gaps
+    that grow as the learning rate falls; drift, when models have moved by more than a threshold;
+    budget, as often as a number of megabytes allows."""
     start: Annotated[int, checks.whole(0)] = 2
     """Last round in which the server always sends weights; the clients stop a round sooner. Of the
     rule late: rounds at the end."""

@@ -17,6 +17,7 @@ from fedcode_jax.experiment.cache import keep_compiled_programs
 from fedcode_jax.network import Network
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.simulation import Program
+from fedcode_jax.simulation.fleet import Member
 from fedcode_jax.simulation.memory import evaluation_batch
 from fedcode_jax.simulation.planning import planned
 
@@ -98,8 +99,7 @@ def build(config: ExperimentConfig) -> Experiment:
     keep_compiled_programs()
     dataset = materials.dataset_of(config)
     partition = materials.partition_of(config, dataset)
-    cohort = materials.cohort_of(config, partition)
-    devices = device_count(config.execution.devices, cohort)
+    devices = device_count(config.execution.devices, materials.cohort_of(config, partition))
     weights = materials.weights_of(config, dataset)
     model = materials.model_of(config, dataset)
     clients = materials.clients_of(dataset, partition)
@@ -110,25 +110,53 @@ def build(config: ExperimentConfig) -> Experiment:
         devices=devices,
     )
     settings = materials.settings_of(config, partition.num_clients)
+    largest = max(len(indices) for indices in partition.clients)
+    member = Member(weights, clients, test, settings)
+    chosen = planned_program(config, dataset, partition, member, largest, devices)
+    check_budget(config, chosen, weights)
+    return Experiment(config, dataset, partition, chosen, weights)
+
+
+def planned_program(
+    config: ExperimentConfig,
+    dataset: data.Dataset,
+    partition: data.partition.Partition,
+    member: Member,
+    max_size: int,
+    devices: int = 1,
+) -> Program:
+    """The program of an experiment, or of several that differ in their members, under its plan.
+
+    Args:
+      config: the experiment.
+      dataset: its data set.
+      partition: its partition.
+      member: weights, data, test set and settings.
+      max_size: the largest number of samples of any client.
+      devices: that share the clients of a round.
+
+    Returns:
+      The program.
+    """
 
     def program(plan: Plan) -> Program:
         return Program(
             algorithm=materials.algorithm_of(config.algorithm),
             training=materials.training_of(config, dataset, plan),
-            model=model,
+            model=materials.model_of(config, dataset),
             plan=plan,
-            data=clients,
-            test=test,
-            settings=settings,
-            cohort=cohort,
-            max_size=max(len(indices) for indices in partition.clients),
+            data=member.data,
+            test=member.test,
+            settings=member.settings,
+            cohort=materials.cohort_of(config, partition),
+            max_size=max_size,
             sketched=materials.is_sketched(config),
         )
 
     execution = config.execution
-    chosen = planned(
+    return planned(
         program,
-        weights,
+        member.weights,
         devices=devices,
         precision=execution.precision,
         chunk=execution.chunk,
@@ -136,8 +164,6 @@ def build(config: ExperimentConfig) -> Experiment:
         conv=execution.conv,
         probe=execution.plan == "probe",
     )
-    check_budget(config, chosen, weights)
-    return Experiment(config, dataset, partition, chosen, weights)
 
 
 def check_budget(config: ExperimentConfig, program: Program, weights: Any) -> None:

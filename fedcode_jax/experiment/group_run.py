@@ -7,17 +7,15 @@ from typing import Any
 
 import jax
 
-from fedcode_jax.clients import Plan
 from fedcode_jax.clients.mesh import device_count
 from fedcode_jax.errors import ConfigError, FedcodeError
 from fedcode_jax.experiment import materials
-from fedcode_jax.experiment.building import Experiment, check_budget
+from fedcode_jax.experiment.building import Experiment, check_budget, planned_program
 from fedcode_jax.experiment.closing import evaluation_of, summary_of
 from fedcode_jax.experiment.grouping import Group, Planned, Shelf
 from fedcode_jax.simulation import Outcome, Program
 from fedcode_jax.simulation.fleet import Fleet, Member
 from fedcode_jax.simulation.memory import clients_that_fit, evaluation_batch
-from fedcode_jax.simulation.planning import planned
 from fedcode_jax.simulation.records import has_diverged, records_of
 
 _MOST_ABREAST = 64
@@ -88,32 +86,8 @@ def _template(group: Group, shelf: Shelf) -> tuple[Program, Any, int]:
     model = materials.model_of(config, dataset)
     batch = evaluation_batch(model, weights, dataset.input_shape)
     first = shelf.member(config, group, batch)
-
-    def program(plan: Plan) -> Program:
-        return Program(
-            algorithm=materials.algorithm_of(config.algorithm),
-            training=materials.training_of(config, dataset, plan),
-            model=model,
-            plan=plan,
-            data=first.data,
-            test=first.test,
-            settings=first.settings,
-            cohort=materials.cohort_of(config, partition),
-            max_size=group.max_size,
-            sketched=materials.is_sketched(config),
-        )
-
-    execution = config.execution
-    chosen = planned(
-        program,
-        weights,
-        precision=execution.precision,
-        chunk=execution.chunk,
-        client_axis=execution.client_axis,
-        conv=execution.conv,
-        probe=execution.plan == "probe",
-    )
-    return chosen, weights, batch
+    program = planned_program(config, dataset, partition, first, group.max_size)
+    return program, weights, batch
 
 
 def _room(program: Program, weights: Any, experiments: int) -> tuple[int, int]:

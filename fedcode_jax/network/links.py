@@ -164,8 +164,8 @@ def timing(
       '0.124 0.120 0.004'
     """
     met, present = conditions, ~conditions.away
-    down, up = sending_seconds(met, down_bits, up_bits, met.downlink, met.uplink)
-    work = samples / met.speed + jnp.where(fits, met.fit_seconds, 0.0)
+    rates = met.downlink, met.uplink
+    down, work, up = _phases(met, rates, down_bits, up_bits, samples, fits)
     total = down + work + up
     last = jnp.max(jnp.where(present, total, 0.0), initial=0.0)
     waits_in_vain = jnp.any(present & met.lost) | ~jnp.any(present)
@@ -194,21 +194,6 @@ def timing(
     )
 
 
-def sending_seconds(
-    conditions: Conditions,
-    down_bits: jax.Array,
-    up_bits: jax.Array,
-    downlink: jax.Array,
-    uplink: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Seconds f32[M] of each direction at the given rates; 0 where nothing is sent."""
-
-    def one(bits: jax.Array, rate: jax.Array) -> jax.Array:
-        return jnp.where(bits > 0, conditions.round_trip + bits / rate, 0.0)
-
-    return one(down_bits, downlink), one(up_bits, uplink)
-
-
 def deliverable(
     conditions: Conditions,
     deadline: Array,
@@ -230,7 +215,22 @@ def deliverable(
     Returns:
       bool[M].
     """
-    met = conditions
-    down, up = sending_seconds(met, down_bits, up_bits, met.usual_downlink, met.usual_uplink)
-    work = samples / met.speed + jnp.where(fits, met.fit_seconds, 0.0)
-    return down + work + up <= deadline
+    rates = conditions.usual_downlink, conditions.usual_uplink
+    return sum(_phases(conditions, rates, down_bits, up_bits, samples, fits)) <= deadline
+
+
+def _phases(
+    conditions: Conditions,
+    rates: tuple[jax.Array, jax.Array],
+    down_bits: jax.Array,
+    up_bits: jax.Array,
+    samples: jax.Array,
+    fits: Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Seconds f32[M] of receiving, computing and sending, at rates down and up."""
+
+    def sent(bits: jax.Array, rate: jax.Array) -> jax.Array:
+        return jnp.where(bits > 0, conditions.round_trip + bits / rate, 0.0)
+
+    work = samples / conditions.speed + jnp.where(fits, conditions.fit_seconds, 0.0)
+    return sent(down_bits, rates[0]), work, sent(up_bits, rates[1])

@@ -37,8 +37,8 @@ def summarise(
     Returns:
       status, rounds done, final, period and best accuracy (of the server's weights and as
       deployed), bytes by direction, the reduction against FedAvg as measured and by formula
-      (None if nothing was sent), simulated seconds and of these the mean client's computing, sending
-      and waiting, ``to_accuracy``, as of ``milestones``, and wall seconds.
+      (None if nothing was sent), simulated seconds and of these the mean client's computing,
+      sending and waiting, ``to_accuracy``, as of ``milestones``, and wall seconds.
 
     Example:
       >>> record = {"test_accuracy": 0.5, "uplink_bytes": 10, "downlink_bytes": 30}
