@@ -11,7 +11,8 @@ period of 20 is as good as its mean over it. `step_size` needs a learning rate t
 compared with `periodic` under the same (cosine).
 
 Digits: the default experiment with the MLP, 80 rounds, IID and Dirichlet 0.3. CIFAR-10: 5,000 real
-training images, 10 clients, Dirichlet 0.5, the MLP, 40 rounds of one epoch, and fewer settings. An interrupted run goes on where it was, if --out is given.
+training images, 10 clients, Dirichlet 0.5, the MLP, 40 rounds of one epoch, and fewer settings.
+An interrupted run goes on where it was, if --out is given.
 """
 
 import argparse
@@ -85,7 +86,7 @@ def rules(extra_mb: float, quiet_mb: float, few: bool) -> dict[str, tuple[dict, 
         found[f"{algorithm} warmup"] = shared, paced("warmup", longest)
         found[f"{algorithm} late"] = shared, paced("late", longest)
     for measure, thresholds in (
-        ("codebook", (0.6, 0.4, 0.25, 0.15, 0.08)),
+        ("codebook", (0.15, 0.08, 0.05, 0.03, 0.015)),
         ("sketch", (0.6, 0.3, 0.15, 0.07, 0.03)),
     ):
         if few:
