@@ -30,6 +30,18 @@ from fedcode_jax.config import replace
 
 PACED = ("algorithm.name", "schedule.name", "schedule.server_period", "schedule.client_period")
 WINDOW = 20
+COMPARED = (
+    ("fedcode late", "fedcode warmup"),
+    ("fedcode late", "fedcode paired"),
+    ("fedcode warmup", "fedcode paired"),
+    ("fedcode budget", "fedcode paired"),
+    ("fedcode drift, codebook", "fedcode paired"),
+    ("fedcode drift, sketch", "fedcode paired"),
+    ("fedcode step_size, cosine", "fedcode paired, cosine"),
+    ("skip late", "skip warmup"),
+    ("skip warmup", "skip paired"),
+    ("skip paired", "fedcode paired"),
+)
 
 
 def digits() -> dict[str, dict[str, Any]]:
@@ -162,11 +174,20 @@ def compare(
     print(f"\n{name}: accuracy (%) at MB: " + "  ".join(f"{b / 1e6:12.2f}" for b in levels))
     for label, cells in table.items():
         print(f"{label:28}" + "  ".join(_cell(cell) for cell in cells))
+    pairs = {
+        f"{a} over {b}": _at_levels(found[a], levels, found[b])
+        for a, b in COMPARED
+        if a in found and b in found
+    }
+    print(f"\n{name}: differences in points")
+    for label, cells in pairs.items():
+        print(f"{label:50}" + "  ".join(_apart(cell) for cell in cells))
     return {
         "settings": settings,
         "levels_bytes": levels,
         "points_bytes_accuracy_by_seed": found,
         "at_levels": table,
+        "pairs_at_levels": pairs,
     }
 
 
@@ -207,8 +228,8 @@ def _at_levels(
             {
                 "accuracy": float(np.mean(own)),  # type: ignore[arg-type]
                 "standard_error": float(np.std(own, ddof=1) / math.sqrt(len(own))),  # type: ignore[arg-type]
-                "over_periodic": float(np.mean(apart)) if n else math.nan,
-                "over_periodic_standard_error": float(np.std(apart, ddof=1) / math.sqrt(n))
+                "over_reference": float(np.mean(apart)) if n else math.nan,
+                "over_reference_standard_error": float(np.std(apart, ddof=1) / math.sqrt(n))
                 if n > 1
                 else math.nan,
             }
@@ -226,12 +247,14 @@ def _interpolated(curve: list[tuple[float, float]], level: float) -> float | Non
 
 
 def _cell(cell: dict[str, float] | None) -> str:
+    return f"{'-':>24}" if cell is None else f"{100 * cell['accuracy']:8.2f} ({_apart(cell)})"
+
+
+def _apart(cell: dict[str, float] | None) -> str:
     if cell is None:
-        return f"{'-':>24}"
-    return (
-        f"{100 * cell['accuracy']:8.2f} "
-        f"({100 * cell['over_periodic']:+.2f} ± {100 * cell['over_periodic_standard_error']:.2f})"
-    )
+        return "-"
+    error = cell["over_reference_standard_error"]
+    return f"{100 * cell['over_reference']:+.2f} ± {100 * error:.2f}"
 
 
 if __name__ == "__main__":
