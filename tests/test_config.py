@@ -74,7 +74,7 @@ CHANGED = {
     "schedule.threshold": 0.25,
     "schedule.budget_mb": 7.5,
     "schedule.uplink": "in_time",
-    "network.name": "table",
+    "network.name": "flash",
     "network.uplink_mbit": 2.5,
     "network.downlink_mbit": 20.0,
     "network.round_trip": 0.0,
@@ -86,7 +86,6 @@ CHANGED = {
     "network.dropout": 0.125,
     "network.loss": 0.0625,
     "network.deadline": 30.0,
-    "network.table": "clients.csv",
     "execution.plan": "probe",
     "execution.chunk": 1,
     "execution.client_axis": "map",
@@ -132,7 +131,7 @@ def test_making_a_config_of_defaults_imports_no_jax():
 
 
 def test_round_trips():
-    assert {*CHANGED, *ALONE} == set(setting_names())
+    assert {*CHANGED, *ALONE, "network.table"} == set(setting_names())
     config = replace(ExperimentConfig(), CHANGED)
     default = to_dict(ExperimentConfig())
     for name, value in CHANGED.items():
@@ -155,6 +154,12 @@ def test_settings_that_stand_alone_round_trip(name):
     both = changes | ALONE
     with pytest.raises(ConfigError, match=r"algorithm\.rate_weight"):
         replace(ExperimentConfig(), both)
+
+
+def test_a_table_of_clients_round_trips_with_its_name():
+    config = replace(ExperimentConfig(), {"network.name": "table", "network.table": "clients.csv"})
+    assert config.network.table == "clients.csv"
+    assert from_yaml(to_yaml(config)) == config
 
 
 def test_yaml_keeps_the_order_of_the_fields():

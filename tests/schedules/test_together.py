@@ -13,6 +13,7 @@ ROUNDS = 24
 COSTS = Costs(900.0, 30.0, 700.0, 30.0)
 ALL = {
     "periodic": schedules.periodic(2, 5, 3),
+    "paired": schedules.paired(2, 5, 3),
     "warmup": schedules.warmup(2, 7, 5),
     "late": schedules.late(2, 7, 5, rounds=ROUNDS),
     "step_size": schedules.step_size(1, 3, 2, alpha=0.25),
