@@ -52,3 +52,12 @@ def test_every_sends_up_and_then_down():
 def test_bad_periods_are_named(arguments, setting):
     with pytest.raises(ConfigError, match=setting):
         schedules.periodic(**arguments)
+
+
+@pytest.mark.parametrize(("start", "f"), [(0, 1), (2, 5), (3, 4)])
+def test_paired_has_the_server_follow_the_clients_by_a_round(start, f):
+    schedule = schedules.paired(start, f, f)
+    for t in range(1, 40):
+        exchange = schedule(t)
+        assert bool(exchange.clients_send_weights) == (t < start or t % f == 0)
+        assert bool(exchange.server_sends_weights) == (t <= start or t % f == 1 % f)
