@@ -11,7 +11,7 @@ import fedcode_jax
 from fedcode_jax import cli
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.experiment import SweepObserver
+from fedcode_jax.experiment import SweepObserver, group_run
 from fedcode_jax.results.report import find
 
 TINY = {
@@ -229,3 +229,18 @@ def test_the_command(tmp_path, capsys):
     ):
         assert command(*bad) == 2
         assert says in capsys.readouterr().err
+
+
+def test_side_by_side_is_one_after_another(monkeypatch):
+    """What a GPU does: experiments of a device under vmap, an idle place among them."""
+    base = replace(BASE, {"rounds": 2, "eval_every": 1})
+    axes = {("seed", "schedule.client_period"): [(0, 1), (1, 2), (2, 1)]}
+    apart = fedcode_jax.sweep(base, axes)
+    monkeypatch.setattr(group_run, "_room", lambda *_: (1, 2))
+    together = fedcode_jax.sweep(base, axes)
+    for one, other in zip(apart.runs, together.runs, strict=True):
+        for a, b in zip(one.records, other.records, strict=True):
+            assert b["train_loss"] == pytest.approx(a["train_loss"], rel=1e-3)
+            for name in ("exchange", "uplink_bytes", "downlink_bytes", "arrived"):
+                assert b[name] == a[name]
+            assert b["simulated_seconds"] == pytest.approx(a["simulated_seconds"], rel=1e-5)
