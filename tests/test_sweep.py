@@ -181,6 +181,15 @@ def test_a_budget_that_cannot_pay_is_a_row_that_says_so():
     assert "schedule.budget_mb: 1e-06 cannot be used" in poor.summary["error"]
 
 
+def test_a_table_that_is_not_there_is_a_row_and_disturbs_nobody(tmp_path):
+    missing = str(tmp_path / "no.csv")
+    axes = {("network.name", "network.table"): [("mobile", None), ("table", missing)]}
+    good, lost = fedcode_jax.sweep(BASE, axes).runs
+    assert good.summary["status"] == "completed"
+    assert lost.summary["status"] == "failed"
+    assert missing in lost.summary["error"]
+
+
 def test_nothing_of_another_is_touched(tmp_path):
     out = tmp_path / "out"
     fedcode_jax.sweep(BASE, {"seed": [0]}, out=str(out))

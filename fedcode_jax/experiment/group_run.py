@@ -53,7 +53,8 @@ def run_group(
             left.append(one)
         except ConfigError as error:
             fail(one, error)
-    fleet = Fleet(program, *_room(program, weights, len(left)), group.one_dataset)
+    wanted = group.experiments[0].config.execution.devices
+    fleet = Fleet(program, *_room(program, weights, len(left), wanted), group.one_dataset)
     while left:
         crew, rest = left[: fleet.size], left[fleet.size :]
         members = [shelf.member(one.config, group, batch) for one in crew]
@@ -90,9 +91,9 @@ def _template(group: Group, shelf: Shelf) -> tuple[Program, Any, int]:
     return program, weights, batch
 
 
-def _room(program: Program, weights: Any, experiments: int) -> tuple[int, int]:
+def _room(program: Program, weights: Any, experiments: int, wanted: int | None) -> tuple[int, int]:
     """Devices that share the experiments, and experiments abreast on each."""
-    devices = device_count(None, max(experiments, 1))
+    devices = device_count(wanted, max(experiments, 1))
     if jax.default_backend() == "cpu":  # one after another is faster there
         return devices, 1
     fits = clients_that_fit(program, weights) // program.plan.chunk

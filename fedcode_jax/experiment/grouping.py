@@ -137,6 +137,7 @@ def grouped(
         try:
             dataset, partition = shelf.dataset(one.config), shelf.partition(one.config)
             cohort = materials.cohort_of(one.config, partition)
+            materials.settings_of(one.config, partition.num_clients)  # reads network.table
         except FedcodeError as error:
             failed.append((one, error))
             continue
