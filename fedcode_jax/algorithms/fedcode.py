@@ -19,9 +19,15 @@ _DENSE_DTYPES = {"dense": "float32", "dense16": "float16", "densebf16": "bfloat1
 
 
 class CodedServer(NamedTuple):
-    """The server's own weights w: un-clustered, what a codebook round snaps."""
+    """What the server keeps.
+
+    Attributes:
+      weights: its own w: un-clustered, what a codebook round snaps.
+      sections: w as it will be sent, fitted once for the next broadcast and the report.
+    """
 
     weights: Weights
+    sections: tuple[Coded | Dense, ...]
 
 
 @jax.tree_util.register_dataclass
@@ -116,10 +122,12 @@ def fedcode(
             return coder.encode(vector, sizes)
         return Dense.rounded(vector, _DENSE_DTYPES[policy])
 
-    def message_of(layout: Layout, weights: Weights, sends_weights: jax.Array) -> Message:
-        kind = jnp.where(sends_weights, jnp.int32(Kind.WEIGHTS), jnp.int32(Kind.CODEBOOK))
+    def sections_of(layout: Layout, weights: Weights) -> tuple[Coded | Dense, ...]:
         parts = zip(layout.policies, layout.split(weights), layout.sizes, strict=True)
-        return Message(kind, tuple(section_of(p, v, n) for p, v, n in parts if p != "local"))
+        return tuple(section_of(p, v, n) for p, v, n in parts if p != "local")
+
+    def kind_of(sends_weights: jax.Array) -> jax.Array:
+        return jnp.where(sends_weights, jnp.int32(Kind.WEIGHTS), jnp.int32(Kind.CODEBOOK))
 
     def received(
         own: Coded | jax.Array, section: Coded | Dense | None, kind: Array, size: int
@@ -173,13 +181,13 @@ def fedcode(
             return jnp.tile(vector, (num_clients, 1))
 
         parts = zip(layout.policies, layout.split(weights), strict=True)
-        return CodedServer(weights), CodedClient(tuple(kept(p, v) for p, v in parts), layout)
+        server = CodedServer(weights, sections_of(layout, weights))
+        return server, CodedClient(tuple(kept(p, v) for p, v in parts), layout)
 
     def broadcast(
         server: CodedServer, exchange: Exchange, key: jax.Array
     ) -> tuple[Message, CodedServer]:
-        layout = Layout.of(server.weights, parsed)
-        return message_of(layout, server.weights, exchange.server_sends_weights), server
+        return Message(kind_of(exchange.server_sends_weights), server.sections), server
 
     def receive(stored: CodedClient, message: Message) -> Weights:
         sections = iter(message.sections)
@@ -193,12 +201,13 @@ def fedcode(
     def upload(
         stored: CodedClient, trained: Weights, start: Weights, exchange: Exchange, key: jax.Array
     ) -> tuple[Message, CodedClient]:
-        message = message_of(stored.layout, trained, exchange.clients_send_weights)
-        coded = iter([section for section in message.sections if isinstance(section, Coded)])
+        sections = sections_of(stored.layout, trained)
+        coded = iter([section for section in sections if isinstance(section, Coded)])
         parts = zip(stored.layout.policies, stored.layout.split(trained), strict=True)
         kept = tuple(
             _kept(next(coded)) if policy == "coded" else vector for policy, vector in parts
         )
+        message = Message(kind_of(exchange.clients_send_weights), sections)
         return message, dataclasses.replace(stored, parts=kept)
 
     def aggregate(
@@ -213,14 +222,14 @@ def fedcode(
             else:
                 section = next(sections)
                 vectors.append(aggregated(own, section, messages.kind, num_samples))
-        return CodedServer(layout.join(vectors))
+        weights = layout.join(vectors)
+        return CodedServer(weights, sections_of(layout, weights))
 
     def report(server: CodedServer, store: CodedClient) -> tuple[Weights, Weights]:
         layout = Layout.of(server.weights, parsed)
-        vectors = []
-        parts = zip(layout.policies, layout.split(server.weights), layout.sizes, strict=True)
-        for policy, own, sizes in parts:
-            section = None if policy == "local" else section_of(policy, own, sizes)
+        sections, vectors = iter(server.sections), []
+        for policy, own in zip(layout.policies, layout.split(server.weights), strict=True):
+            section = None if policy == "local" else next(sections)
             if isinstance(section, Coded):
                 vectors.append(coder.decode(section, own.size))
             else:

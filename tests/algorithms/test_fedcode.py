@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedcode_jax import algorithms, wire
-from fedcode_jax.algorithms.fedcode import CodedClient, CodedServer
+from fedcode_jax.algorithms.fedcode import CodedClient
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Coded, Dense, Kind, Message
@@ -47,17 +47,23 @@ def uploads(kind):
     return Message(jnp.int32([kind] * 2), (coded, Dense(jnp.float32([[1.0], [5.0]]))))
 
 
+OWN = {"kernel": jnp.float32([-3.0, 1.6, 3.5]), "bias": jnp.float32([8.0])}
+
+
 def test_weights_round_is_the_mean_weighted_by_samples():
     algorithm = algorithms.fedcode(num_clusters=2)
-    server = CodedServer({"kernel": jnp.zeros(3), "bias": jnp.zeros(1)})
-    new = algorithm.aggregate(server, uploads(Kind.WEIGHTS), SAMPLES, WEIGHTS).weights
-    np.testing.assert_allclose(new["kernel"], [0.5, 1.25, 1.75])  # (3 a + b) / 4
-    np.testing.assert_allclose(new["bias"], [2.0])
+    server, _ = algorithm.init({"kernel": jnp.zeros(3), "bias": jnp.zeros(1)}, 3)
+    server = algorithm.aggregate(server, uploads(Kind.WEIGHTS), SAMPLES, WEIGHTS)
+    np.testing.assert_allclose(server.weights["kernel"], [0.5, 1.25, 1.75])  # (3 a + b) / 4
+    np.testing.assert_allclose(server.weights["bias"], [2.0])
+    message, _ = algorithm.broadcast(server, WEIGHTS, KEY)
+    np.testing.assert_allclose(message.sections[0].centers, [0.5, 1.5])
+    np.testing.assert_allclose(message.sections[1].values, [2.0])
 
 
 def test_codebook_round_snaps_the_servers_own_weights_to_the_union():
     algorithm = algorithms.fedcode(num_clusters=2)
-    server = CodedServer({"kernel": jnp.float32([-3.0, 1.6, 3.5]), "bias": jnp.float32([8.0])})
+    server, _ = algorithm.init(OWN, 3)
     new = algorithm.aggregate(server, uploads(Kind.CODEBOOK), SAMPLES, CODEBOOK).weights
     assert new["kernel"].tolist() == [0.0, 2.0, 4.0]  # union {0, 1, 2, 4}; samples do not count
     assert new["bias"].tolist() == [8.0]
@@ -65,7 +71,7 @@ def test_codebook_round_snaps_the_servers_own_weights_to_the_union():
 
 def test_rank_mean_snaps_to_the_mean_of_centers_of_equal_rank():
     algorithm = algorithms.fedcode(num_clusters=2, merge="rank_mean")
-    server = CodedServer({"kernel": jnp.float32([-3.0, 1.6, 3.5]), "bias": jnp.float32([8.0])})
+    server, _ = algorithm.init(OWN, 3)
     new = algorithm.aggregate(server, uploads(Kind.CODEBOOK), SAMPLES, CODEBOOK).weights
     assert new["kernel"].tolist() == [1.0, 1.0, 2.5]  # {(0 + 2) / 2, (1 + 4) / 2}
 
@@ -141,7 +147,7 @@ def test_bad_numbers_of_clusters_are_named(num_clusters):
 
 def test_skip_sends_nothing_and_changes_nothing_in_codebook_rounds():
     algorithm = algorithms.skip(num_clusters=2)
-    server = CodedServer({"kernel": jnp.float32([-3.0, 1.6, 3.5]), "bias": jnp.float32([8.0])})
+    server, _ = algorithm.init(OWN, 3)
     new = algorithm.aggregate(server, uploads(Kind.NOTHING), SAMPLES, CODEBOOK).weights
     assert new["kernel"].tolist() == server.weights["kernel"].tolist()
     own = stored_client(algorithm, [0.0, 10.0], [1, 0, 1], [7.0])
