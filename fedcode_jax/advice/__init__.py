@@ -10,7 +10,7 @@ from fedcode_jax.advice.choosing import (
     estimate,
     steady_accuracy,
 )
-from fedcode_jax.advice.page import html, markdown, plot_choices
+from fedcode_jax.advice.page import html, markdown, plot_choices, question
 
 __all__ = [
     "Advice",
@@ -25,6 +25,7 @@ __all__ = [
     "html",
     "markdown",
     "plot_choices",
+    "question",
     "steady_accuracy",
     "yardstick",
 ]

@@ -17,6 +17,8 @@ AXIS = (
 _PERIODS = ((1, 1), (2, 1), (5, 2), (5, 5), (10, 10), (20, 20))
 """f1 and f2, from a calibration every round to one every 20."""
 
+_START = 2
+
 
 class Choice(NamedTuple):
     """A value for each setting of ``AXIS``."""
@@ -57,9 +59,10 @@ def yardstick(config: ExperimentConfig) -> Choice:
 def choices(config: ExperimentConfig) -> list[Choice]:
     """What is tried for an experiment, FedAvg apart.
 
-    FedCode with K and K / 4 centers: the paper's schedule with periods from 1 to 20; the same
-    paired, where both periods are equal; and in gaps that double or, with K centers, halve.
-    ``skip`` with K centers, which sends nothing between calibrations: the same.
+    FedCode: the paper's schedule with periods from 1 to 20; where both periods are equal, the same
+    paired, and with gaps that double or halve; rare calibrations also after a start of a sixth of
+    the rounds. FedCode with K / 4 centers and ``skip``, which sends nothing between calibrations:
+    most of these again.
 
     Args:
       config: the experiment; its K counts, and its rounds, which a period must fit twice.
@@ -68,21 +71,30 @@ def choices(config: ExperimentConfig) -> list[Choice]:
       The choices.
 
     Example:
-      >>> len(choices(ExperimentConfig()))
-      34
+      >>> tried = choices(ExperimentConfig(rounds=60))
+      >>> len(tried), sorted({choice.start for choice in tried})
+      (30, [2, 10])
     """
     K = config.algorithm.num_clusters
-    sizes = sorted({K, max(2, K // 4)}, reverse=True)
+    few = max(2, K // 4)
     periods = [pair for pair in _PERIODS if 2 * max(pair) <= config.rounds] or [(1, 1)]
-    rare = [pair for pair in periods if min(pair) >= 10]
     equal = [pair for pair in periods if pair[0] == pair[1] > 1]
-    tried = []
-    for size in sizes:
-        tried += [Choice("fedcode", size, "periodic", 2, *pair) for pair in periods]
-        tried += [Choice("fedcode", size, "paired", 2, *pair) for pair in equal]
-        tried += [Choice("fedcode", size, "warmup", 2, *pair) for pair in rare]
-    tried += [Choice("fedcode", K, "late", 2, *pair) for pair in rare]
-    tried += [Choice("skip", K, "periodic", 2, *pair) for pair in periods if max(pair) > 1]
-    tried += [Choice("skip", K, "paired", 2, *pair) for pair in equal]
-    tried += [Choice("skip", K, "warmup", 2, *pair) for pair in rare]
-    return tried
+    unequal = [pair for pair in periods if pair[0] != pair[1]]
+    rare = [pair for pair in equal if pair[0] >= 10]
+    starts = sorted({_START, max(_START, config.rounds // 6)})
+
+    def paced(algorithm: str, size: int, rule: str, pairs: list[tuple[int, int]]) -> list[Choice]:
+        return [Choice(algorithm, size, rule, _START, *pair) for pair in pairs]
+
+    tried = paced("fedcode", K, "periodic", periods)
+    tried += paced("fedcode", K, "late", rare)
+    tried += paced("fedcode", few, "periodic", periods[:1])
+    tried += paced("skip", K, "periodic", unequal)
+    for algorithm, size in (("fedcode", K), ("fedcode", few), ("skip", K)):
+        tried += paced(algorithm, size, "paired", equal)
+        tried += paced(algorithm, size, "warmup", rare)
+    for algorithm in ("fedcode", "skip"):
+        tried += [
+            Choice(algorithm, K, "paired", start, *pair) for start in starts[1:] for pair in rare
+        ]
+    return list(dict.fromkeys(tried))

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from fedcode_jax.advice.advising import Advice
-from fedcode_jax.advice.choosing import Estimate
+from fedcode_jax.advice.choosing import Estimate, Floor, Objective
 from fedcode_jax.advice.rollout import rollout
 from fedcode_jax.experiment.materials import network_of
 from fedcode_jax.results import drawing
@@ -33,7 +33,7 @@ def markdown(advice: Advice) -> str:
         f"- network: {network_of(config.network)}",
         f"- clients: {config.partition.num_clients}, split {config.partition.name};"
         f" {config.clients_per_round or 'all of them'} a round, {config.rounds} rounds",
-        f"- asked for: {advice.floor}, at as few {advice.objective} as possible",
+        question(advice.floor, advice.objective),
     ]
     settings = [f"    {name}: {value}" for name, value in best.choice.settings.items()]
     return "\n".join(
@@ -65,6 +65,16 @@ def markdown(advice: Advice) -> str:
             "",
         ]
     )
+
+
+def question(floor: Floor, objective: Objective) -> str:
+    """The line of the page that says what was asked.
+
+    Example:
+      >>> question(Floor(loss=0.02), "bytes")
+      '- asked for: at most 2 points under FedAvg, at as few bytes as possible'
+    """
+    return f"- asked for: {floor}, at as few {objective} as possible"
 
 
 def _answer(advice: Advice) -> list[str]:

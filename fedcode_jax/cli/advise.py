@@ -32,6 +32,8 @@ class AdviseOptions(Options):
     """What is to be little: bytes, or simulated seconds."""
     seeds: int = 5
     """Seeds of the choices that come into question last; all others have two."""
+    overwrite: bool = False
+    """Replace the answer to another question in the same folder; simulations are kept."""
     quiet: bool = False
     """Print the recommendation alone."""
 
@@ -61,16 +63,15 @@ def main(arguments: Sequence[str]) -> int:
     from fedcode_jax.results.sweep_display import SweepProgress
     from fedcode_jax.results.writing import named, write_atomically
 
-    if folder.exists() and not (folder / "first").is_dir() and any(folder.iterdir()):
-        raise ConfigError(
-            f"out: {str(folder)!r} is not empty and holds no advice; choose another --out"
-        )
+    floor = advising.Floor(options.floor, loss)
+    if not options.overwrite:
+        _check_folder(folder, advising.question(floor, options.minimise))
     console = Console(width=None if sys.stdout.isatty() else 100)
     config = dataclasses.replace(options.experiment, out=None)
     with SweepProgress(console, quiet=options.quiet) as progress:
         answer = advising.advise(
             config,
-            floor=advising.Floor(options.floor, loss),
+            floor=floor,
             objective=options.minimise,
             seeds=options.seeds,
             out=str(folder),
@@ -87,3 +88,19 @@ def main(arguments: Sequence[str]) -> int:
     console.print(Markdown(shown))
     console.print(f"folder  {folder}", markup=False, highlight=False, soft_wrap=True)
     return 1 if answer.verdict.status == "impossible" else 0
+
+
+def _check_folder(folder: Path, question: str) -> None:
+    """An answer may be written where there is nothing, or an answer to the same question."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / "first").is_dir():
+        raise ConfigError(
+            f"out: {str(folder)!r} is not empty and holds no advice; choose another --out"
+        )
+    page = folder / "advice.md"
+    if page.exists() and question not in page.read_text(encoding="utf-8"):
+        raise ConfigError(
+            f"out: {str(folder)!r} answers another question; choose another --out, or replace the "
+            "answer with --overwrite"
+        )

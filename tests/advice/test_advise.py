@@ -59,8 +59,14 @@ def test_the_command(tmp_path, capsys):
     assert "finished before" in capsys.readouterr().out
     assert (out / "advice.md").read_bytes() == before
 
-    assert cli.main(["advise", *words(TINY), "--floor", "0.9999999", "--out", str(out)]) == 1
+    # Another question: the answer is not replaced without being asked.
+    other = ["advise", *words(TINY), "--floor", "0.9999999", "--out", str(out)]
+    assert cli.main(other) == 2
+    assert "answers another question" in capsys.readouterr().err
+    assert (out / "advice.md").read_bytes() == before
+    assert cli.main([*other, "--overwrite"]) == 1
     assert "Impossible" in capsys.readouterr().out
+    assert (out / "advice.md").read_bytes() != before
 
 
 @pytest.mark.parametrize(

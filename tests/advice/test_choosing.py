@@ -106,11 +106,13 @@ def test_more_seeds_go_to_the_cheapest_that_may_keep_the_floor_and_to_the_safest
 
 
 def test_choices_suit_the_experiment():
-    config = ExperimentConfig()
+    config = replace(ExperimentConfig(), {"rounds": 60})
     found = choices(config)
     assert len(set(found)) == len(found)
     assert {choice.algorithm for choice in found} == {"fedcode", "skip"}
     assert {choice.num_clusters for choice in found} == {64, 16}
+    assert {choice.start for choice in found} == {2, 10}
+    assert {choice.schedule for choice in found} == {"periodic", "paired", "warmup", "late"}
     for choice in [yardstick(config), *found]:
         assert replace(config, choice.settings).schedule.start == choice.start
     short = choices(replace(config, {"rounds": 8}))
