@@ -7,14 +7,12 @@ from typing import Any, Literal
 
 from fedcode_jax.advice.choices import Choice
 
-CONFIDENCE = 0.9
-"""Of the two-sided intervals; a floor is kept with 95 % confidence."""
-
 _QUANTILES = (
     6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771,
     1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725,
 )  # fmt: skip
-"""95 % quantile of Student's t with 1, 2, ... degrees of freedom."""
+"""95 % quantile of Student's t with 1, 2, ... degrees of freedom: two-sided intervals are of 90 %,
+and a floor that the lower end keeps is kept with 95 % confidence."""
 
 Objective = Literal["bytes", "seconds"]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -155,12 +155,6 @@ def grouped(
         datasets.setdefault(key, set()).add(id(dataset))
         group.one_dataset = len(datasets[key]) == 1
     return list(groups.values()), failed
-
-
-def crews(experiments: Sequence[Planned], size: int) -> Iterator[list[Planned]]:
-    """Cuts experiments into parts of at most ``size``."""
-    for first in range(0, len(experiments), size):
-        yield list(experiments[first : first + size])
 
 
 def _signature(config: ExperimentConfig) -> str:
