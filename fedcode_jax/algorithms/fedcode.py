@@ -136,12 +136,12 @@ def fedcode(
         if isinstance(section, Coded):
             assert isinstance(own, Coded)
             options = (
-                coder.decode(section, size),
-                coder.snap(section, own, size),
-                coder.decode(own, size),
+                lambda: coder.decode(section, size),
+                lambda: coder.snap(section, own, size),
+                lambda: coder.decode(own, size),
             )
-            is_kind = [kind == Kind.WEIGHTS, kind == Kind.CODEBOOK]
-            return jnp.select(is_kind, options[:2], options[2])
+            case = jnp.select([kind == Kind.WEIGHTS, kind == Kind.CODEBOOK], [0, 1], 2)
+            return jax.lax.switch(case, options)
         assert not isinstance(own, Coded)
         return own if section is None else jnp.where(kind == Kind.WEIGHTS, section.values, own)
 

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from fedcode_jax.codebook import blocks
 from fedcode_jax.errors import DataError
 
+_MOST_COMPARED = 4  # bits of a code, at the price of 2^4 - 1 comparisons
+
 
 def encode(centers: jax.Array, values: jax.Array, *, limits: jax.Array | None = None) -> jax.Array:
     """Codes each value by its nearest center; ties go to the lower center.
@@ -57,9 +59,14 @@ def encode(centers: jax.Array, values: jax.Array, *, limits: jax.Array | None = 
         raise DataError(f"codebook.encode: limits must be ({K - 1},), not {jnp.shape(limits)}")
     depth = (K - 1).bit_length()
     limits = jnp.pad(limits, (0, 2**depth - K), constant_values=jnp.inf)
-    # A binary search without branches: code is the number of limits below the value.
-    code = jnp.zeros(values.shape, jnp.int32)
-    for level in reversed(range(depth)):
+    # The code is the number of limits below the value: its upper bits by comparing with every limit
+    # that can change them, which vectorises, the lower ones by binary search without branches.
+    lower = depth - min(depth // 2, _MOST_COMPARED)
+    upper = jnp.zeros(values.shape, jnp.int32)
+    for part in range(1, 2 ** (depth - lower)):
+        upper = upper + (limits[part * 2**lower - 1] < values)
+    code = upper * 2**lower
+    for level in reversed(range(lower)):
         limit = limits.at[code + (2**level - 1)].get(mode="promise_in_bounds")
         code = code + jnp.where(limit < values, 2**level, 0)
     return code.astype(_code_type(K))

@@ -161,16 +161,16 @@ def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array)
     segments = segmenter(atoms, K * points)
     worthwhile = min(_WORTHWHILE, _WORTHWHILE_FOR_ALL / K)
 
-    def unfinished(carry: tuple) -> jax.Array:
+    def unfinished(narrowest: float, carry: tuple) -> jax.Array:
         _, reach, passes = carry
-        return (reach >= _NARROWEST) & (passes < _MOST_PASSES)
+        return (reach >= narrowest) & (passes < _MOST_PASSES)
 
-    def improve(carry: tuple) -> tuple:
+    def improve(far: bool, carry: tuple) -> tuple:
         edges, reach, passes = carry
         # At full reach, steps by value and by number take turns.
-        by_value = (reach == _WIDEST) & (passes % 2 == 0)
+        by_value = far & (passes % 2 == 0)
         scale = jnp.where(by_value, atoms.positions, centers_below)
-        found = refine(segments, edges, points, reach, scale)
+        found = refine(segments, edges, points, reach, scale, far=far)
         gains = found.after < found.before
         pays = found.before - found.after > worthwhile * found.after
         # So that the new points reach from each old one half-way to the next, and a little further.
@@ -181,7 +181,8 @@ def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array)
             passes + 1,
         )
 
-    start = edges, jnp.float32(_WIDEST), jnp.int32(0)
-    edges, *_ = jax.lax.while_loop(unfinished, improve, start)
-    cells = segments(edges)
+    carry = edges, jnp.float32(_WIDEST), jnp.int32(0)
+    for far, narrowest in ((True, _WIDEST), (False, _NARROWEST)):
+        carry = jax.lax.while_loop(partial(unfinished, narrowest), partial(improve, far), carry)
+    cells = segments(carry[0])
     return cells.points + cells.moments.mean

@@ -1,6 +1,8 @@
 """Runs the experiments of a group, as many at once as the devices have room for."""
 
+import collections
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -55,28 +57,30 @@ def run_group(
             fail(one, error)
     wanted = group.experiments[0].config.execution.devices
     fleet = Fleet(program, *_room(program, weights, len(left), wanted), group.one_dataset)
+
+    def member_of(one: Planned) -> Member:
+        return shelf.member(one.config, group, batch)
+
     while left:
-        crew, rest = left[: fleet.size], left[fleet.size :]
-        members = [shelf.member(one.config, group, batch) for one in crew]
         try:
-            outcomes = _run_crew(fleet, members, crew[0], advanced)
+            for crew in _run_crews(fleet, left, member_of, advanced):
+                left = left[len(crew.experiments) :]
+                for one, member, outcome in crew.ended():
+                    own = copy.copy(program)
+                    own.settings, own.compile_seconds = member.settings, fleet.compile_seconds
+                    dataset, partition = shelf.dataset(one.config), shelf.partition(one.config)
+                    experiment = Experiment(one.config, dataset, partition, own, weights)
+                    summary = summary_of(experiment, outcome)
+                    finish(one, outcome.records, summary, evaluation_of(experiment, outcome.scores))
         except (ConfigError, jax.errors.JaxRuntimeError) as error:
             if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE" not in str(error):
                 raise
             if fleet.abreast > 1:
                 fleet = Fleet(program, fleet.devices, fleet.abreast // 2, group.one_dataset)
                 continue
-            outcomes = []
-            for one in crew:
+            for one in left[: fleet.size]:
                 fail(one, error)
-        for one, member, outcome in zip(crew, members, outcomes, strict=False):
-            own = copy.copy(program)
-            own.settings, own.compile_seconds = member.settings, fleet.compile_seconds
-            dataset, partition = shelf.dataset(one.config), shelf.partition(one.config)
-            experiment = Experiment(one.config, dataset, partition, own, weights)
-            summary = summary_of(experiment, outcome)
-            finish(one, outcome.records, summary, evaluation_of(experiment, outcome.scores))
-        left = rest
+            left = left[fleet.size :]
 
 
 def _template(group: Group, shelf: Shelf) -> tuple[Program, Any, int]:
@@ -100,22 +104,73 @@ def _room(program: Program, weights: Any, experiments: int, wanted: int | None) 
     return devices, max(1, min(fits, _MOST_ABREAST, -(-experiments // devices)))
 
 
-def _run_crew(
-    fleet: Fleet, members: Sequence[Member], first: Planned, advanced: Callable[[float], None]
-) -> list[Outcome]:
-    """Runs experiments at once, from the first round to the last."""
-    count, config = len(members), first.config
-    began, compiling = time.perf_counter(), fleet.compile_seconds
-    # Idle places run the last experiment once more.
-    state, crew = fleet.start([*members, *[members[-1]] * (fleet.size - count)])
-    outputs = []
-    for evaluations, rounds in _pieces(config.rounds, config.eval_every):
-        state, output = fleet.advance(state, crew, evaluations, rounds)
-        outputs.append((rounds, jax.device_get(output)))
-        advanced(count * evaluations * rounds / config.rounds)
-    seconds = time.perf_counter() - began - (fleet.compile_seconds - compiling)
-    each = seconds / config.rounds / count
-    return [_outcome(outputs, row, each) for row in range(count)]
+@dataclasses.dataclass
+class _Crew:
+    """Experiments that run at once, and what has been done of them.
+
+    Attributes:
+      experiments: what they are.
+      members: what they are made of.
+      pieces: rounds before each evaluation, and the output, in turn.
+      seconds: that they took.
+    """
+
+    experiments: Sequence[Planned]
+    members: Sequence[Member]
+    pieces: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    def ended(self) -> Iterator[tuple[Planned, Member, Outcome]]:
+        """How each experiment ended."""
+        each = self.seconds / self.experiments[0].config.rounds / len(self.experiments)
+        for row, (one, member) in enumerate(zip(self.experiments, self.members, strict=True)):
+            yield one, member, _outcome(self.pieces, row, each)
+
+
+def _run_crews(
+    fleet: Fleet,
+    experiments: Sequence[Planned],
+    member_of: Callable[[Planned], Member],
+    advanced: Callable[[float], None],
+) -> Iterator[_Crew]:
+    """Runs experiments, as many at once as the fleet has room for; yields those that are done.
+
+    The devices are given their next piece of work before the last one is looked at, so that they
+    need not wait.
+    """
+    rounds, eval_every = experiments[0].config.rounds, experiments[0].config.eval_every
+    pieces = list(_pieces(rounds, eval_every))
+    given: collections.deque[tuple[_Crew, float, int, Any]] = collections.deque()
+    looked = 0.0
+
+    def look() -> Iterator[_Crew]:
+        nonlocal looked
+        crew, began, length, output = given.popleft()
+        crew.pieces.append((length, jax.device_get(output)))
+        began, looked = max(began, looked), time.perf_counter()
+        crew.seconds += looked - began
+        evaluations, _ = pieces[len(crew.pieces) - 1]
+        advanced(len(crew.experiments) * evaluations * length / rounds)
+        if len(crew.pieces) == len(pieces):
+            yield crew
+
+    for first in range(0, len(experiments), fleet.size):
+        chosen = experiments[first : first + fleet.size]
+        crew = _Crew(chosen, [member_of(one) for one in chosen])
+        while given and jax.default_backend() != "cpu":  # where two crews may have no room
+            yield from look()
+        # Idle places run the last experiment once more.
+        idle = [crew.members[-1]] * (fleet.size - len(chosen))
+        state, on_devices = fleet.start([*crew.members, *idle])
+        for evaluations, length in pieces:
+            began, compiling = time.perf_counter(), fleet.compile_seconds
+            state, output = fleet.advance(state, on_devices, evaluations, length)
+            began += fleet.compile_seconds - compiling
+            given.append((crew, began, length, output))
+            if len(given) > 1:
+                yield from look()
+    while given:
+        yield from look()
 
 
 def _outcome(outputs: Sequence[tuple[int, Any]], row: int, round_seconds: float) -> Outcome:

@@ -99,9 +99,10 @@ def best_of_candidates(x, w, places, fixed, number):
 
 
 @NAMES
+@pytest.mark.parametrize("far", [True, False])
 @pytest.mark.parametrize("way", ["scatter", "sort"])
-def test_refining_finds_the_best_of_its_candidates(monkeypatch, name, way):
-    """With the atoms themselves as points: any edge may move to any atom a cell to either side."""
+def test_refining_finds_the_best_of_its_candidates(monkeypatch, name, way, far):
+    """With the atoms themselves as points: any edge may move by a cell, or by half of one."""
     monkeypatch.setattr("fedcode_jax.codebook.segments.best_method", lambda: way)
     atoms = sorted_atoms(jnp.asarray(draw(name)), None)
     K = 6
@@ -116,11 +117,13 @@ def test_refining_finds_the_best_of_its_candidates(monkeypatch, name, way):
     edges = jnp.arange(K + 1, dtype=jnp.int32) * POINTS
     scale = jnp.arange(number, dtype=jnp.float32)
     segments = segmenter(atoms, K * POINTS)
-    found = refine(segments, edges, POINTS, jnp.float32(0.5), scale)
-    places = [range((k - 1) * POINTS, (k + 1) * POINTS + 1) for k in range(1, K)]
+    found = refine(segments, edges, POINTS, jnp.float32(0.5), scale, far=far)
+    most = POINTS if far else POINTS // 2
+    places = [range(k * POINTS - most, k * POINTS + most + 1) for k in range(1, K)]
     x, w = x.astype(np.float64), w.astype(np.float64)
     best = best_of_candidates(x, w, places, 0, number)
     ends = np.asarray(found.edges)
+    assert all(end in options for end, options in zip(ends[1:-1], places, strict=True))
     reached = sum(moments(x[a:b], w[a:b])[2] for a, b in itertools.pairwise(ends))
     # Float32 tells no less than this from the present error.
     rounding = 1e-6 * float(found.before)
