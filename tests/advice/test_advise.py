@@ -12,7 +12,7 @@ from fedcode_jax.config import ExperimentConfig, from_yaml, replace
 from fedcode_jax.errors import ConfigError
 
 TINY = {
-    "rounds": 20,
+    "rounds": 10,
     "data.name": "synthetic",
     "data.shape": [6],
     "data.num_classes": 3,
@@ -22,7 +22,7 @@ TINY = {
     "partition.num_clients": 3,
     "local.epochs": 1,
     "local.batch_size": 8,
-    "algorithm.num_clusters": 8,
+    "algorithm.num_clusters": 4,
 }
 
 
@@ -96,7 +96,13 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path, capsys):
 def test_nothing_that_runs_to_its_end_is_an_error():
     config = replace(
         ExperimentConfig(),
-        {**TINY, "rounds": 2, "local.optimizer": "sgd", "local.learning_rate": 1e30},
+        {
+            **TINY,
+            "rounds": 2,
+            "algorithm.num_clusters": 2,
+            "local.optimizer": "sgd",
+            "local.learning_rate": 1e30,
+        },
     )
     with pytest.raises(ConfigError, match="no run came to its end"):
         advise(config, floor=Floor(loss=0.1), seeds=3)
