@@ -39,12 +39,18 @@ def prefix_sum(x: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.zeros_like(running[..., :1]), running], axis=-1)
 
 
-def count_below(ascending: jax.Array, limits: jax.Array) -> jax.Array:
+def count_below(
+    ascending: jax.Array,
+    limits: jax.Array,
+    within: tuple[jax.Array, jax.Array] | None = None,
+) -> jax.Array:
     """How many entries lie below each limit: a binary search, one loop of gathers.
 
     Args:
       ascending: [A], A >= 1.
       limits: [...], of the same type.
+      within: the least and the most to find, i32[...] each, 0 to A, or None for 0 and A. The closer
+        they are, the fewer steps it takes.
 
     Returns:
       i32[...], 0 to A.
@@ -55,15 +61,18 @@ def count_below(ascending: jax.Array, limits: jax.Array) -> jax.Array:
       [0, 1, 3, 4]
     """
     size = ascending.size
-    levels = size.bit_length()
+    levels: int | jax.Array = size.bit_length()
+    if within is not None:
+        levels = 32 - jax.lax.clz(jnp.max(within[1] - within[0]))
+    least, most = within or (jnp.zeros(limits.shape, jnp.int32), size)
 
     def descend(level: jax.Array, below: jax.Array) -> jax.Array:
         further = below + (1 << (levels - 1 - level))
         # Positions from A on count as infinitely high.
         at = ascending.at[jnp.minimum(further, size) - 1].get(mode="promise_in_bounds")
-        return jnp.where((further <= size) & (at < limits), further, below)
+        return jnp.where((further <= most) & (at < limits), further, below)
 
-    return jax.lax.fori_loop(0, levels, descend, jnp.zeros(limits.shape, jnp.int32))
+    return jax.lax.fori_loop(0, levels, descend, least)
 
 
 def sort_floats(x: jax.Array) -> jax.Array:

@@ -32,7 +32,7 @@ class Refined(NamedTuple):
 
 
 def refine(
-    segments: Callable[[jax.Array], Sets],
+    segments: Callable[..., Sets],
     edges: jax.Array,
     points: int,
     reach: jax.Array,
@@ -59,7 +59,8 @@ def refine(
     stay = S if far else S // 2  # the present edge, among its places
     R = 2 * stay + 1
     inner = _points(scale, edges, S, reach)[S // 2 : S // 2 + K * S + 1]
-    costs = _intervals(segments(inner), S, far)
+    # An edge's own points may lie close together, with most atoms between those of two edges.
+    costs = _intervals(segments(inner, crowded=not far), S, far)
 
     def forward(best: jax.Array, cost: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jnp.min(best[:, None] + cost, axis=0), best
@@ -84,7 +85,7 @@ def _points(scale: jax.Array, edges: jax.Array, S: int, reach: jax.Array) -> jax
     at = jnp.arange(edges.size)[:, None] - below
     start, stop = edges[jnp.maximum(at, 0)], edges[jnp.minimum(at + 1, edges.size - 1)]
     low, high = scale[jnp.minimum(start, scale.size - 1)], scale[jnp.maximum(stop - 1, start)]
-    found = jnp.clip(count_below(scale, low + part * (high - low)), start, stop)
+    found = count_below(scale, low + part * (high - low), (start, stop))
     return jnp.where(part > 0, found, start).reshape(-1)
 
 

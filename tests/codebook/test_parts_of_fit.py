@@ -8,7 +8,7 @@ import pytest
 
 from fedcode_jax.codebook.atoms import sorted_atoms
 from fedcode_jax.codebook.cells import make_tree, measure
-from fedcode_jax.codebook.numerics import prefix_sum, sort_floats
+from fedcode_jax.codebook.numerics import count_below, prefix_sum, sort_floats
 from fedcode_jax.codebook.refine import refine
 from fedcode_jax.codebook.segments import scatter_measure, segmenter
 
@@ -52,6 +52,16 @@ def test_prefix_sum_of_whole_numbers_is_exact(size):
     assert found.tolist() == [0, *np.cumsum(numbers)]
 
 
+def test_counting_within_bounds_is_counting_and_clipping():
+    rng = np.random.default_rng(0)
+    ascending = np.sort(rng.integers(0, 50, 100)).astype(np.float32)
+    limits = rng.uniform(-5, 55, 400).astype(np.float32)
+    least, most = np.sort(rng.integers(0, 101, (2, 400)), axis=0).astype(np.int32)
+    found = count_below(jnp.asarray(ascending), jnp.asarray(limits), (least, most))
+    expected = np.clip(np.searchsorted(ascending, limits), least, most)
+    assert np.asarray(found).tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize("method", ["scatter", "sort"])
 def test_sorted_atoms_are_the_distinct_values(monkeypatch, method):
     monkeypatch.setattr("fedcode_jax.codebook.atoms.best_method", lambda: method)
@@ -74,7 +84,11 @@ def test_segments_are_measured_alike_by_scattering_and_on_a_tree(name):
     pairs = list(itertools.pairwise(np.asarray(ends)))
     expected = np.array([moments(x[a:b], w[a:b]) for a, b in pairs]).T
     extent = np.array([x[b - 1] - x[a] if b > a else 0 for a, b in pairs])
-    for sets in [scatter_measure(atoms, ends), measure(make_tree(atoms), ends)]:
+    for sets in [
+        scatter_measure(atoms, ends),
+        scatter_measure(atoms, ends, crowded=True),
+        measure(make_tree(atoms), ends),
+    ]:
         weight, mean, error = (np.asarray(m, np.float64) for m in sets.moments)
         mean = mean + np.where(weight > 0, np.asarray(sets.points, np.float64), 0)
         np.testing.assert_array_equal(weight, expected[0])
