@@ -81,6 +81,27 @@ def test_each_experiment_is_the_single_run(axes):
             assert run.summary[name] == single.summary[name]
 
 
+def test_an_error_strikes_the_experiment_that_it_comes_from(monkeypatch):
+    """Also while the devices still work on the one before."""
+    starts = []
+
+    class Failing(group_run.Fleet):
+        def start(self, members):
+            starts.append(len(members))
+            if len(starts) == 2:
+                raise ConfigError("no room")
+            return super().start(members)
+
+    monkeypatch.setattr(group_run, "Fleet", Failing)
+    base = replace(BASE, {"execution.devices": 1})
+    observer = Counting()
+    result = fedcode_jax.sweep(base, {"seed": [0, 1, 2]}, observer=observer)
+    assert [run.summary["status"] for run in result.runs] == ["completed", "failed", "completed"]
+    assert result.runs[1].summary["error"] == "no room"
+    assert len(starts) == 3
+    assert observer.done == pytest.approx(3)
+
+
 class Counting:
     """An observer that can stop a sweep, as a kill would, once so many experiments are done."""
 

@@ -64,8 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     from fedcode_jax.results.writing import named, write_atomically
 
     floor = advising.Floor(options.floor, loss)
-    if not options.overwrite:
-        _check_folder(folder, advising.question(floor, options.minimise))
+    _check_folder(folder, advising.question(floor, options.minimise), options.overwrite)
     console = Console(width=None if sys.stdout.isatty() else 100)
     config = dataclasses.replace(options.experiment, out=None)
     with SweepProgress(console, quiet=options.quiet) as progress:
@@ -90,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if answer.verdict.status == "impossible" else 0
 
 
-def _check_folder(folder: Path, question: str) -> None:
+def _check_folder(folder: Path, question: str, overwrite: bool) -> None:
     """An answer may be written where there is nothing, or an answer to the same question."""
     if not folder.exists() or not any(folder.iterdir()):
         return
@@ -99,7 +98,7 @@ def _check_folder(folder: Path, question: str) -> None:
             f"out: {str(folder)!r} is not empty and holds no advice; choose another --out"
         )
     page = folder / "advice.md"
-    if page.exists() and question not in page.read_text(encoding="utf-8"):
+    if not overwrite and page.exists() and question not in page.read_text(encoding="utf-8"):
         raise ConfigError(
             f"out: {str(folder)!r} answers another question; choose another --out, or replace the "
             "answer with --overwrite"

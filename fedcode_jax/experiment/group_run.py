@@ -24,6 +24,8 @@ _MOST_ABREAST = 64
 """Experiments side by side on a device: more gain nothing."""
 _MOST_EVALUATIONS, _MOST_ROUNDS = 16, 100
 """In one call of a program, so that progress can be shown and a sweep interrupted."""
+_FAILURES = (ConfigError, jax.errors.JaxRuntimeError)
+"""What a lack of room on a device is told by."""
 
 
 def run_group(
@@ -72,7 +74,7 @@ def run_group(
                     experiment = Experiment(one.config, dataset, partition, own, weights)
                     summary = summary_of(experiment, outcome)
                     finish(one, outcome.records, summary, evaluation_of(experiment, outcome.scores))
-        except (ConfigError, jax.errors.JaxRuntimeError) as error:
+        except _FAILURES as error:
             if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE" not in str(error):
                 raise
             if fleet.abreast > 1:
@@ -136,7 +138,7 @@ def _run_crews(
     """Runs experiments, as many at once as the fleet has room for; yields those that are done.
 
     The devices are given their next piece of work before the last one is looked at, so that they
-    need not wait.
+    need not wait. An error is raised when all crews before the one that it comes from are yielded.
     """
     rounds, eval_every = experiments[0].config.rounds, experiments[0].config.eval_every
     pieces = list(_pieces(rounds, eval_every))
@@ -161,14 +163,19 @@ def _run_crews(
             yield from look()
         # Idle places run the last experiment once more.
         idle = [crew.members[-1]] * (fleet.size - len(chosen))
-        state, on_devices = fleet.start([*crew.members, *idle])
-        for evaluations, length in pieces:
-            began, compiling = time.perf_counter(), fleet.compile_seconds
-            state, output = fleet.advance(state, on_devices, evaluations, length)
-            began += fleet.compile_seconds - compiling
-            given.append((crew, began, length, output))
-            if len(given) > 1:
+        try:
+            state, on_devices = fleet.start([*crew.members, *idle])
+            for evaluations, length in pieces:
+                began, compiling = time.perf_counter(), fleet.compile_seconds
+                state, output = fleet.advance(state, on_devices, evaluations, length)
+                began += fleet.compile_seconds - compiling
+                given.append((crew, began, length, output))
+                if len(given) > 1:
+                    yield from look()
+        except _FAILURES:
+            while given:  # the crew before may be done all the same
                 yield from look()
+            raise
     while given:
         yield from look()
 

@@ -86,9 +86,10 @@ def test_mistakes_are_told_before_anything_runs(arguments, says, tmp_path, capsy
     assert not out.exists()
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path, capsys):
+@pytest.mark.parametrize("asked", [[], ["--overwrite"]])
+def test_a_folder_with_something_else_is_left_alone(asked, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("keep")
-    assert cli.main(["advise", *words(TINY), "--out", str(tmp_path)]) == 2
+    assert cli.main(["advise", *words(TINY), *asked, "--out", str(tmp_path)]) == 2
     assert "holds no advice" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
