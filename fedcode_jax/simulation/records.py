@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import numpy as np
 
 from fedcode_jax.simulation.segment import SegmentOutput
@@ -20,7 +19,7 @@ def records_of(
     """The records of a segment's rounds; the evaluation belongs to the last one.
 
     Args:
-      output: what the segment reported.
+      output: what the segment reported, on the host.
       first_round: number of its first round.
       cumulative_bytes: sent in all rounds before it, both ways.
       seconds: that the segment took.
@@ -36,13 +35,13 @@ def records_of(
       ``waiting_seconds`` of the mean client; ``wall_seconds``; ``padding_waste``, executed over
       needed client-steps, minus one.
     """
-    metrics, score, deployed = jax.device_get(output[:3])
-    num_rounds = len(metrics.train_loss)
+    metrics, score, deployed, _ = output
+    timing, num_rounds = metrics.timing, len(metrics.train_loss)
     records = []
     for i in range(num_rounds):
         up = metrics.uplink_bits[i].astype(np.int64) // 8
         down = metrics.downlink_bits[i].astype(np.int64) // 8
-        present, timing = metrics.present[i], metrics.timing
+        present = metrics.present[i]
         cumulative_bytes += int(up.sum() + down.sum())
         evaluated = i == num_rounds - 1
         records.append(
@@ -52,7 +51,9 @@ def records_of(
                 "test_loss": float(score.loss) if evaluated else None,
                 "deployed_accuracy": float(deployed.accuracy) if evaluated else None,
                 "deployed_loss": float(deployed.loss) if evaluated else None,
-                "worst_decile_accuracy": worst_decile(score.clients) if evaluated else None,
+                "worst_decile_accuracy": worst_decile(np.asarray(score.clients))
+                if evaluated
+                else None,
                 "train_loss": float(metrics.train_loss[i]) if present.any() else None,
                 "uplink_bytes": int(up.sum()),
                 "downlink_bytes": int(down.sum()),

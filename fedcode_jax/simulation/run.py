@@ -78,14 +78,15 @@ def simulate(
             state, output = program.advance(state, num_rounds)
             jax.block_until_ready(output)
             seconds = time.perf_counter() - began - (program.compile_seconds - compiling)
+            on_host = jax.device_get(output._replace(traffic=None))
             new = records_of(
-                output,
+                on_host,
                 first_round=done + 1,
                 cumulative_bytes=records[-1]["cumulative_bytes"] if records else 0,
                 seconds=seconds,
             )
             records += new
-            scores = jax.device_get((output.score, output.deployed))
+            scores = on_host.score, on_host.deployed
             done += num_rounds
             if advanced is not None:
                 advanced(new, state)
