@@ -11,6 +11,7 @@ restricted so that shapes are static and the work is small.
 """
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import NamedTuple
 
 import jax
@@ -63,18 +64,28 @@ def refine(
     costs = _intervals(segments(inner, crowded=not far), S, far)
 
     def forward(best: jax.Array, cost: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jnp.min(best[:, None] + cost, axis=0), best
+        return _least([best[start] + cost[start] for start in range(R)]), best
 
     def backward(end: jax.Array, at: tuple) -> tuple[jax.Array, jax.Array]:
-        cell, cost, best = at
-        start = jnp.argmin(best + cost[:, end]).astype(jnp.int32)
+        cell, cost, best, least = at
+        # The first place that gives the least error, which vectorises on a CPU; argmin does not.
+        there = best + cost[:, end] <= least[end]
+        start = jnp.min(jnp.where(there, jnp.arange(R, dtype=jnp.int32), R - 1))
         return start, inner[jnp.maximum(cell * S + start - stay, 0)]
 
     last, bests = jax.lax.scan(forward, jnp.full(R, jnp.inf).at[stay].set(0), costs)
-    cells = jnp.arange(K), costs, bests
+    cells = jnp.arange(K), costs, bests, jnp.concatenate([bests[1:], last[None]])
     _, moved = jax.lax.scan(backward, jnp.int32(stay), cells, reverse=True)
     moved = jnp.concatenate([moved, edges[-1:]])
     return Refined(moved, jnp.sum(costs[:, stay, stay]), last[stay])
+
+
+def _least(rows: list[jax.Array]) -> jax.Array:
+    """The least in each column, in pairs: rows of a minimum over an axis do not vectorise."""
+    while len(rows) > 1:
+        halves = zip_longest(rows[::2], rows[1::2])
+        rows = [a if b is None else jnp.minimum(a, b) for a, b in halves]
+    return rows[0]
 
 
 def _points(scale: jax.Array, edges: jax.Array, S: int, reach: jax.Array) -> jax.Array:
