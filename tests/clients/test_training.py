@@ -18,7 +18,7 @@ from fedcode_jax.clients import (
     train,
     train_reference,
 )
-from fedcode_jax.clients.batches import batch_at, num_steps, shuffles
+from fedcode_jax.clients.batches import _packed_argsort, batch_at, num_steps, shuffles
 from fedcode_jax.data.augment import crop_and_flip
 from fedcode_jax.errors import ConfigError
 
@@ -190,6 +190,23 @@ def test_weights_differ_between_clients_and_keys(data):
     )[0]["params"]["head"]["kernel"]
     assert not np.allclose(one(0, 0), one(1, 0))
     assert not np.allclose(one(1, 0), one(1, 1))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 144, 4096])
+@pytest.mark.parametrize("differ_in", ["all bits", "upper bits", "lower bits", "few values"])
+def test_a_packed_sort_is_a_stable_sort(size, differ_in):
+    rng = np.random.default_rng(size)
+    keys = rng.integers(0, 2**32, size, dtype=np.uint32)
+    keys[rng.random(size) < 0.1] = 2**32 - 1  # as padding has
+    if differ_in == "upper bits":
+        keys = keys >> 12 << 12
+    elif differ_in == "lower bits":
+        # Neighbours change places until all are in order: a few hundred are enough to wait for.
+        keys[:300] = keys[:300] % 4096
+    elif differ_in == "few values":
+        keys = keys % 3
+    order = np.asarray(jax.jit(_packed_argsort)(keys))
+    assert np.array_equal(order, np.argsort(keys, kind="stable"))
 
 
 def test_shuffles_are_permutations_that_do_not_depend_on_the_padding():
