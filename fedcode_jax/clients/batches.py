@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_INDEX_BITS = 12
+_INDEX_BITS = 12  # of a key that is sorted with its index in place of its lower bits
 
 
 class ClientData(NamedTuple):
@@ -97,10 +97,11 @@ def shuffles(key: jax.Array, size: jax.Array | int, max_size: int, epochs: int) 
 
 
 def _packed_argsort(keys: jax.Array) -> jax.Array:
-    """A stable argsort of at most 4,096 keys u32[n], three times as fast as JAX's on a CPU.
+    """``jnp.argsort(keys, stable=True)`` of at most 4,096 random keys u32[n], faster on a CPU.
 
     XLA sorts one array of whole numbers by a routine of its own there: the upper bits of a key and
-    its index. Then neighbours change places until the lower bits, too, are in order.
+    its index. Then neighbours change places until the lower bits, too, are in order, which of
+    random keys few need.
     """
     low = jnp.uint32(2**_INDEX_BITS - 1)
     index = jnp.arange(keys.size, dtype=jnp.uint32)

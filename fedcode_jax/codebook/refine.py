@@ -68,7 +68,7 @@ def refine(
 
     def backward(end: jax.Array, at: tuple) -> tuple[jax.Array, jax.Array]:
         cell, cost, best, least = at
-        # The first place that gives the least error, which vectorises on a CPU; argmin does not.
+        # The first place that gives the least error: an argmin, but one that vectorises on a CPU.
         there = best + cost[:, end] <= least[end]
         start = jnp.min(jnp.where(there, jnp.arange(R, dtype=jnp.int32), R - 1))
         return start, inner[jnp.maximum(cell * S + start - stay, 0)]
@@ -81,7 +81,7 @@ def refine(
 
 
 def _least(rows: list[jax.Array]) -> jax.Array:
-    """The least in each column, in pairs: rows of a minimum over an axis do not vectorise."""
+    """The least in each column: in pairs, because XLA:CPU vectorises no minimum over an axis."""
     while len(rows) > 1:
         halves = zip_longest(rows[::2], rows[1::2])
         rows = [a if b is None else jnp.minimum(a, b) for a, b in halves]

@@ -160,8 +160,8 @@ def to_yaml(config: ExperimentConfig) -> str:
     """
     import yaml
 
-    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-        """Of libyaml, which is several times as fast, where it is there."""
+    class Dumper(yaml.SafeDumper):
+        pass
 
     # Lists on one line, sections over several.
     Dumper.add_representer(

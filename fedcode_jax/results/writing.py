@@ -43,8 +43,6 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 def _strict(value: Any) -> Any:
     """The value in JSON's own types: array scalars as numbers, non-finite numbers as None."""
-    if value is None or type(value) in (str, int, bool):
-        return value
     if isinstance(value, Mapping):
         return {str(key): _strict(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

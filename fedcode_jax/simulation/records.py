@@ -37,6 +37,7 @@ def records_of(
     """
     metrics, score, deployed, _ = output
     timing, num_rounds = metrics.timing, len(metrics.train_loss)
+    worst = worst_decile(np.asarray(score.clients))
     records = []
     for i in range(num_rounds):
         up = metrics.uplink_bits[i].astype(np.int64) // 8
@@ -51,9 +52,7 @@ def records_of(
                 "test_loss": float(score.loss) if evaluated else None,
                 "deployed_accuracy": float(deployed.accuracy) if evaluated else None,
                 "deployed_loss": float(deployed.loss) if evaluated else None,
-                "worst_decile_accuracy": worst_decile(np.asarray(score.clients))
-                if evaluated
-                else None,
+                "worst_decile_accuracy": worst if evaluated else None,
                 "train_loss": float(metrics.train_loss[i]) if present.any() else None,
                 "uplink_bytes": int(up.sum()),
                 "downlink_bytes": int(down.sum()),
