@@ -91,10 +91,9 @@ def measured(point: dict[str, Any], rounds: int) -> dict[str, Any]:
     from fedcode_jax import experiment, models
     from fedcode_jax.bench.machine import peak_resident_bytes
     from fedcode_jax.bench.timing import cache_reads
-    from fedcode_jax.clients.memory import tree_bytes
     from fedcode_jax.config import ExperimentConfig, replace
+    from fedcode_jax.devices import compiled_memory, tree_bytes
     from fedcode_jax.simulation import EvaluationData
-    from fedcode_jax.simulation.memory import compiled_memory
 
     bare, began = peak_resident_bytes(), time.perf_counter()
     with cache_reads() as reads:
@@ -122,12 +121,12 @@ def measured(point: dict[str, Any], rounds: int) -> dict[str, Any]:
         "x": models.count_parameters(built.weights) if point["x"] is None else point["x"],
         "seconds_a_round": statistics.median(seconds),
         "cpu_seconds_a_round": statistics.median(cpu_seconds),
-        "compile_seconds": program.compile_seconds,
+        "compile_seconds": program.compiled.seconds,
         "startup_seconds": startup,
         "peak_resident_bytes": peak_resident_bytes(),
         "resident_bytes_before": bare,
-        "compiled_bytes_per_device": program.memory_bytes,
-        "compiled_memory_per_device": compiled_memory(program.segments[1]),
+        "compiled_bytes_per_device": program.compiled.memory_bytes,
+        "compiled_memory_per_device": compiled_memory(program.compiled.segments[1, False]),
         "kept_by_clients_bytes": kept,
         "parameters": models.count_parameters(built.weights),
         "clients": len(program.sizes),

@@ -29,7 +29,7 @@ def make_program(task: Task, plan_name: str):
 
     from fedcode_jax import algorithms, schedules
     from fedcode_jax.clients import ClientData
-    from fedcode_jax.clients.mesh import claim_cores, device_count
+    from fedcode_jax.devices import claim_cores, device_count
     from fedcode_jax.network import Network
     from fedcode_jax.simulation import EvaluationData, Program, Settings
     from fedcode_jax.simulation.planning import planned

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fedcode_jax.algorithms.base import Algorithm
+from fedcode_jax.algorithms.base import Algorithm, At, Objective, Start, Work
 from fedcode_jax.algorithms.controls import skip, weight_clustering
 from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedcode import fedcode
@@ -19,6 +19,10 @@ registry: dict[str, Callable[..., Algorithm]] = {
 
 __all__ = [
     "Algorithm",
+    "At",
+    "Objective",
+    "Start",
+    "Work",
     "fedavg",
     "fedavg_every",
     "fedcode",

@@ -12,6 +12,67 @@ from fedcode_jax.wire import Array, Message
 
 ServerState = Any
 Stored = Any
+Carried = Any
+
+
+class Start(NamedTuple):
+    """What a client begins its round with.
+
+    Attributes:
+      weights: that local training starts from.
+      carried: what the objective and the upload are given beside them: an anchor, a control
+        variate; None for nothing.
+    """
+
+    weights: Weights
+    carried: Carried = None
+
+
+class Work(NamedTuple):
+    """What a client has done by the time it uploads.
+
+    Attributes:
+      start: what it began with.
+      trained: its weights after local training.
+      steps: i32[], local steps made.
+      learning_rate: f32[], of this round.
+      loss: f32[], mean training loss over all samples of all epochs.
+    """
+
+    start: Start
+    trained: Weights
+    steps: jax.Array
+    learning_rate: jax.Array
+    loss: jax.Array
+
+
+class At(NamedTuple):
+    """Where local training is.
+
+    Attributes:
+      step: i32[], counted from 0.
+      steps: i32[], that the client makes in this round.
+    """
+
+    step: jax.Array
+    steps: jax.Array
+
+
+class Objective(NamedTuple):
+    """How an algorithm shapes local training; what is None leaves it as it is.
+
+    All are pure functions of one client; params are the trained collection of the model.
+
+    Attributes:
+      penalty: (params, carried) -> f32[], added to the loss of every step.
+      gradient: (grads, params, carried, at) -> grads, as the optimiser is given them.
+      view: (params, carried, key) -> the params that the model is applied with, the gradient
+        being taken through it; the key is another one in every step.
+    """
+
+    penalty: Callable[[Weights, Carried], jax.Array] | None = None
+    gradient: Callable[[Weights, Weights, Carried, At], Weights] | None = None
+    view: Callable[[Weights, Carried, jax.Array], Weights] | None = None
 
 
 class Algorithm(NamedTuple):
@@ -20,30 +81,52 @@ class Algorithm(NamedTuple):
         server --broadcast--> client --receive--> [local training] --upload--> server
                --aggregate--> next round
 
+    Functions of a client are for one client, and vmapped over the M clients of a round. Those
+    that are None are not used, and cost nothing.
+
     Attributes:
       init: (weights, num_clients) -> (server state, store). Once. The store holds what every
         client keeps between rounds, with a leading client axis.
       broadcast: (server state, exchange, key) -> (message, server state). Once a round.
-      receive: (stored, message) -> weights. Per client, vmapped: the weights it starts from.
-      upload: (stored, trained weights, starting weights, exchange, key) -> (message, stored).
-        Per client, vmapped.
+      receive: client: (stored, message, common) -> Start. ``common`` as it was before this
+        broadcast; None where the algorithm has none.
+      upload: client: (stored, work, exchange, key) -> (message, stored).
       aggregate: (server state, messages, sample counts f32[M], exchange) -> server state.
         Once a round; the messages have a leading axis of the M clients in the round. Their kinds
         say what arrived of each: not all need be what the exchange asked for, and one that was
-        lost is of kind NOTHING.
+        lost is of kind NOTHING. Whatever did not arrive is zero.
       report: (server state, store) -> (weights, deployed). The models to evaluate, with a
         leading axis over which figures are averaged: the server's own, and the one that
         clients would receive; None for ``deployed`` where the two are the same.
       schedule: the schedule that the algorithm brings with it, or None to follow the run's.
+      objective: how local training is shaped.
+      common: server state -> what all clients that are up to date hold alike. For algorithms
+        that broadcast changes of it:
+
+            receive(stored, decode(encode(message)), common before).weights == common after
+
+        bitwise, ``before`` and ``after`` the broadcast.
+      whole: server state -> the message that brings any client up to date, given the state
+        after the broadcast. A client that missed broadcasts, or never took part, is sent all
+        that it missed or this, whichever is shorter. Only where there is a ``common``.
+      lost: client: (stored, message) -> stored. Takes back what counted on an upload that did
+        not arrive: afterwards all is as if it had held nothing. None where nothing counts on it.
+
+    Source of the form: optax, for functions and states; Karimireddy et al., arXiv 1910.06378,
+    and Seide et al. 2014 for what it must hold: control variates, and residuals of what was sent.
     """
 
     init: Callable[[Weights, int], tuple[ServerState, Stored]]
     broadcast: Callable[[ServerState, Exchange, jax.Array], tuple[Message, ServerState]]
-    receive: Callable[[Stored, Message], Weights]
-    upload: Callable[[Stored, Weights, Weights, Exchange, jax.Array], tuple[Message, Stored]]
+    receive: Callable[[Stored, Message, Any], Start]
+    upload: Callable[[Stored, Work, Exchange, jax.Array], tuple[Message, Stored]]
     aggregate: Callable[[ServerState, Message, jax.Array, Exchange], ServerState]
     report: Callable[[ServerState, Stored], tuple[Weights, Weights | None]]
     schedule: Schedule | None = None
+    objective: Objective = Objective()
+    common: Callable[[ServerState], Weights] | None = None
+    whole: Callable[[ServerState], Message] | None = None
+    lost: Callable[[Stored, Message], Stored] | None = None
 
 
 def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:
@@ -51,7 +134,7 @@ def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:
 
     Args:
       values: f32[M, n].
-      num_samples: f32[M], N_i; 0 for a client that does not count.
+      num_samples: f32[M], N_i; 0 for a client that does not count, whatever its values are.
 
     Returns:
       f32[n]; 0 where nobody counts.
@@ -60,10 +143,13 @@ def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:
       >>> import jax.numpy as jnp
       >>> weighted_mean(jnp.array([[0.0, 1.0], [4.0, 1.0]]), jnp.array([3.0, 1.0])).tolist()
       [1.0, 1.0]
+      >>> weighted_mean(jnp.array([[1.0, 2.0], [jnp.nan, 1.0]]), jnp.array([3.0, 0.0])).tolist()
+      [1.0, 2.0]
     """
     total = jnp.sum(num_samples)
     shares = num_samples / jnp.where(total > 0, total, 1)
-    return jnp.einsum("m,mn->n", shares, values, precision=jax.lax.Precision.HIGHEST)
+    counted = jnp.where((num_samples > 0)[:, None], values, 0)
+    return jnp.einsum("m,mn->n", shares, counted, precision=jax.lax.Precision.HIGHEST)
 
 
 def one(weights: Weights) -> Weights:

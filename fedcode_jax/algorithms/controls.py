@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import schedules
-from fedcode_jax.algorithms.base import Algorithm
+from fedcode_jax.algorithms.base import Algorithm, Work
 from fedcode_jax.algorithms.fedcode import CodedClient, CodedServer, fedcode
-from fedcode_jax.algorithms.groups import Weights
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Kind, Message
 
@@ -63,9 +62,9 @@ def skip(
         return silent(message), server
 
     def upload(
-        stored: CodedClient, trained: Weights, start: Weights, exchange: Exchange, key: jax.Array
+        stored: CodedClient, work: Work, exchange: Exchange, key: jax.Array
     ) -> tuple[Message, CodedClient]:
-        message, stored = base.upload(stored, trained, start, exchange, key)
+        message, stored = base.upload(stored, work, exchange, key)
         return silent(message), stored
 
     return base._replace(broadcast=broadcast, upload=upload)

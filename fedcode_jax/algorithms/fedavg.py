@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import schedules
-from fedcode_jax.algorithms.base import Algorithm, one, weighted_mean
+from fedcode_jax.algorithms.base import Algorithm, Start, Work, one, weighted_mean
 from fedcode_jax.algorithms.groups import KINDS, Group, Layout, Weights
 from fedcode_jax.schedules import Exchange, Schedule
 from fedcode_jax.wire import Dense, Kind, Message
@@ -109,18 +109,18 @@ def _float_messages(schedule: Schedule, *, clients_keep: bool) -> Algorithm:
         (vector,) = layout_of(server.weights).split(server.weights)
         return message_of(vector, exchange.server_sends_weights), server
 
-    def receive(stored: FloatClient, message: Message) -> Weights:
+    def receive(stored: FloatClient, message: Message, common: None) -> Start:
         (section,) = message.sections
         assert isinstance(section, Dense)
         vector = jnp.asarray(section.values)
         if stored.weights is not None:
             vector = jnp.where(message.kind == Kind.WEIGHTS, vector, stored.weights)
-        return stored.layout.join((vector,))
+        return Start(stored.layout.join((vector,)))
 
     def upload(
-        stored: FloatClient, trained: Weights, start: Weights, exchange: Exchange, key: jax.Array
+        stored: FloatClient, work: Work, exchange: Exchange, key: jax.Array
     ) -> tuple[Message, FloatClient]:
-        (vector,) = stored.layout.split(trained)
+        (vector,) = stored.layout.split(work.trained)
         kept = None if stored.weights is None else vector
         return (
             message_of(vector, exchange.clients_send_weights),

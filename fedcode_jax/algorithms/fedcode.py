@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import codebook
-from fedcode_jax.algorithms.base import Algorithm, one, weighted_mean
+from fedcode_jax.algorithms.base import Algorithm, Start, Work, one, weighted_mean
 from fedcode_jax.algorithms.coder import Coder
 from fedcode_jax.algorithms.groups import Layout, Weights, parse
 from fedcode_jax.errors import ConfigError, check_name
@@ -189,21 +189,21 @@ def fedcode(
     ) -> tuple[Message, CodedServer]:
         return Message(kind_of(exchange.server_sends_weights), server.sections), server
 
-    def receive(stored: CodedClient, message: Message) -> Weights:
+    def receive(stored: CodedClient, message: Message, common: None) -> Start:
         sections = iter(message.sections)
         vectors = []
         layout = stored.layout
         for policy, own, sizes in zip(layout.policies, stored.parts, layout.sizes, strict=True):
             section = None if policy == "local" else next(sections)
             vectors.append(received(own, section, message.kind, sum(sizes)))
-        return stored.layout.join(vectors)
+        return Start(layout.join(vectors))
 
     def upload(
-        stored: CodedClient, trained: Weights, start: Weights, exchange: Exchange, key: jax.Array
+        stored: CodedClient, work: Work, exchange: Exchange, key: jax.Array
     ) -> tuple[Message, CodedClient]:
-        sections = sections_of(stored.layout, trained)
+        sections = sections_of(stored.layout, work.trained)
         coded = iter([section for section in sections if isinstance(section, Coded)])
-        parts = zip(stored.layout.policies, stored.layout.split(trained), strict=True)
+        parts = zip(stored.layout.policies, stored.layout.split(work.trained), strict=True)
         kept = tuple(
             _kept(next(coded)) if policy == "coded" else vector for policy, vector in parts
         )

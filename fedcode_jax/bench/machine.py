@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fedcode_jax.bench.timing import Timed, compiled
 from fedcode_jax.clients import Plan
-from fedcode_jax.clients.mesh import spread
+from fedcode_jax.devices import on_cpu, spread
 
 COPY_BYTES = 256_000_000
 
@@ -40,10 +40,10 @@ def references(plan: Plan) -> dict[str, Reference]:
     Returns:
       ``product``, whose amount is in FLOP, and ``copy``, in bytes.
     """
-    on_cpu = jax.default_backend() == "cpu"
+    cpu = on_cpu()
     # One device without compiler options: XLA's own threads take every core.
-    plan = dataclasses.replace(plan, devices=1 if on_cpu else plan.devices)
-    side = 2048 if on_cpu else 8192
+    plan = dataclasses.replace(plan, devices=1 if cpu else plan.devices)
+    side = 2048 if cpu else 8192
     return {"product": _product(plan, side), "copy": _copy(plan)}
 
 

@@ -17,9 +17,9 @@ from fedcode_jax.bench.parts import PARTS, TRAINING, parts_of, repeated_round
 from fedcode_jax.bench.timing import cache_reads, interleaved
 from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.config import ExperimentConfig, to_dict
+from fedcode_jax.devices import compiled_memory, on_cpu
 from fedcode_jax.results import installed_versions
 from fedcode_jax.simulation import Program, RoundMetrics, State
-from fedcode_jax.simulation.memory import compiled_memory
 
 ROUND, REST = "round", "the rest"
 
@@ -47,12 +47,12 @@ def measure(config: ExperimentConfig, repeats: int = 5) -> dict[str, Any]:
     startup = time.perf_counter() - began
 
     one_round = repeated_round(program, before)
-    if not program.compilations:  # not even by trial rounds
+    if not program.compiled.segments:  # not even by trial rounds
         reads.clear()
     with cache_reads() as more_reads:
         after, output = jax.block_until_ready(one_round.run(*one_round.inputs()))
     # Before anything else takes memory: what a run would have taken by now.
-    peak = peak_resident_bytes() if jax.default_backend() == "cpu" else None
+    peak = peak_resident_bytes() if on_cpu() else None
     memory = {
         "round_per_device": compiled_memory(_compiled_round(program)),
         "process_peak_resident": peak,
@@ -85,7 +85,7 @@ def measure(config: ExperimentConfig, repeats: int = 5) -> dict[str, Any]:
         "references": {name: ref.what for name, ref in machine.items()},
         "repeats": repeats,
         "startup_seconds": startup,
-        "compile_seconds": program.compile_seconds,
+        "compile_seconds": program.compiled.seconds,
         "compilation_cache_reads": len(reads) + len(more_reads),
         "memory_bytes": memory,
         "counts": counts,
@@ -147,4 +147,4 @@ def _work_of_round(program: Program, after: State, metrics: RoundMetrics) -> dic
 
 def _compiled_round(program: Program) -> Any:
     """The segment of one round that ``Program.advance`` has compiled."""
-    return program.segments[1]
+    return program.compiled.segments[1, False]

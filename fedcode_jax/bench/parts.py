@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import wire
+from fedcode_jax.algorithms import Start, Work
 from fedcode_jax.bench.timing import Timed, compiled
 from fedcode_jax.clients import ClientData, LocalTraining, dealt, run_cohort
 from fedcode_jax.clients.batches import num_steps
-from fedcode_jax.clients.memory import tree_bytes
-from fedcode_jax.clients.mesh import replicated
 from fedcode_jax.clients.training import Weights
+from fedcode_jax.devices import replicated, tree_bytes
 from fedcode_jax.simulation import EvaluationData, Program, Score, State, evaluate
 
 TRAINING, CODES, AGGREGATION, EVALUATION = PARTS = (
@@ -116,8 +116,8 @@ def _train(program: Program) -> Callable[..., Weights]:
             weights,
             jnp.zeros(clients.size),
             keys,
-            begin=lambda weights, row: weights,
-            finish=lambda weights, row, trained, start, key: trained,
+            begin=lambda weights, row: (Start(weights), jnp.ones((), bool)),
+            finish=lambda weights, row, work, key: work.trained,
             max_size=program.max_size,
             learning_rate=program.settings.learning_rate,
         ).outputs
@@ -133,19 +133,19 @@ def _code(program: Program) -> Callable[..., tuple]:
     """
     algorithm, training = program.algorithm, program.training
 
-    def begin(shared: tuple, row: tuple) -> Weights:
-        (broadcast, _), (stored, first, _) = shared, row
-        return algorithm.receive(stored, wire.addressed(broadcast, first))
+    def begin(shared: tuple, row: tuple) -> tuple[Start, jax.Array]:
+        (broadcast, common, _), (stored, first, _) = shared, row
+        down = wire.addressed(broadcast, first) if algorithm.common is None else broadcast
+        return algorithm.receive(stored, down, common), jnp.ones((), bool)
 
-    def finish(
-        shared: tuple, row: tuple, untrained: Weights, start: Weights, key: jax.Array
-    ) -> tuple:
-        (_, exchange), (stored, _, trained) = shared, row
-        message, kept = algorithm.upload(stored, trained, start, exchange, key)
+    def finish(shared: tuple, row: tuple, work: Work, key: jax.Array) -> tuple:
+        (*_, exchange), (stored, _, trained) = shared, row
+        message, kept = algorithm.upload(stored, work._replace(trained=trained), exchange, key)
         # Summed, so that receiving is not dropped and little is written.
-        return message, kept, sum(jnp.sum(leaf) for leaf in jax.tree.leaves(start))
+        return message, kept, sum(jnp.sum(leaf) for leaf in jax.tree.leaves(work.start))
 
     def code(server: Any, members: tuple, exchange: Any, data: ClientData, key: jax.Array) -> tuple:
+        common = None if algorithm.common is None else algorithm.common(server)
         broadcast, _ = algorithm.broadcast(server, exchange, key)
         clients, rows, keys = members
         return run_cohort(
@@ -153,7 +153,7 @@ def _code(program: Program) -> Callable[..., tuple]:
             program.plan,
             data._replace(sizes=jnp.zeros_like(data.sizes)),  # so no client has a step to make
             clients,
-            (broadcast, exchange),
+            (broadcast, common, exchange),
             rows,
             keys,
             begin,

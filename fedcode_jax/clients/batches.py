@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedcode_jax.devices import on_cpu
+
 _INDEX_BITS = 12  # of a key that is sorted with its index in place of its lower bits
 
 
@@ -90,7 +92,7 @@ def shuffles(key: jax.Array, size: jax.Array | int, max_size: int, epochs: int) 
         noise = jax.random.bits(jax.random.fold_in(key, epoch), (max_size,))
         # A stable sort keeps the padding, which has the largest key and index, at the end.
         noise = jnp.where(jnp.arange(max_size) < size, noise, jnp.uint32(0xFFFFFFFF))
-        packed = jax.default_backend() == "cpu" and max_size <= 2**_INDEX_BITS
+        packed = on_cpu() and max_size <= 2**_INDEX_BITS
         return _packed_argsort(noise) if packed else jnp.argsort(noise, stable=True)
 
     return jax.vmap(shuffle)(jnp.arange(epochs))

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from fedcode_jax.clients.batches import ClientData, num_steps
-from fedcode_jax.clients.mesh import AXIS, client_mesh, places
-from fedcode_jax.clients.plan import Plan
-from fedcode_jax.clients.training import ClientAxis, LocalTraining, Weights, train
+from fedcode_jax.algorithms.base import Objective, Start, Work
+from fedcode_jax.clients.batches import ClientData
+from fedcode_jax.clients.places import places
+from fedcode_jax.clients.plan import PRECISIONS, Plan
+from fedcode_jax.clients.training import ClientAxis, LocalTraining, train
+from fedcode_jax.devices import CLIENTS, mesh
 
 Output = Any
 
@@ -20,9 +22,10 @@ class CohortOutput(NamedTuple):
     """What a round of local work gives, in the order of the clients asked for.
 
     Attributes:
-      outputs: what ``finish`` gave, with a leading axis of M.
+      outputs: what ``finish`` gave, with a leading axis of M; of a client that is not present it
+        may be zeros.
       loss: f32[M], mean training cross-entropy.
-      needed_steps: i32[], local steps that the clients have.
+      needed_steps: i32[], local steps that the clients made.
       executed_steps: i32[], local steps that the busiest device was occupied with, those of
         finished clients in a chunk and of idle places included, times the number of devices.
     """
@@ -33,6 +36,14 @@ class CohortOutput(NamedTuple):
     executed_steps: jax.Array
 
 
+class _Given(NamedTuple):
+    """What all clients of a cohort are given alike."""
+
+    shared: Any
+    fixed: jax.Array | None
+    learning_rate: jax.Array
+
+
 def run_cohort(
     training: LocalTraining,
     plan: Plan,
@@ -41,10 +52,12 @@ def run_cohort(
     shared: Any,
     inputs: Any,
     keys: jax.Array,
-    begin: Callable[[Any, Any], Weights],
-    finish: Callable[[Any, Any, Weights, Weights, jax.Array], Output],
+    begin: Callable[[Any, Any], tuple[Start, jax.Array]],
+    finish: Callable[[Any, Any, Work, jax.Array], Output],
     *,
     max_size: int,
+    objective: Objective = Objective(),
+    present: jax.Array | None = None,
     fixed: jax.Array | None = None,
     learning_rate: jax.Array | float = 1.0,
 ) -> CohortOutput:
@@ -53,8 +66,8 @@ def run_cohort(
     The clients are cut into chunks in the order in which they are given, best that of
     ``dealt``, as many chunks on each device. A device runs its chunks one after another, each
     for the steps of its longest client: the clients of a chunk side by side under ``vmap``;
-    under ``map`` a chunk is one client. Some places may be idle. Only one chunk's float
-    weights exist on a device at a time.
+    under ``map`` a chunk is one client. Some places may be idle, and a chunk of which nobody is
+    present is passed over. Only one chunk's float weights exist on a device at a time.
 
     Args:
       training: what a client does.
@@ -65,9 +78,11 @@ def run_cohort(
         here: with several devices ``begin`` and ``finish`` cannot close over them.
       inputs: a pytree with a leading axis of M, one row a client.
       keys: keys[M].
-      begin: (shared, a client's input) -> the weights it starts from.
-      finish: (shared, a client's input, trained weights, starting weights, key) -> its output.
+      begin: (shared, a client's input) -> what it starts with, and bool[], whether it trains.
+      finish: (shared, a client's input, its work, key) -> its output.
       max_size: the largest number of samples of any client, static.
+      objective: how the algorithm shapes training, static.
+      present: bool[M], clients that do anything at all; None for all.
       fixed: bool[], whether batch norm keeps its running averages, or None.
       learning_rate: f32[], for an optimiser that is a function of it.
 
@@ -76,55 +91,84 @@ def run_cohort(
     """
     axis: ClientAxis = "vmap" if plan.client_axis == "vmap" else "map"
     lift = jax.vmap if axis == "vmap" else lambda function: function
+    layout = _Layout(clients.shape[0], plan)
 
-    def work(data: ClientData, common: Any, client: jax.Array, row: Any, key: jax.Array) -> tuple:
-        shared, fixed, learning_rate = common
-        start = lift(lambda row: begin(shared, row))(row)
+    def work(data: ClientData, given: _Given, client: jax.Array, row: Any, key: jax.Array) -> tuple:
+        start, trains = lift(lambda row: begin(given.shared, row))(row)
         train_keys = lift(lambda k: jax.random.fold_in(k, 0))(key)
         finish_keys = lift(lambda k: jax.random.fold_in(k, 1))(key)
-        trained, loss = train(
-            *(training, axis, start, data, client, train_keys, fixed, learning_rate),
-            max_size=max_size,
-        )
-        return lift(lambda *own: finish(shared, *own))(row, trained, start, finish_keys), loss
+        with jax.default_matmul_precision(PRECISIONS[plan.precision]):
+            trained = train(
+                *(training, axis, start, data, jnp.where(trains, client, -1), train_keys),
+                *(given.fixed, given.learning_rate),
+                max_size=max_size,
+                objective=objective,
+            )
 
-    devices, idle = plan.devices, places(clients.shape[0], plan.chunk, plan.devices) < 0
-    occupant = np.maximum(np.cumsum(~idle) - 1, 0)
+        def finished(row: Any, start: Start, trained: Any, key: jax.Array) -> Output:
+            done = Work(start, trained.weights, trained.steps, given.learning_rate, trained.loss)
+            return finish(given.shared, row, done, key)
 
-    def placed(leaf: jax.Array) -> jax.Array:
-        leaf = leaf[occupant] if idle.any() else leaf
-        return leaf.reshape(*idle.shape, *leaf.shape[1:])
+        return lift(finished)(row, start, trained, finish_keys), trained.steps, trained.loss
 
-    def unplaced(leaf: jax.Array) -> jax.Array:
-        leaf = leaf.reshape(idle.size, *leaf.shape[3:])
-        return leaf[np.flatnonzero(~idle)] if idle.any() else leaf
+    def chunk(data: ClientData, given: _Given, client: jax.Array, row: Any, key: jax.Array) -> Any:
+        if present is None and not layout.idle.any():
+            return work(data, given, client, row, key)
+        own = (data, given, client, row, key)
+        shapes = jax.eval_shape(work, *own)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return jax.lax.cond(jnp.any(client >= 0), work, lambda *_: nothing, *own)
 
-    def run(data: ClientData, common: Any, *assigned: Any) -> tuple:
+    def run(data: ClientData, given: _Given, *assigned: Any) -> tuple:
         """The chunks of one device, one after another."""
         # Under map a chunk is one client, without an axis.
         first = lambda leaf: leaf[0, :, 0] if axis == "map" else leaf[0]  # noqa: E731
         back = lambda leaf: leaf[None, :, None] if axis == "map" else leaf[None]  # noqa: E731
         own = jax.tree.map(first, assigned)
-        done = jax.lax.map(lambda chunk: work(data, common, *chunk), own)
+        done = jax.lax.map(lambda mine: chunk(data, given, *mine), own)
         return jax.tree.map(back, done)
 
-    if devices > 1:
-        everywhere, apart = PartitionSpec(), PartitionSpec(AXIS)
+    if plan.devices > 1:
+        everywhere, apart = PartitionSpec(), PartitionSpec(CLIENTS)
         run = jax.shard_map(
             run,
-            mesh=client_mesh(devices),
+            mesh=mesh(plan.devices),
             in_specs=(everywhere, everywhere, apart, apart, apart),
             out_specs=apart,
             check_vma=False,
         )
-    active = jnp.where(idle, -1, placed(clients))
-    common = (shared, fixed, jnp.asarray(learning_rate))
-    outputs, loss = run(data, common, active, jax.tree.map(placed, inputs), placed(keys))
+    chosen = clients if present is None else jnp.where(present, clients, -1)
+    active = jnp.where(layout.idle, -1, layout.placed(chosen))
+    given = _Given(shared, fixed, jnp.asarray(learning_rate))
+    rows = jax.tree.map(layout.placed, inputs)
+    outputs, steps, loss = run(data, given, active, rows, layout.placed(keys))
 
-    steps = num_steps(data.sizes[clients], training.epochs, training.batch_size)
-    of_chunk = jnp.max(jnp.where(idle, 0, placed(steps)), axis=2)
-    executed = jnp.max(jnp.sum(of_chunk, axis=1)) * idle[:, 0].size
-    return CohortOutput(jax.tree.map(unplaced, outputs), unplaced(loss), jnp.sum(steps), executed)
+    steps = jnp.where(layout.idle, 0, steps)
+    executed = jnp.max(jnp.sum(jnp.max(steps, axis=2), axis=1)) * layout.idle[:, 0].size
+    outputs = jax.tree.map(layout.unplaced, outputs)
+    return CohortOutput(outputs, layout.unplaced(loss), jnp.sum(steps), executed)
+
+
+class _Layout:
+    """The places of a cohort: [devices, chunks of a device, clients of a chunk].
+
+    Attributes:
+      idle: bool of that shape, places without a client.
+    """
+
+    def __init__(self, cohort: int, plan: Plan) -> None:
+        self.idle = places(cohort, plan.chunk, plan.devices) < 0
+        self._occupant = np.maximum(np.cumsum(~self.idle) - 1, 0)
+
+    def placed(self, leaf: jax.Array) -> jax.Array:
+        """[M, ...] laid out in places; idle ones repeat a client."""
+        leaf = leaf[self._occupant] if self.idle.any() else leaf
+        return leaf.reshape(*self.idle.shape, *leaf.shape[1:])
+
+    def unplaced(self, leaf: jax.Array) -> jax.Array:
+        """The inverse of ``placed``."""
+        leaf = leaf.reshape(self.idle.size, *leaf.shape[3:])
+        return leaf[np.flatnonzero(~self.idle)] if self.idle.any() else leaf
 
 
 def dealt(plan: Plan, steps: jax.Array) -> jax.Array:
@@ -135,7 +179,7 @@ def dealt(plan: Plan, steps: jax.Array) -> jax.Array:
 
     Args:
       plan: the execution plan.
-      steps: i32[M], local steps of each client.
+      steps: i32[M], local steps of each client; 0 of those that are away.
 
     Returns:
       i32[M], positions in ``steps``.

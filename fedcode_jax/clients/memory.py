@@ -1,6 +1,5 @@
 """What training and evaluation take on a device, before anything is compiled."""
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from fedcode_jax.clients.training import LocalTraining
+from fedcode_jax.devices import leaf_bytes, tree_bytes
 
 _BATCH = 64  # so large that a value of all samples is larger than the weights that made it
 
@@ -55,7 +55,7 @@ def client_bytes(training: LocalTraining, weights: Any, sample_shape: Sequence[i
         shape((batch,), jnp.int32),
         shape((batch,), jnp.bool_),
     )
-    sizes = [_bytes(leaf) for leaf in jax.tree.leaves(residuals)]
+    sizes = [leaf_bytes(leaf) for leaf in jax.tree.leaves(residuals)]
     optimizer = tree_bytes(jax.eval_shape(training.optimizer_at(1.0).init, params))
     return sum(sizes) + 2 * max(sizes, default=0) + 3 * tree_bytes(weights) + optimizer
 
@@ -102,30 +102,3 @@ def inner_jaxprs(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
                 yield item.jaxpr
             elif isinstance(item, core.Jaxpr):
                 yield item
-
-
-def tree_bytes(tree: Any) -> int:
-    """Bytes of all arrays of a pytree, or of their shapes."""
-    return sum(_bytes(leaf) for leaf in jax.tree.leaves(tree))
-
-
-def _bytes(leaf: Any) -> int:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return 8 * leaf.size
-    return leaf.size * leaf.dtype.itemsize
-
-
-def free_bytes() -> int | None:
-    """Memory that one device has left, in bytes: its own, or a core's share of the machine's.
-
-    Returns:
-      None where the platform does not tell.
-    """
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    if device.platform == "cpu" and hasattr(os, "sysconf"):
-        pages = os.sysconf("SC_AVPHYS_PAGES")
-        return pages * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
-    return None

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedcode_jax.clients.batches import num_steps
-from fedcode_jax.clients.mesh import places
+from fedcode_jax.clients.places import places
+from fedcode_jax.devices import on_cpu
 from fedcode_jax.errors import ConfigError, check_name
 
 PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
@@ -66,7 +67,7 @@ class Plan:
     @property
     def compiler_options(self) -> dict[str, str | bool] | None:
         """For ``Lowered.compile``: on CPU, devices are cores, and not to share their work."""
-        if self.devices > 1 and jax.default_backend() == "cpu":
+        if self.devices > 1 and on_cpu():
             return {"xla_cpu_multi_thread_eigen": False}
         return None
 

@@ -41,7 +41,7 @@ def train_reference(
     shuffled = np.asarray(shuffles(jax.random.fold_in(key, 0), size, size, training.epochs))
     augment_key, dropout_key = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
 
-    first_params = params = start["params"]
+    params = start["params"]
     state = {name: value for name, value in start.items() if name != "params"}
     optimizer = training.optimizer_at(learning_rate)
     opt_state = optimizer.init(params)
@@ -58,7 +58,7 @@ def train_reference(
             grads, (loss, state) = _gradient(training)(
                 params,
                 state,
-                first_params,
+                None,
                 normalise(x, data.mean, data.std),
                 data.y[samples],
                 mask,

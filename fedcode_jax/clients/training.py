@@ -3,17 +3,20 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from fedcode_jax.algorithms.base import At, Objective, Start
 from fedcode_jax.clients.batches import ClientData, batch_at, normalise, num_steps, shuffles
 from fedcode_jax.models.norm import fixed_norm
 
 Weights = Any
 ClientAxis = Literal["vmap", "map"]
+
+_VIEW = 0x71E3  # of a step's key, apart from what a model makes of it for dropout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +31,6 @@ class LocalTraining:
       epochs: E, passes over the client's own samples.
       batch_size: B; the last batch of an epoch may be smaller.
       augment: (key, x[B, ...]) -> x, in raw units, or None.
-      penalty: (params, starting params) -> scalar added to the loss of every step, for
-        algorithms that change the objective (a proximal term, say), or None.
       dtype: in which the model computes, float32 or bfloat16; the weights that are updated,
         running statistics and the loss are float32 in any case.
       fix_norm_after: the last round in which batch norm takes its statistics from the batches,
@@ -42,7 +43,6 @@ class LocalTraining:
     epochs: int = 4
     batch_size: int = 32
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
-    penalty: Callable[[Weights, Weights], jax.Array] | None = None
     dtype: Any = jnp.float32
     fix_norm_after: int | None = None
     decay: str = "none"
@@ -64,31 +64,37 @@ class LocalTraining:
         self,
         params: Weights,
         state: Weights,
-        start: Weights,
+        carried: Any,
         x: jax.Array,
         y: jax.Array,
         mask: jax.Array,
         key: jax.Array,
+        *,
+        objective: Objective = Objective(),
         fixed: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[jax.Array, Weights]]:
-        """Mean cross-entropy of one client's batch over its unmasked samples.
+        """Mean cross-entropy of one client's batch over its unmasked samples, and a penalty.
 
         Args:
           params: the trained collection of the model.
           state: its other collections (running statistics), possibly empty.
-          start: the params that training started from.
+          carried: what the objective is given, as of ``Start``.
           x: f32[B, ...features], normalised.
           y: i32[B].
           mask: bool[B].
-          key: for dropout.
+          key: for dropout, and for the objective's view.
+          objective: how the algorithm shapes training.
           fixed: bool[], whether batch norm keeps its running averages, or None.
 
         Returns:
           The objective, and (cross-entropy alone, new state).
         """
+        seen = params
+        if objective.view is not None:
+            seen = objective.view(params, carried, jax.random.fold_in(key, _VIEW))
         with fixed_norm(fixed):
             logits, new_state = self.model.apply(
-                {"params": self._cast(params), **state},
+                {"params": self._cast(seen), **state},
                 x.astype(self.dtype),
                 train=True,
                 mask=mask,
@@ -97,17 +103,31 @@ class LocalTraining:
             )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), y)
         entropy = jnp.sum(losses * mask) / jnp.maximum(jnp.sum(mask), 1)
-        penalty = self.penalty(params, start) if self.penalty is not None else 0.0
+        penalty = 0.0 if objective.penalty is None else objective.penalty(params, carried)
         return entropy + penalty, (entropy, new_state)
 
     def _cast(self, params: Weights) -> Weights:
         return jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
 
 
+class Trained(NamedTuple):
+    """What local training gives, of one client or with a leading axis of c.
+
+    Attributes:
+      weights: the trained variables.
+      steps: i32[], local steps made.
+      loss: f32[], mean cross-entropy over all samples of all epochs.
+    """
+
+    weights: Weights
+    steps: jax.Array
+    loss: jax.Array
+
+
 def train(
     training: LocalTraining,
     axis: ClientAxis,
-    starts: Weights,
+    starts: Start,
     data: ClientData,
     clients: jax.Array,
     keys: jax.Array,
@@ -115,7 +135,8 @@ def train(
     learning_rate: jax.Array | float = 1.0,
     *,
     max_size: int,
-) -> tuple[Weights, jax.Array]:
+    objective: Objective = Objective(),
+) -> Trained:
     """Trains one client (``map``) or a chunk of clients side by side (``vmap``).
 
     The loop runs to the largest step count among the clients given, a traced number; the
@@ -126,17 +147,18 @@ def train(
     Args:
       training: what a client does.
       axis: ``map``: the arguments below have no leading axis; ``vmap``: they have one of c.
-      starts: the variables to start from (collections, ``params`` among them).
+      starts: the variables to start from (collections, ``params`` among them), and what the
+        objective is given.
       data: the resident data.
       clients: i32[] or i32[c], rows of ``data``; -1 stands for none: no step is made.
       keys: the clients' keys of this round.
       fixed: bool[], whether batch norm keeps its running averages, or None; without an axis.
       learning_rate: f32[], for an optimiser that is a function of it; without an axis.
       max_size: the largest number of samples of any client, static.
+      objective: how the algorithm shapes training, static.
 
     Returns:
-      The trained variables, and the mean cross-entropy over all samples of all epochs,
-      f32[] or f32[c].
+      The trained variables and what is known of the training.
     """
     lift = jax.vmap if axis == "vmap" else lambda function: function
     optimizer = training.optimizer_at(learning_rate)
@@ -150,56 +172,48 @@ def train(
     orders = lift(lambda key, size: shuffles(key, size, max_size, training.epochs))(
         key_of(0), sizes
     )
+    carried, start_params = starts.carried, starts.weights["params"]
+    state = {name: value for name, value in starts.weights.items() if name != "params"}
 
-    def batch(
-        order: jax.Array, client: jax.Array, size: jax.Array, key: jax.Array, step: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        positions, mask = batch_at(order, size, step, training.batch_size)
-        samples = data.order[data.offsets[client] + positions]
-        x = data.x[samples]
-        if training.augment is not None:
-            x = training.augment(jax.random.fold_in(key, step), x)
-        return normalise(x, data.mean, data.std), data.y[samples], mask
-
-    start_params = starts["params"]
-    state = {name: value for name, value in starts.items() if name != "params"}
-
-    def total(
-        params: Weights,
-        state: Weights,
-        x: jax.Array,
-        y: jax.Array,
-        mask: jax.Array,
-        keys: jax.Array,
-    ) -> tuple[jax.Array, tuple]:
-        loss = functools.partial(training.loss, fixed=fixed)
-        losses, aux = lift(loss)(params, state, start_params, x, y, mask, keys)
+    def total(params: Weights, state: Weights, batch: tuple, keys: jax.Array) -> tuple:
+        loss = functools.partial(training.loss, objective=objective, fixed=fixed)
+        losses, aux = lift(loss)(params, state, carried, *batch, keys)
         return jnp.sum(losses), aux
 
     def step(index: jax.Array, carry: tuple) -> tuple:
         params, state, opt_state, loss_sum = carry
-        x, y, mask = lift(lambda o, c, n, k: batch(o, c, n, k, index))(
+        batch = lift(lambda *own: _batch(training, data, index, own))(
             orders, clients, sizes, augment_keys
         )
         step_keys = lift(lambda key: jax.random.fold_in(key, index))(dropout_keys)
-        grads, (loss, new_state) = jax.grad(total, has_aux=True)(
-            params, state, x, y, mask, step_keys
-        )
+        grads, (loss, new_state) = jax.grad(total, has_aux=True)(params, state, batch, step_keys)
+        if objective.gradient is not None:
+            at = At(jnp.full_like(steps, index), steps)
+            grads = lift(objective.gradient)(grads, params, carried, at)
         updates, new_opt_state = lift(optimizer.update)(grads, opt_state, params)
-        loss_sum = loss_sum + jnp.where(index < steps, loss * jnp.sum(mask, axis=-1), 0.0)
+        loss_sum = loss_sum + jnp.where(index < steps, loss * jnp.sum(batch[2], axis=-1), 0.0)
         new = (optax.apply_updates(params, updates), new_state, new_opt_state)
         if axis == "vmap":
             new = _where(index < steps, new, (params, state, opt_state))
         return *new, loss_sum
 
-    carry = (
-        start_params,
-        state,
-        lift(optimizer.init)(start_params),
-        jnp.zeros(steps.shape),
-    )
+    carry = (start_params, state, lift(optimizer.init)(start_params), jnp.zeros(steps.shape))
     params, state, _, loss_sum = jax.lax.fori_loop(0, jnp.max(steps), step, carry)
-    return {"params": params, **state}, loss_sum / jnp.maximum(training.epochs * sizes, 1)
+    loss = loss_sum / jnp.maximum(training.epochs * sizes, 1)
+    return Trained({"params": params, **state}, steps, loss)
+
+
+def _batch(
+    training: LocalTraining, data: ClientData, step: jax.Array, own: tuple
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """One client's batch of a step: x f32[B, ...features], y i32[B], mask bool[B]."""
+    order, client, size, key = own
+    positions, mask = batch_at(order, size, step, training.batch_size)
+    samples = data.order[data.offsets[client] + positions]
+    x = data.x[samples]
+    if training.augment is not None:
+        x = training.augment(jax.random.fold_in(key, step), x)
+    return normalise(x, data.mean, data.std), data.y[samples], mask
 
 
 def _where(active: jax.Array, new: Any, old: Any) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+from fedcode_jax.devices import on_cpu
+
 
 def one_by_one_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
     """Makes `jax.vmap` of a function a `jax.lax.map` where the backend is a CPU.
@@ -29,7 +31,7 @@ def one_by_one_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @whole.def_vmap
     def rule(size: int, batched: Any, *arguments: Any) -> tuple[jax.Array, bool]:
-        if jax.default_backend() != "cpu":
+        if not on_cpu():
             axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, batched)
             return jax.vmap(function, in_axes=tuple(axes), axis_size=size)(*arguments), True
         leaves, structure = jax.tree.flatten(arguments)

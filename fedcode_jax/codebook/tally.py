@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.codebook.numerics import count_below, prefix_sum
+from fedcode_jax.devices import on_cpu
 
 _ROW = 2**20
 
@@ -44,7 +45,7 @@ class Tally(NamedTuple):
 
 def best_method() -> str:
     """How the present backend tallies best: ``scatter`` or ``sort``."""
-    return "scatter" if jax.default_backend() == "cpu" else "sort"
+    return "scatter" if on_cpu() else "sort"
 
 
 def make_rows(values: jax.Array, weights: jax.Array | None, method: str) -> Rows:

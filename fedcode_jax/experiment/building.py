@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax import data, models, wire
+from fedcode_jax import algorithms, data, models, wire
 from fedcode_jax.clients import Plan
-from fedcode_jax.clients.mesh import claim_cores, device_count
 from fedcode_jax.config import ExperimentConfig
+from fedcode_jax.devices import claim_cores, device_count
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment import materials
 from fedcode_jax.experiment.cache import keep_compiled_programs
@@ -66,14 +66,8 @@ class Experiment:
         """The simulated links and devices."""
         return materials.network_of(self.config.network)
 
-    @property
-    def fedavg_message(self) -> wire.Message:
-        """One FedAvg message of this model: every value as float32."""
-        values = sum(leaf.size for leaf in jax.tree.leaves(self.weights))
-        return wire.Message(jnp.int32(wire.Kind.WEIGHTS), (wire.Dense(jnp.zeros(values)),))
 
-
-def build(config: ExperimentConfig) -> Experiment:
+def build(config: ExperimentConfig, *, algorithm: algorithms.Algorithm | None = None) -> Experiment:
     """Loads and builds everything a config names, and checks what only the data can tell.
 
     Nothing is compiled here but the initial weights, and trial rounds if
@@ -82,6 +76,7 @@ def build(config: ExperimentConfig) -> Experiment:
 
     Args:
       config: the experiment.
+      algorithm: in place of the one that ``config.algorithm`` names.
 
     Returns:
       The experiment, ready to run.
@@ -112,7 +107,9 @@ def build(config: ExperimentConfig) -> Experiment:
     settings = materials.settings_of(config, partition.num_clients)
     largest = max(len(indices) for indices in partition.clients)
     member = Member(weights, clients, test, settings)
-    chosen = planned_program(config, dataset, partition, member, largest, devices)
+    chosen = planned_program(
+        config, dataset, partition, member, largest, devices, algorithm=algorithm
+    )
     check_budget(config, chosen, weights)
     return Experiment(config, dataset, partition, chosen, weights)
 
@@ -124,6 +121,8 @@ def planned_program(
     member: Member,
     max_size: int,
     devices: int = 1,
+    *,
+    algorithm: algorithms.Algorithm | None = None,
 ) -> Program:
     """The program of an experiment, or of several that differ in their members, under its plan.
 
@@ -134,14 +133,16 @@ def planned_program(
       member: weights, data, test set and settings.
       max_size: the largest number of samples of any client.
       devices: that share the clients of a round.
+      algorithm: in place of the one that ``config.algorithm`` names.
 
     Returns:
       The program.
     """
+    chosen = materials.algorithm_of(config.algorithm) if algorithm is None else algorithm
 
     def program(plan: Plan) -> Program:
         return Program(
-            algorithm=materials.algorithm_of(config.algorithm),
+            algorithm=chosen,
             training=materials.training_of(config, dataset, plan),
             model=materials.model_of(config, dataset),
             plan=plan,
@@ -150,7 +151,7 @@ def planned_program(
             settings=member.settings,
             cohort=materials.cohort_of(config, partition),
             max_size=max_size,
-            sketched=materials.is_sketched(config),
+            sketched=materials.is_sketched(config, chosen),
         )
 
     execution = config.execution

@@ -4,34 +4,35 @@ from typing import Any
 
 import numpy as np
 
-from fedcode_jax import results, wire
+from fedcode_jax import results
 from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.simulation import Outcome, Score
 from fedcode_jax.simulation.records import worst_decile
 
 
-def summary_of(experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
+def summary_of(
+    experiment: Experiment, outcome: Outcome, *, compile_seconds: float | None = None
+) -> dict[str, Any]:
     """The closing figures of a run, as ``summary.json`` holds them.
 
     Args:
       experiment: what ran.
       outcome: how it ended.
+      compile_seconds: spent compiling, where not the experiment's own program ran.
 
     Returns:
       The figures of ``results.summarise``, the distribution over the clients of the accuracy of
-      the server's weights, the mean padding waste, the compilations, the plan, the network and
-      the checksums of data and partition.
+      the server's weights, the mean padding waste, the uploads that arrived, the compilations, the
+      plan, the network and the checksums of data and partition.
     """
-    program, message = experiment.program, experiment.fedavg_message
-    records = outcome.records
-    messages = 2 * program.cohort * len(records)
+    program, records = experiment.program, outcome.records
     summary = results.summarise(
         records,
         period=experiment.period,
         status=outcome.status,
-        fedavg_bytes=messages * int(wire.size_bits(message)) / 8,
-        fedavg_formula_bits=messages * int(wire.formula_bits(message)),
-        compile_seconds=program.compile_seconds,
+        fedavg_bytes=sum(record["fedavg_bytes"] for record in records),
+        fedavg_formula_bits=sum(record["fedavg_formula_bits"] for record in records),
+        compile_seconds=program.compiled.seconds if compile_seconds is None else compile_seconds,
     )
     wastes = [record["padding_waste"] for record in records]
     return {
@@ -40,7 +41,8 @@ def summary_of(experiment: Experiment, outcome: Outcome) -> dict[str, Any]:
         if outcome.scores is None
         else _spread(np.asarray(outcome.scores[0].clients)),
         "padding_waste": sum(wastes) / len(wastes) if wastes else None,
-        "compilations": program.compilations,
+        "arrived_uploads": sum(record["arrived"] for record in records),
+        "compilations": len(program.compiled.segments),
         "plan": str(program.plan),
         "partition_checksum": experiment.partition.checksum,
         "data_checksum": experiment.dataset.checksum,

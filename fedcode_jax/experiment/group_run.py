@@ -1,7 +1,6 @@
 """Runs the experiments of a group, as many at once as the devices have room for."""
 
 import collections
-import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +8,7 @@ from typing import Any
 
 import jax
 
-from fedcode_jax.clients.mesh import device_count
+from fedcode_jax.devices import device_count, on_cpu
 from fedcode_jax.errors import ConfigError, FedcodeError
 from fedcode_jax.experiment import materials
 from fedcode_jax.experiment.building import Experiment, check_budget, planned_program
@@ -68,11 +67,10 @@ def run_group(
             for crew in _run_crews(fleet, left, member_of, advanced):
                 left = left[len(crew.experiments) :]
                 for one, member, outcome in crew.ended():
-                    own = copy.copy(program)
-                    own.settings, own.compile_seconds = member.settings, fleet.compile_seconds
+                    own = program.with_inputs(settings=member.settings)
                     dataset, partition = shelf.dataset(one.config), shelf.partition(one.config)
                     experiment = Experiment(one.config, dataset, partition, own, weights)
-                    summary = summary_of(experiment, outcome)
+                    summary = summary_of(experiment, outcome, compile_seconds=fleet.compile_seconds)
                     finish(one, outcome.records, summary, evaluation_of(experiment, outcome.scores))
         except _FAILURES as error:
             if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE" not in str(error):
@@ -100,7 +98,7 @@ def _template(group: Group, shelf: Shelf) -> tuple[Program, Any, int]:
 def _room(program: Program, weights: Any, experiments: int, wanted: int | None) -> tuple[int, int]:
     """Devices that share the experiments, and experiments abreast on each."""
     devices = device_count(wanted, max(experiments, 1))
-    if jax.default_backend() == "cpu":  # one after another is faster there
+    if on_cpu():  # one after another is faster there
         return devices, 1
     fits = clients_that_fit(program, weights) // program.plan.chunk
     return devices, max(1, min(fits, _MOST_ABREAST, -(-experiments // devices)))
@@ -159,7 +157,7 @@ def _run_crews(
     for first in range(0, len(experiments), fleet.size):
         chosen = experiments[first : first + fleet.size]
         crew = _Crew(chosen, [member_of(one) for one in chosen])
-        while given and jax.default_backend() != "cpu":  # where two crews may have no room
+        while given and not on_cpu():  # where two crews may have no room
             yield from look()
         # Idle places run the last experiment once more.
         idle = [crew.members[-1]] * (fleet.size - len(chosen))

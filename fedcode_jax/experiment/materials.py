@@ -137,10 +137,12 @@ def settings_of(config: ExperimentConfig, num_clients: int) -> Settings:
     )
 
 
-def is_sketched(config: ExperimentConfig) -> bool:
-    """Whether uploads carry a sketch of the weights."""
+def is_sketched(config: ExperimentConfig, algorithm: algorithms.Algorithm | None = None) -> bool:
+    """Whether uploads carry a sketch of the weights, by the config's algorithm or another."""
     drifts = config.schedule.name == "drift" and config.schedule.measure == "sketch"
-    return drifts and algorithm_of(config.algorithm).schedule is None
+    if not drifts:
+        return False
+    return (algorithm or algorithm_of(config.algorithm)).schedule is None
 
 
 def training_of(config: ExperimentConfig, dataset: Dataset, plan: Plan) -> LocalTraining:

@@ -11,12 +11,21 @@ import numpy as np
 
 from fedcode_jax import config as configs
 from fedcode_jax import results
-from fedcode_jax.clients.mesh import claim_cores, replicated
+from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.config import ExperimentConfig
+from fedcode_jax.devices import claim_cores, replicated
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.building import Experiment, build
 from fedcode_jax.experiment.closing import evaluation_of, summary_of
-from fedcode_jax.simulation import State, WireCheck, checkpoint, processes, simulate
+from fedcode_jax.simulation import (
+    Outcome,
+    Program,
+    State,
+    WireCheck,
+    checkpoint,
+    processes,
+    simulate,
+)
 
 
 class Observer(Protocol):
@@ -55,6 +64,7 @@ class Result:
 def run(
     config: ExperimentConfig,
     *,
+    algorithm: Algorithm | None = None,
     observer: Observer | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -67,6 +77,8 @@ def run(
 
     Args:
       config: the experiment.
+      algorithm: of your own, in place of the one that ``config.algorithm`` names; to resume, give
+        the same again.
       observer: is told of the start, of every evaluation and of the end.
       overwrite: replaces a run that ``config.out`` already holds.
       resume: goes on from the latest checkpoint in ``config.out``.
@@ -90,98 +102,154 @@ def run(
       ('completed', 50330)
     """
     claim_cores()  # before the first look at the processes
-    first = processes.is_first()
     with processes.together():
-        if processes.several() and config.execution.plan == "probe":
-            raise ConfigError(
-                "execution.plan: 'probe' times one process; find a plan with one, set "
-                "execution.client_axis, chunk and conv to it, and use auto"
-            )
-        if first and config.out is not None and not (overwrite or resume):
-            results.RunFolder.check_free(config.out)
-        if first and resume:
-            _check_same(config)
+        _check_before(config, overwrite=overwrite, resume=resume)
     with processes.together():
-        experiment = build(config)
+        experiment = build(config, algorithm=algorithm)
     experiment = _with_common_plan(experiment)
     processes.check_same(_facts(experiment))
     program = experiment.program
-    check = WireCheck() if wire_check else None
-    program.keep_traffic = wire_check
     state = program.start(experiment.weights)
-    folder: results.RunFolder | None = None
-    records: list[dict] = []
-    text = configs.to_yaml(config)
-    versions = results.installed_versions(experiment.info["device"])
-    kept = pathlib.Path(config.out or "") / results.CHECKPOINTS
-    observer = observer if first else None
-    if resume:
-        with processes.together():
-            latest = checkpoint.latest(kept) if first else kept
-        state = checkpoint.restore(latest, state)
-    with processes.together():
-        if first and resume:
-            folder, records = results.RunFolder.reopen(
-                config.out or "", text, versions, rounds=int(state.round)
-            )
-        elif first and config.out is not None:
-            folder = results.RunFolder.create(config.out, text, versions, overwrite=overwrite)
-            folder.describe(experiment.dataset, experiment.partition)
-        if observer is not None:
-            observer.started(experiment.info, config.rounds)
-    if resume:
-        records = json.loads(processes.text_from_first(json.dumps(records)))
-
-    saved = int(state.round)
-
-    def advanced(new: list[dict], state: State) -> None:
-        nonlocal saved
-        with processes.together():
-            if folder is not None:
-                folder.append(new)
-            if observer is not None:
-                observer.advanced(new)
-        done = new[-1]["round"]
-        if config.out and config.checkpoint_every and done - saved >= config.checkpoint_every:
-            checkpoint.save(kept, state)
-            saved = done
-
+    journal, state = _Journal.opened(
+        experiment, state, observer, overwrite=overwrite, resume=resume
+    )
+    check = WireCheck() if wire_check else None
     outcome = simulate(
         program,
         state,
         rounds=config.rounds,
         eval_every=config.eval_every,
-        records=records,
-        advanced=advanced,
+        records=journal.records,
+        advanced=journal.advanced,
         wire_check=check,
     )
     summary = summary_of(experiment, outcome)
     if check is not None:
         summary["wire_check"] = dataclasses.asdict(check)
-    if config.out is not None and len(outcome.records) > saved:
-        assert outcome.state is not None
-        checkpoint.save(kept, outcome.state)
-    # Jitted, so that the deployed model, which nobody asks for here, is not fitted.
-    weights = jax.jit(
-        lambda state: jax.tree.map(
-            lambda leaf: leaf[0], program.algorithm.report(state.server, state.store)[0]
-        ),
-        out_shardings=replicated(program.plan.devices),
-    )(outcome.state)
-    with processes.together():
-        if folder is not None:
-            label = f"{config.algorithm.name} on {config.data.name}"
-            results.plot_curves({label: outcome.records}, folder.path / results.CURVES)
-            folder.finish(summary, evaluation_of(experiment, outcome.scores))
-        if observer is not None:
-            observer.finished(summary)
+    journal.closed(outcome, summary)
     return Result(
         config=config,
         records=outcome.records,
         summary=summary,
-        weights=jax.tree.map(np.asarray, weights),
-        folder=folder.path if folder is not None else None,
+        weights=jax.tree.map(np.asarray, _server_weights(program, outcome.state)),
+        folder=journal.folder.path if journal.folder is not None else None,
     )
+
+
+@dataclasses.dataclass
+class _Journal:
+    """What a run tells and writes as it goes; only the first process has a folder and an observer.
+
+    Attributes:
+      experiment: what runs.
+      folder: of the run, or None.
+      observer: who watches, or None.
+      records: of the rounds that an earlier start has done.
+      saved: the last round of which there is a checkpoint.
+    """
+
+    experiment: Experiment
+    folder: results.RunFolder | None
+    observer: Observer | None
+    records: list[dict]
+    saved: int
+
+    @classmethod
+    def opened(
+        cls,
+        experiment: Experiment,
+        state: State,
+        observer: Observer | None,
+        *,
+        overwrite: bool,
+        resume: bool,
+    ) -> tuple["_Journal", State]:
+        """Makes or reopens the folder; gives the journal, and the state from which to go on."""
+        config, first = experiment.config, processes.is_first()
+        text = configs.to_yaml(config)
+        versions = results.installed_versions(experiment.info["device"])
+        journal = cls(experiment, None, observer if first else None, [], 0)
+        if resume:
+            with processes.together():
+                latest = checkpoint.latest(journal.checkpoints) if first else journal.checkpoints
+            state = checkpoint.restore(latest, state)
+        journal.saved = int(state.round)
+        with processes.together():
+            if first and resume:
+                journal.folder, journal.records = results.RunFolder.reopen(
+                    config.out or "", text, versions, rounds=journal.saved
+                )
+            elif first and config.out is not None:
+                folder = results.RunFolder.create(config.out, text, versions, overwrite=overwrite)
+                folder.describe(experiment.dataset, experiment.partition)
+                journal.folder = folder
+            if journal.observer is not None:
+                journal.observer.started(experiment.info, config.rounds)
+        if resume:
+            journal.records = json.loads(processes.text_from_first(json.dumps(journal.records)))
+        return journal, state
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Where they lie."""
+        return pathlib.Path(self.experiment.config.out or "") / results.CHECKPOINTS
+
+    def advanced(self, new: list[dict], state: State) -> None:
+        """Notes the records of an evaluation, and saves the state when it is time."""
+        with processes.together():
+            if self.folder is not None:
+                self.folder.append(new)
+            if self.observer is not None:
+                self.observer.advanced(new)
+        config, done = self.experiment.config, new[-1]["round"]
+        if config.out and config.checkpoint_every and done - self.saved >= config.checkpoint_every:
+            checkpoint.save(self.checkpoints, state)
+            self.saved = done
+
+    def closed(self, outcome: Outcome, summary: dict[str, Any]) -> None:
+        """Saves the last state, and writes what the run came to."""
+        config = self.experiment.config
+        if config.out is not None and len(outcome.records) > self.saved:
+            assert outcome.state is not None
+            checkpoint.save(self.checkpoints, outcome.state)
+        with processes.together():
+            if self.folder is not None:
+                label = f"{config.algorithm.name} on {config.data.name}"
+                path = self.folder.path / results.CURVES
+                results.plot_curves({label: outcome.records}, path)
+                self.folder.finish(summary, evaluation_of(self.experiment, outcome.scores))
+            if self.observer is not None:
+                self.observer.finished(summary)
+
+
+def _server_weights(program: Program, state: State | None) -> Any:
+    """The first of the models that the algorithm reports.
+
+    Jitted, so that the deployed model, which nobody asks for here, is not fitted.
+    """
+    assert state is not None
+    reported = jax.jit(
+        lambda state: jax.tree.map(
+            lambda leaf: leaf[0], program.algorithm.report(state.server, state.store)[0]
+        ),
+        out_shardings=replicated(program.plan.devices),
+    )
+    return reported(state)
+
+
+def _check_before(config: ExperimentConfig, *, overwrite: bool, resume: bool) -> None:
+    """Checks what can be known before anything is loaded."""
+    if processes.several() and config.execution.plan == "probe":
+        raise ConfigError(
+            "execution.plan: 'probe' times one process; find a plan with one, set "
+            "execution.client_axis, chunk and conv to it, and use auto"
+        )
+    if not processes.is_first():
+        return
+    if config.out is not None and not (overwrite or resume):
+        results.RunFolder.check_free(config.out)
+    if resume:
+        _check_same(config)
 
 
 def _with_common_plan(experiment: Experiment) -> Experiment:

@@ -9,9 +9,9 @@ import jax
 
 from fedcode_jax import config as configs
 from fedcode_jax import results
-from fedcode_jax.clients.mesh import claim_cores
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.config.axes import Axes, points
+from fedcode_jax.devices import claim_cores
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.cache import keep_compiled_programs
 from fedcode_jax.experiment.group_run import run_group

@@ -4,8 +4,10 @@ from fedcode_jax.network.links import (
     Conditions,
     Links,
     Timing,
+    arrives,
     conditions,
     deliverable,
+    received,
     timing,
 )
 from fedcode_jax.network.presets import Network, Preset, presets
@@ -18,9 +20,11 @@ __all__ = [
     "Network",
     "Preset",
     "Timing",
+    "arrives",
     "conditions",
     "deliverable",
     "presets",
     "read_table",
+    "received",
     "timing",
 ]

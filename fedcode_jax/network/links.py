@@ -70,7 +70,7 @@ class Timing(NamedTuple):
       computing: f32[], of these, mean over the clients that took part.
       sending: f32[], either way, likewise, round trips included.
       waiting: f32[], likewise; the three add up to ``seconds``.
-      arrived: bool[M], the upload reached the server whole.
+      received_share: f32[M], share of what the server sent that came down before the round ended.
       sent_share: f32[M], share of the upload that was sent before the round ended.
     """
 
@@ -78,7 +78,7 @@ class Timing(NamedTuple):
     computing: jax.Array
     sending: jax.Array
     waiting: jax.Array
-    arrived: jax.Array
+    received_share: jax.Array
     sent_share: jax.Array
 
 
@@ -119,6 +119,47 @@ def conditions(links: Links, clients: jax.Array, key: jax.Array) -> Conditions:
     )
 
 
+def received(conditions: Conditions, deadline: Array, down_bits: jax.Array) -> jax.Array:
+    """Which clients have what the server sent them before the round ends.
+
+    Args:
+      conditions: of M clients, or of one.
+      deadline: f32[], seconds, or infinite.
+      down_bits: [M], bits sent to each client.
+
+    Returns:
+      bool[M]; false for those that are away.
+    """
+    met = conditions
+    return ~met.away & (_sending(met, down_bits, met.downlink) <= deadline)
+
+
+def arrives(
+    conditions: Conditions,
+    deadline: Array,
+    down_bits: jax.Array,
+    up_bits: jax.Array,
+    samples: jax.Array,
+    fits: Array = False,
+) -> jax.Array:
+    """Which uploads reach the server whole and in time.
+
+    Args:
+      conditions: of M clients, or of one.
+      deadline: f32[], seconds, or infinite.
+      down_bits: [M], as of ``timing``, and so on.
+      up_bits: [M].
+      samples: [M].
+      fits: whether clients fit codebooks.
+
+    Returns:
+      bool[M]; false for those that are away.
+    """
+    met = conditions
+    phases = _phases(met, (met.downlink, met.uplink), down_bits, up_bits, samples, fits)
+    return ~met.away & (sum(phases) <= deadline) & ~met.lost
+
+
 def timing(
     conditions: Conditions,
     deadline: Array,
@@ -127,7 +168,7 @@ def timing(
     samples: jax.Array,
     fits: Array = False,
 ) -> Timing:
-    """Seconds of one synchronous round, and whose uploads arrive.
+    """Seconds of one synchronous round, and what of it was sent.
 
     Client i takes d_i + c_i + u_i seconds:
 
@@ -176,21 +217,24 @@ def timing(
         return jnp.sum(jnp.where(present, values, 0.0)) / jnp.maximum(jnp.sum(present), 1)
 
     # What the end of the round cuts off was neither computed nor sent.
-    received = jnp.minimum(down, seconds)
+    downloaded = jnp.minimum(down, seconds)
     computed = jnp.clip(seconds - down, 0.0, work)
     uploaded = jnp.clip(seconds - down - work, 0.0, up)
-    computing, sending = mean(computed), mean(received + uploaded)
-    transfer = up_bits / met.uplink
-    sent = jnp.clip(seconds - (total - transfer), 0.0, transfer)
-    in_time = total <= seconds
-    share = jnp.where(in_time, 1.0, sent / jnp.where(transfer > 0, transfer, 1.0))
+    computing, sending = mean(computed), mean(downloaded + uploaded)
+
+    def share(end: jax.Array, transfer: jax.Array) -> jax.Array:
+        """Of a transfer that ends at a time, as much as comes before the round ends."""
+        sent = jnp.clip(seconds - (end - transfer), 0.0, transfer)
+        part = jnp.where(end <= seconds, 1.0, sent / jnp.where(transfer > 0, transfer, 1.0))
+        return jnp.where(present, part, 0.0)
+
     return Timing(
         seconds=seconds,
         computing=computing,
         sending=sending,
         waiting=seconds - computing - sending,
-        arrived=present & in_time & ~met.lost,
-        sent_share=jnp.where(present, share, 0.0),
+        received_share=share(down, down_bits / met.downlink),
+        sent_share=share(total, up_bits / met.uplink),
     )
 
 
@@ -228,9 +272,11 @@ def _phases(
     fits: Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Seconds f32[M] of receiving, computing and sending, at rates down and up."""
-
-    def sent(bits: jax.Array, rate: jax.Array) -> jax.Array:
-        return jnp.where(bits > 0, conditions.round_trip + bits / rate, 0.0)
-
     work = samples / conditions.speed + jnp.where(fits, conditions.fit_seconds, 0.0)
-    return sent(down_bits, rates[0]), work, sent(up_bits, rates[1])
+    down = _sending(conditions, down_bits, rates[0])
+    return down, work, _sending(conditions, up_bits, rates[1])
+
+
+def _sending(conditions: Conditions, bits: jax.Array, rate: jax.Array) -> jax.Array:
+    """Seconds to send bits at a rate, the round trip included; none where nothing is sent."""
+    return jnp.where(bits > 0, conditions.round_trip + bits / rate, 0.0)

@@ -1,9 +1,10 @@
 """Rounds, evaluation and whole runs, on plain objects: no config, no files but checkpoints."""
 
 from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
+from fedcode_jax.simulation.program import Compiled, Program
 from fedcode_jax.simulation.round import make_round
 from fedcode_jax.simulation.run import Outcome, simulate
-from fedcode_jax.simulation.segment import Program, SegmentOutput
+from fedcode_jax.simulation.segment import SegmentOutput
 from fedcode_jax.simulation.state import (
     RoundMetrics,
     Settings,
@@ -14,6 +15,7 @@ from fedcode_jax.simulation.state import (
 from fedcode_jax.simulation.wire_check import WireCheck
 
 __all__ = [
+    "Compiled",
     "EvaluationData",
     "Outcome",
     "Program",

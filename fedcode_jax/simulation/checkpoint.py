@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedcode_jax.clients.mesh import lay
+from fedcode_jax.devices import lay
 from fedcode_jax.errors import CheckpointError
 from fedcode_jax.simulation import processes
 from fedcode_jax.simulation.state import State

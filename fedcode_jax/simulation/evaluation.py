@@ -9,8 +9,8 @@ import optax
 from jax.sharding import PartitionSpec
 
 from fedcode_jax.clients import normalise
-from fedcode_jax.clients.mesh import AXIS, client_mesh, lay, replicated, spread
 from fedcode_jax.clients.training import Weights
+from fedcode_jax.devices import CLIENTS, lay, mesh, replicated, spread
 
 
 class EvaluationData(NamedTuple):
@@ -144,14 +144,14 @@ def evaluate(model: Any, models: Weights, data: EvaluationData, devices: int = 1
 
     def totals(models: Weights, data: EvaluationData) -> _Totals:
         found = jax.lax.map(lambda weights: of_model(weights, data), models)
-        return jax.lax.psum(found, AXIS) if devices > 1 else found
+        return jax.lax.psum(found, CLIENTS) if devices > 1 else found
 
     if devices > 1:
-        everywhere, cut = PartitionSpec(), PartitionSpec(AXIS)
+        everywhere, cut = PartitionSpec(), PartitionSpec(CLIENTS)
         specs: Any = EvaluationData(*[cut] * 4, *[everywhere] * 5)  # type: ignore[arg-type]
         totals = jax.shard_map(
             totals,
-            mesh=client_mesh(devices),
+            mesh=mesh(devices),
             in_specs=(everywhere, specs),
             out_specs=everywhere,
             check_vma=False,

@@ -12,11 +12,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fedcode_jax.clients import ClientData
-from fedcode_jax.clients.plan import PRECISIONS
 from fedcode_jax.clients.training import Weights
+from fedcode_jax.devices import check_room
 from fedcode_jax.simulation.evaluation import EvaluationData
-from fedcode_jax.simulation.memory import check_room
-from fedcode_jax.simulation.segment import Program, SegmentOutput
+from fedcode_jax.simulation.program import Program
+from fedcode_jax.simulation.segment import SegmentOutput
 from fedcode_jax.simulation.state import Settings, State
 
 AXIS = "experiments"
@@ -137,8 +137,7 @@ class Fleet:
             out_specs=apart,
             check_vma=False,
         )
-        with jax.default_matmul_precision(PRECISIONS[self.program.plan.precision]):
-            lowered = jax.jit(mapped, donate_argnums=0).lower(state, crew.shared, crew.own)
+        lowered = jax.jit(mapped, donate_argnums=0).lower(state, crew.shared, crew.own)
         plan = dataclasses.replace(self.program.plan, devices=self.devices)
         compiled = lowered.compile(plan.compiler_options)
         check_room(compiled, self.abreast)

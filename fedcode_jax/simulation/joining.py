@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import jax
 
-from fedcode_jax.clients.mesh import claim_cores
+from fedcode_jax.devices import claim_cores
 from fedcode_jax.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ import jax
 
 from fedcode_jax.clients import Plan, plan_choices
 from fedcode_jax.simulation.memory import clients_that_fit
-from fedcode_jax.simulation.segment import Program
+from fedcode_jax.simulation.program import Program
 
 
 def planned(
@@ -99,5 +99,4 @@ def fastest_program(
         if i != best
     )
     reason = f"probed: {seconds[best]:.3g} s a round" + (f"; {others}" if others else "")
-    programs[best].plan = dataclasses.replace(plans[best], reason=reason)
-    return programs[best]
+    return programs[best].with_inputs(plan=dataclasses.replace(plans[best], reason=reason))

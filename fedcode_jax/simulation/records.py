@@ -29,11 +29,12 @@ def records_of(
       ``deployed_loss``, ``worst_decile_accuracy`` (None in rounds that were not evaluated; the
       last one as of ``worst_decile``, of the server's weights); ``train_loss`` (None if nobody took
       part); ``uplink_bytes`` and ``downlink_bytes`` of all clients together, as encoded;
-      ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``; ``exchange``;
-      ``clients`` that took part, ``arrived`` of their uploads, and ``uploaded_weights`` among
-      these; ``simulated_seconds``, which are ``computing_seconds``, ``sending_seconds`` and
-      ``waiting_seconds`` of the mean client; ``wall_seconds``; ``padding_waste``, executed over
-      needed client-steps, minus one.
+      ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``; ``fedavg_bytes``
+      and ``fedavg_formula_bits``, what FedAvg would have sent over the same network; ``exchange``;
+      ``clients`` that received what they were sent, ``arrived`` of their uploads, and
+      ``uploaded_weights`` among these; ``simulated_seconds``, which are ``computing_seconds``,
+      ``sending_seconds`` and ``waiting_seconds`` of the mean client; ``wall_seconds``;
+      ``padding_waste``, executed over needed client-steps, minus one.
     """
     metrics, score, deployed, _ = output
     timing, num_rounds = metrics.timing, len(metrics.train_loss)
@@ -42,7 +43,6 @@ def records_of(
     for i in range(num_rounds):
         up = metrics.uplink_bits[i].astype(np.int64) // 8
         down = metrics.downlink_bits[i].astype(np.int64) // 8
-        present = metrics.present[i]
         cumulative_bytes += int(up.sum() + down.sum())
         evaluated = i == num_rounds - 1
         records.append(
@@ -53,17 +53,19 @@ def records_of(
                 "deployed_accuracy": float(deployed.accuracy) if evaluated else None,
                 "deployed_loss": float(deployed.loss) if evaluated else None,
                 "worst_decile_accuracy": worst if evaluated else None,
-                "train_loss": float(metrics.train_loss[i]) if present.any() else None,
+                "train_loss": float(metrics.train_loss[i]) if metrics.received[i].any() else None,
                 "uplink_bytes": int(up.sum()),
                 "downlink_bytes": int(down.sum()),
                 "cumulative_bytes": cumulative_bytes,
                 "uplink_formula_bits": int(metrics.uplink_formula_bits[i].sum(dtype=np.int64)),
                 "downlink_formula_bits": int(metrics.downlink_formula_bits[i].sum(dtype=np.int64)),
+                "fedavg_bytes": int(metrics.fedavg_bits[i].sum(dtype=np.int64)) // 8,
+                "fedavg_formula_bits": int(metrics.fedavg_formula_bits[i].sum(dtype=np.int64)),
                 "exchange": {
                     name: bool(flag[i]) for name, flag in metrics.exchange._asdict().items()
                 },
-                "clients": int(present.sum()),
-                "arrived": int(timing.arrived[i].sum()),
+                "clients": int(metrics.received[i].sum()),
+                "arrived": int(metrics.arrived[i].sum()),
                 "uploaded_weights": int(metrics.uploaded_weights[i]),
                 "simulated_seconds": float(timing.seconds[i]),
                 "computing_seconds": float(timing.computing[i]),
@@ -79,9 +81,9 @@ def records_of(
 
 
 def has_diverged(record: Record) -> bool:
-    """Whether the training loss of a round is not finite."""
-    loss = record["train_loss"]
-    return loss is not None and not math.isfinite(loss)
+    """Whether a loss of a round, in training or on the test set, is not finite."""
+    losses = (record[name] for name in ("train_loss", "test_loss", "deployed_loss"))
+    return any(loss is not None and not math.isfinite(loss) for loss in losses)
 
 
 def worst_decile(accuracies: np.ndarray) -> float | None:

@@ -12,8 +12,8 @@ import jax
 
 from fedcode_jax.simulation import processes
 from fedcode_jax.simulation.evaluation import Score
+from fedcode_jax.simulation.program import Program
 from fedcode_jax.simulation.records import Record, has_diverged, records_of
-from fedcode_jax.simulation.segment import Program
 from fedcode_jax.simulation.state import State
 from fedcode_jax.simulation.wire_check import WireCheck
 
@@ -25,7 +25,7 @@ class Outcome:
     Attributes:
       state: after the last round done, or None where it was not kept.
       records: one a round, those given at the start included.
-      status: ``completed``, ``diverged`` (a training loss was not finite) or
+      status: ``completed``, ``diverged`` (a loss was not finite) or
         ``interrupted``.
       scores: of the server's weights and as deployed, at the last evaluation; None if there
         was none.
@@ -59,8 +59,8 @@ def simulate(
       eval_every: rounds between evaluations; the last round is always evaluated.
       records: of the rounds before ``state``.
       advanced: called with the new records and the state after each evaluation.
-      wire_check: is given every message to encode and decode, if ``program.keep_traffic``;
-        those of a run that diverges are left out.
+      wire_check: is given every message to encode and decode; those of a run that diverges are
+        left out.
 
     Returns:
       The outcome.
@@ -73,11 +73,11 @@ def simulate(
             if processes.any_of(interrupted()):
                 return Outcome(state, records, "interrupted", scores)
             num_rounds = min(eval_every - done % eval_every, rounds - done)
-            compiling = program.compile_seconds
+            compiling = program.compiled.seconds
             began = time.perf_counter()
-            state, output = program.advance(state, num_rounds)
+            state, output = program.advance(state, num_rounds, traffic=wire_check is not None)
             jax.block_until_ready(output)
-            seconds = time.perf_counter() - began - (program.compile_seconds - compiling)
+            seconds = time.perf_counter() - began - (program.compiled.seconds - compiling)
             on_host = jax.device_get(output._replace(traffic=None))
             new = records_of(
                 on_host,

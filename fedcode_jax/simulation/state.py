@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedcode_jax import wire
 from fedcode_jax.algorithms import Algorithm
@@ -13,6 +14,9 @@ from fedcode_jax.network import Links, Timing
 from fedcode_jax.schedules import SKETCH_SIZE, Costs, Exchange, Memory, Schedule, forgotten
 from fedcode_jax.wire import Coded, Kind, Message
 from fedcode_jax.wire.sizes import header_bytes
+
+NEVER = np.uint32(2**32 - 1)
+"""Bits missed by a client that has received nothing yet, or missed more than can be counted."""
 
 
 class Settings(NamedTuple):
@@ -40,7 +44,8 @@ class State(NamedTuple):
       round: i32[], rounds done.
       server: the algorithm's server state.
       store: what the clients keep, with a leading axis of C.
-      contacted: bool[C], the clients that have taken part and so hold weights.
+      missed: u32[C], bits of the broadcasts that a client has missed since it last received one,
+        where they are changes of what went before; ``NEVER`` for one that has received none.
       memory: what the schedule remembers.
       known: where messages are coded given earlier ones, the last weights message that the
         server and each client exchanged, in either direction (of kind NOTHING before the
@@ -50,9 +55,14 @@ class State(NamedTuple):
     round: jax.Array
     server: Any
     store: Any
-    contacted: jax.Array
+    missed: jax.Array
     memory: Memory
     known: Message | None = None
+
+    @property
+    def contacted(self) -> jax.Array:
+        """bool[C], the clients that have received something, and so hold weights."""
+        return self.missed != NEVER
 
 
 class RoundMetrics(NamedTuple):
@@ -60,30 +70,41 @@ class RoundMetrics(NamedTuple):
 
     Attributes:
       exchange: what was to be sent each way.
+      clients: i32[M], which clients they are.
       train_loss: f32[], mean cross-entropy over the samples that were trained on.
       uplink_bits: u32[M], of each client's upload, as much as was sent.
-      downlink_bits: u32[M], size of what the server sent each client.
+      downlink_bits: u32[M], of what the server sent each client, as much as was sent.
       uplink_formula_bits: u32[M], the published count of the same.
       downlink_formula_bits: u32[M].
+      fedavg_bits: u32[2, M], what FedAvg would have sent to and from each client over the same
+        network.
+      fedavg_formula_bits: u32[2, M], the same by formula, 32 bits a value.
       num_samples: i32[M], N_i of the clients.
       needed_steps: i32[], local steps of the clients.
       executed_steps: i32[], local steps computed, padding included.
-      timing: simulated seconds, and whose uploads arrived.
-      present: bool[M], clients that took part.
+      timing: simulated seconds.
+      present: bool[M], clients that were not away.
+      received: bool[M], of these, those that received what they were sent, and trained.
+      arrived: bool[M], of these, those whose upload reached the server.
       uploaded_weights: i32[], uploads with weights that arrived.
     """
 
     exchange: Exchange
+    clients: jax.Array
     train_loss: jax.Array
     uplink_bits: jax.Array
     downlink_bits: jax.Array
     uplink_formula_bits: jax.Array
     downlink_formula_bits: jax.Array
+    fedavg_bits: jax.Array
+    fedavg_formula_bits: jax.Array
     num_samples: jax.Array
     needed_steps: jax.Array
     executed_steps: jax.Array
     timing: Timing
     present: jax.Array
+    received: jax.Array
+    arrived: jax.Array
     uploaded_weights: jax.Array
 
 
@@ -92,8 +113,13 @@ class Traffic(NamedTuple):
 
     Attributes:
       broadcast: the server's message, without a client axis; its kind i32[M] is that which
-        each client was sent.
+        each client was sent, NOTHING where it was sent ``whole``.
       broadcast_given: what each client held before it, as ``State.known``.
+      broadcast_kind: i32[], as the server made it.
+      whole: the message that brings any client up to date, or None; its kind i32[M] is NOTHING
+        where another one was sent.
+      broadcast_bits: u32[M], the size of what each client was sent when it comes whole, the
+        broadcasts that it had missed included.
       uploads: the clients' messages, with a leading axis of M, whether they arrived or not.
       uploads_given: what the server held of each client before it.
       upload_bits: u32[M], the size of each upload when it is sent whole.
@@ -101,6 +127,9 @@ class Traffic(NamedTuple):
 
     broadcast: Message
     broadcast_given: Message | None
+    broadcast_kind: jax.Array
+    whole: Message | None
+    broadcast_bits: jax.Array
     uploads: Message
     uploads_given: Message | None
     upload_bits: jax.Array
@@ -118,7 +147,7 @@ def initial_state(
       sketched: whether uploads carry a sketch of the weights.
 
     Returns:
-      The state, in which no client has been contacted.
+      The state, in which no client has received anything.
     """
     server, store = algorithm.init(weights, num_clients)
     silent = Exchange(jnp.zeros((), bool), jnp.zeros((), bool))
@@ -134,8 +163,8 @@ def initial_state(
     extra = 8 * (header_bytes(note, Kind.CODEBOOK) + note.values.nbytes) if sketched else 0
     costs = Costs(*sizes, *(size + extra * (size > 0) for size in sizes))
     memory = forgotten(centers_of(message).shape[-1], costs)
-    contacted = jnp.zeros(num_clients, bool)
-    return State(jnp.int32(0), server, store, contacted, memory, known)
+    missed = jnp.full(num_clients, NEVER, jnp.uint32)
+    return State(jnp.int32(0), server, store, missed, memory, known)
 
 
 def _fixed_width(message: Message, kind: jax.Array) -> jax.Array:

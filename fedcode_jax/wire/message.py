@@ -33,6 +33,7 @@ class Kind(enum.IntEnum):
     NOTHING = 0
     CODEBOOK = 1
     WEIGHTS = 2
+    UPDATE = 3
 
 
 def _static(default: Any) -> Any:
@@ -214,3 +215,27 @@ def remember(known: Message, message: Message) -> Message:
     new = reference(message)
     has_weights = message.kind == Kind.WEIGHTS
     return jax.tree.map(lambda a, b: jnp.where(has_weights, b, a), known, new)
+
+
+def carries_values(kind: Array) -> jax.Array:
+    """Whether a message of this kind carries values."""
+    return jnp.asarray(kind) >= Kind.WEIGHTS
+
+
+def only_carried(message: Message, arrived: Any = True) -> Message:
+    """Zeroes what does not reach the receiver."""
+    kind = jnp.where(arrived, message.kind, jnp.int32(Kind.NOTHING))
+    values, codebook = kind >= Kind.WEIGHTS, kind >= Kind.CODEBOOK
+
+    def only(chosen: Any, array: Any) -> Any:
+        return jnp.where(chosen, array, jnp.zeros_like(array))
+
+    sections: list[Any] = []
+    for section in message.sections:
+        if isinstance(section, Coded):
+            centers, codes = only(codebook, section.centers), only(values, section.codes)
+            sections.append(dataclasses.replace(section, centers=centers, codes=codes))
+        else:
+            chosen = codebook if section.always else values
+            sections.append(dataclasses.replace(section, values=only(chosen, section.values)))
+    return Message(kind, tuple(sections))

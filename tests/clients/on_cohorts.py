@@ -15,7 +15,7 @@ import optax  # noqa: E402
 
 from fedcode_jax import models  # noqa: E402
 from fedcode_jax.clients import ClientData, LocalTraining, Plan, run_cohort  # noqa: E402
-from fedcode_jax.clients.mesh import lay, replicated  # noqa: E402
+from fedcode_jax.devices import lay, replicated  # noqa: E402
 
 SIZES = (7, 2, 1, 0, 5, 3, 4)
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fedcode_jax.clients import Plan, dealt
-from fedcode_jax.clients.mesh import deal, device_count, places
+from fedcode_jax.clients.places import deal, places
+from fedcode_jax.devices import device_count
 from fedcode_jax.errors import ConfigError
 
 COUNTS = [(1, 1), (5, 1), (5, 2), (8, 4), (9, 4), (3, 8), (50, 7)]

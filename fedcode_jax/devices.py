@@ -1,0 +1,201 @@
+"""Devices, as the whole house uses them: which there are, what lies where, what has room."""
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fedcode_jax.errors import ConfigError
+
+CLIENTS = "clients"
+"""The mesh axis along which devices share the clients of a round."""
+
+
+def claim_cores() -> None:
+    """Makes every core of the CPU a device, unless JAX is in use or was told otherwise.
+
+    One client a core is faster than one client on all cores: inside a small convolution there
+    is little to share. To be called before anything runs; other backends are not affected.
+    """
+    if getattr(jax.config, "jax_num_cpu_devices", 0) > 0 or "device_count" in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    except (RuntimeError, AttributeError):  # JAX has begun; or a system without affinities
+        return
+
+
+def on_cpu() -> bool:
+    """Whether programs run on a CPU, where much is done otherwise than on a GPU or TPU."""
+    return jax.default_backend() == "cpu"
+
+
+def device_count(wanted: int | None, cohort: int) -> int:
+    """How many devices a run uses: those wanted, or all; never more than clients in a round.
+
+    Args:
+      wanted: ``execution.devices``; None for all.
+      cohort: M, clients in a round.
+
+    Returns:
+      At least 1. With several processes it is all devices, because each must take part.
+
+    Raises:
+      ConfigError: more than there are, or fewer while several processes take part.
+
+    Example:
+      >>> device_count(None, 1)
+      1
+    """
+    there = jax.device_count()
+    if wanted is not None and wanted > there:
+        raise ConfigError(
+            f"execution.devices: {wanted} cannot be used; JAX has {there} "
+            f"{jax.default_backend()} device(s) here. On CPU it has as many as the "
+            "setting jax_num_cpu_devices said before its first use"
+        )
+    if jax.process_count() > 1:
+        if wanted not in (None, there):
+            raise ConfigError(
+                f"execution.devices: {wanted}; {jax.process_count()} processes share "
+                f"{there} devices and use them all; leave it out"
+            )
+        return there
+    return min(wanted or there, cohort)
+
+
+def mesh(devices: int, axis: str = CLIENTS) -> Mesh:
+    """The first ``devices`` devices, along one axis."""
+    return Mesh(np.array(jax.devices()[:devices]), (axis,))
+
+
+def spread(devices: int, axis: str = CLIENTS) -> NamedSharding:
+    """The leading axis is cut into equal parts, one a device."""
+    return NamedSharding(mesh(devices, axis), PartitionSpec(axis))
+
+
+def replicated(devices: int, axis: str = CLIENTS) -> NamedSharding:
+    """Every device has all of it."""
+    return NamedSharding(mesh(devices, axis), PartitionSpec())
+
+
+def lay(tree: Any, sharding: Any) -> Any:
+    """Lays arrays on devices, also on those of other processes, which have the same arrays.
+
+    Args:
+      tree: a pytree of arrays.
+      sharding: where they go, one for all or a tree of them.
+
+    Returns:
+      The same tree, of arrays with these shardings.
+
+    Example:
+      >>> lay({"a": np.arange(2)}, replicated(1))["a"].tolist()
+      [0, 1]
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def one(leaf: Any, where: NamedSharding) -> jax.Array:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return jax.device_put(leaf, where)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(one(jax.random.key_data(leaf), where))
+        host = np.asarray(leaf)
+        # Not device_put, which has every process gather what all others have, to compare.
+        return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
+
+    if isinstance(sharding, NamedSharding):
+        return jax.tree.map(lambda leaf: one(leaf, sharding), tree)
+    return jax.tree.map(one, tree, sharding)
+
+
+def tree_bytes(tree: Any) -> int:
+    """Bytes of all arrays of a pytree, or of their shapes."""
+    return sum(leaf_bytes(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def leaf_bytes(leaf: Any) -> int:
+    """Bytes of one array, or of its shape; a key counts 8."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return 8 * leaf.size
+    return leaf.size * leaf.dtype.itemsize
+
+
+def free_bytes() -> int | None:
+    """Memory that one device has left, in bytes: its own, or a core's share of the machine's.
+
+    Returns:
+      None where the platform does not tell.
+    """
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    if device.platform == "cpu" and hasattr(os, "sysconf"):
+        pages = os.sysconf("SC_AVPHYS_PAGES")
+        return pages * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
+    return None
+
+
+def compiled_memory(program: Any) -> dict[str, int] | None:
+    """What a compiled program asks of one device.
+
+    Args:
+      program: a compiled function.
+
+    Returns:
+      Bytes of arguments, of results, of both where they share a buffer, and of what it holds
+      meanwhile; ``total`` counts shared buffers once. None where the backend does not tell.
+
+    Example:
+      >>> numbers = jax.numpy.zeros(100)
+      >>> program = jax.jit(lambda x: x + 1).lower(numbers).compile()
+      >>> compiled_memory(program)["total"] >= 800
+      True
+    """
+    analysis = program.memory_analysis()
+    if analysis is None:
+        return None
+    sizes = {
+        "arguments": analysis.argument_size_in_bytes,
+        "results": analysis.output_size_in_bytes,
+        "shared": analysis.alias_size_in_bytes,
+        "temporary": analysis.temp_size_in_bytes,
+    }
+    total = sizes["arguments"] + sizes["results"] - sizes["shared"] + sizes["temporary"]
+    return {**sizes, "total": total}
+
+
+def check_room(compiled: Any, chunk: int) -> None:
+    """Refuses a compiled program that its devices have no room for, before it runs.
+
+    Args:
+      compiled: the program; its arguments lie on the devices already.
+      chunk: clients side by side in it.
+
+    Raises:
+      ConfigError: says what it needs, what there is, and which chunk has room.
+    """
+    free, found = free_bytes(), compiled_memory(compiled)
+    if free is None or found is None:
+        return
+    results = found["results"] - found["shared"]
+    needed = found["temporary"] + results
+    if needed <= free:
+        return
+    fits = int(chunk * max(free - results, 0) / max(found["temporary"], 1))
+    advice = (
+        f"set execution.chunk to {fits}"
+        if fits >= 1 and chunk > 1
+        else "set a smaller local.batch_size, fewer clients_per_round or a smaller model"
+    )
+    raise ConfigError(
+        f"execution.chunk: {chunk} client(s) side by side need {needed / 1e9:.2f} GB on a device "
+        f"that has {free / 1e9:.2f} GB free; {advice}"
+    )

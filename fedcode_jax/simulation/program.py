@@ -1,0 +1,180 @@
+"""An experiment ready to run: what it is, on the devices, and what has been compiled of it."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from fedcode_jax.algorithms import Algorithm
+from fedcode_jax.clients import ClientData, LocalTraining, Plan
+from fedcode_jax.clients.training import Weights
+from fedcode_jax.devices import check_room, compiled_memory, lay, replicated, spread
+from fedcode_jax.simulation.evaluation import EvaluationData
+from fedcode_jax.simulation.round import make_round
+from fedcode_jax.simulation.segment import Segment, SegmentOutput, make_segment
+from fedcode_jax.simulation.state import Settings, State, initial_state
+
+
+@dataclasses.dataclass
+class Compiled:
+    """What has been compiled of a program, and what it cost; no part of what the program is.
+
+    Attributes:
+      segments: by number of rounds, and whether their traffic is kept.
+      seconds: spent compiling.
+      memory_bytes: that the largest of them takes on a device, by the compiler's account.
+    """
+
+    segments: dict[tuple[int, bool], Any] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    memory_bytes: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """An experiment, ready to run, with its data on the devices.
+
+    ``dataclasses.replace`` makes another program, of which nothing is compiled; ``with_inputs``
+    one that shares what is compiled.
+
+    Attributes:
+      algorithm: what is sent and how it is merged.
+      training: what a client does, with the model as the plan lowers it.
+      model: the module that is evaluated: the same model, natively lowered.
+      plan: how the clients run.
+      data: the clients' data.
+      test: the test set, cut for the devices of the plan.
+      settings: what else the experiment is: seed, schedule, learning rate, network.
+      cohort: M, clients in a round.
+      max_size: the largest number of samples of any client.
+      sketched: whether uploads carry a sketch of the weights.
+      compiled: what has been compiled so far.
+    """
+
+    algorithm: Algorithm
+    training: LocalTraining
+    model: Any
+    plan: Plan
+    data: ClientData
+    test: EvaluationData
+    settings: Settings
+    cohort: int
+    max_size: int
+    sketched: bool = False
+    compiled: Compiled = dataclasses.field(default_factory=Compiled, init=False)
+
+    def __post_init__(self) -> None:
+        """Lays the clients' data and the settings on every device."""
+        everywhere = replicated(self.plan.devices)
+        settings = jax.tree.map(np.asarray, self.settings)
+        for name, value in (("data", self.data), ("settings", settings)):
+            object.__setattr__(self, name, lay(value, everywhere))
+
+    def with_inputs(self, **changes: Any) -> "Program":
+        """The program on other inputs of the same shapes; what is compiled serves both.
+
+        Args:
+          **changes: ``data``, ``test`` or ``settings``; or a ``plan`` that differs in its reason
+            alone.
+
+        Returns:
+          The other program.
+        """
+        unfit = set(changes) - {"data", "test", "settings", "plan"}
+        plan = changes.get("plan", self.plan)
+        if unfit or dataclasses.replace(plan, reason=self.plan.reason) != self.plan:
+            raise TypeError(f"{sorted(unfit) or 'plan'} would change what is compiled")
+        other = dataclasses.replace(self, **changes)
+        object.__setattr__(other, "compiled", self.compiled)
+        return other
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of every client."""
+        return np.asarray(self.data.sizes).tolist()
+
+    def start(self, weights: Weights) -> State:
+        """The state before the first round, from the initial variables of the model."""
+        first = self.first_state
+        shardings = self._shardings(jax.eval_shape(first, weights))
+        weights = lay(weights, replicated(self.plan.devices))
+        return jax.jit(first, out_shardings=shardings)(weights)
+
+    def first_state(self, weights: Weights) -> State:
+        """``start`` as a function to be traced."""
+        clients = self.data.sizes.shape[0]
+        return initial_state(self.algorithm, weights, clients, sketched=self.sketched)
+
+    def _shardings(self, state: State) -> State:
+        """Where a state lies: what clients keep is spread, if the devices divide their number."""
+        devices, clients = self.plan.devices, self.data.sizes.shape[0]
+        everywhere = replicated(devices)
+        apart = spread(devices) if clients % devices == 0 else everywhere
+        own = ("store", "missed", "known")
+        parts = {
+            name: jax.tree.map(lambda _, where=apart if name in own else everywhere: where, part)
+            for name, part in state._asdict().items()
+        }
+        return State(**parts)
+
+    def advance(
+        self, state: State, num_rounds: int, *, traffic: bool = False
+    ) -> tuple[State, SegmentOutput]:
+        """Runs rounds and evaluates after the last one.
+
+        One program is compiled for each ``num_rounds``, with and without traffic, at its first use.
+
+        Args:
+          state: where to begin; its buffers are donated.
+          num_rounds: at least 1.
+          traffic: whether the output holds the messages of the rounds.
+
+        Returns:
+          The new state, and what happened.
+        """
+        shardings = self._shardings(state)
+        state = lay(state, shardings)
+        segments = self.compiled.segments
+        if (num_rounds, traffic) not in segments:
+            began = time.perf_counter()
+            compiled = self._compile(state, num_rounds, traffic, shardings)
+            check_room(compiled, self.plan.chunk)
+            segments[num_rounds, traffic] = compiled
+            account = compiled_memory(compiled) or {"total": 0}
+            self.compiled.memory_bytes = max(self.compiled.memory_bytes, account["total"])
+            self.compiled.seconds += time.perf_counter() - began
+        return segments[num_rounds, traffic](state, self.data, self.test, self.settings)
+
+    def _compile(self, state: State, num_rounds: int, traffic: bool, shardings: State) -> Any:
+        lowered = jax.jit(
+            self.segment(num_rounds, traffic=traffic),
+            donate_argnums=0,
+            out_shardings=(shardings, replicated(self.plan.devices)),
+        ).lower(state, self.data, self.test, self.settings)
+        return lowered.compile(self.plan.compiler_options)
+
+    def segment(self, num_rounds: int, *, traffic: bool = False) -> Segment:
+        """Rounds and an evaluation after the last: (state, data, test, settings) -> the same.
+
+        Pure, to be jitted and vmapped. All but local training is in full float32.
+        """
+        run_round = make_round(
+            self.algorithm,
+            self.training,
+            self.plan,
+            cohort=self.cohort,
+            max_size=self.max_size,
+            sketched=self.sketched,
+            traffic=traffic,
+        )
+        segment = make_segment(
+            run_round, self.algorithm, self.model, self.plan, num_rounds, traffic=traffic
+        )
+
+        def exact(*inputs: Any) -> tuple[State, SegmentOutput]:
+            with jax.default_matmul_precision("float32"):
+                return segment(*inputs)
+
+        return exact
