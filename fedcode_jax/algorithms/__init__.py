@@ -6,6 +6,7 @@ from fedcode_jax.algorithms.base import Algorithm, At, Objective, Start, Work
 from fedcode_jax.algorithms.controls import skip, weight_clustering
 from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedcode import fedcode
+from fedcode_jax.algorithms.updates import updates
 
 registry: dict[str, Callable[..., Algorithm]] = {
     "fedavg": fedavg,
@@ -29,5 +30,6 @@ __all__ = [
     "local_only",
     "registry",
     "skip",
+    "updates",
     "weight_clustering",
 ]

@@ -14,6 +14,8 @@ ServerState = Any
 Stored = Any
 Carried = Any
 
+_AT_ONCE = 1024  # clients whose values are decoded at once
+
 
 class Start(NamedTuple):
     """What a client begins its round with.
@@ -150,6 +152,37 @@ def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:
     shares = num_samples / jnp.where(total > 0, total, 1)
     counted = jnp.where((num_samples > 0)[:, None], values, 0)
     return jnp.einsum("m,mn->n", shares, counted, precision=jax.lax.Precision.HIGHEST)
+
+
+def mean_of_clients(
+    decode: Callable[[Any], jax.Array], sections: Any, num_samples: jax.Array
+) -> jax.Array:
+    """``weighted_mean`` of what sections stand for, some clients after others if they are many.
+
+    Args:
+      decode: a client's section -> f32[n].
+      sections: with a leading axis of M.
+      num_samples: f32[M], as of ``weighted_mean``.
+
+    Returns:
+      f32[n]. In memory 1,024 n floats are decoded at once, not M n.
+    """
+    M = num_samples.shape[0]
+    if M <= _AT_ONCE:
+        return weighted_mean(jax.vmap(decode)(sections), num_samples)
+    parts = -(-M // _AT_ONCE)
+
+    def cut(leaf: jax.Array) -> jax.Array:
+        leaf = jnp.asarray(leaf)
+        filled = jnp.pad(leaf, [(0, parts * _AT_ONCE - M), *[(0, 0)] * (leaf.ndim - 1)])
+        return filled.reshape(parts, _AT_ONCE, *leaf.shape[1:])
+
+    counts = cut(num_samples)
+    means = jax.lax.map(
+        lambda part: weighted_mean(jax.vmap(decode)(part[0]), part[1]),
+        (jax.tree.map(cut, sections), counts),
+    )
+    return weighted_mean(means, jnp.sum(counts, axis=1))
 
 
 def one(weights: Weights) -> Weights:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from fedcode_jax import schedules
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, one, weighted_mean
 from fedcode_jax.algorithms.groups import KINDS, Group, Layout, Weights
+from fedcode_jax.algorithms.updates import updates
+from fedcode_jax.compress import Compressor
 from fedcode_jax.schedules import Exchange, Schedule
 from fedcode_jax.wire import Dense, Kind, Message
 
@@ -28,13 +30,23 @@ class FloatClient:
     layout: Layout = dataclasses.field(metadata={"static": True})
 
 
-def fedavg() -> Algorithm:
-    """FedAvg: every variable as float32, both ways, every round.
+def fedavg(
+    up: Compressor | None = None, down: Compressor | None = None, groups: str = "layers"
+) -> Algorithm:
+    """FedAvg: every variable as float32, both ways, every round; or changes, compressed.
 
         w = sum_i N_i w_i / sum_i N_i
 
+    Args:
+      up: compressor of the uploads, which then are changes; see ``updates``.
+      down: compressor of the broadcasts, likewise.
+      groups: what is compressed together, as of ``updates``; without a compressor of no account.
+
     Returns:
-      The algorithm; clients keep nothing between rounds.
+      The algorithm; without compressors clients keep nothing between rounds.
+
+    Raises:
+      ConfigError: as of ``updates``.
 
     Source: McMahan et al., arXiv 1602.05629, algorithm 1.
 
@@ -44,6 +56,9 @@ def fedavg() -> Algorithm:
       >>> server.weights["kernel"].tolist(), store.weights
       ([1.0, 1.0, 1.0], None)
     """
+    if up is not None or down is not None:
+        return updates(up, down, groups=groups)
+    # A body of its own: w plus the mean change rounds unlike the mean of weights.
     return _float_messages(schedules.always(), clients_keep=False)
 
 

@@ -7,15 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import codebook
-from fedcode_jax.algorithms.base import Algorithm, Start, Work, one, weighted_mean
-from fedcode_jax.algorithms.coder import Coder
-from fedcode_jax.algorithms.groups import Layout, Weights, parse
+from fedcode_jax.algorithms.base import Algorithm, Start, Work, mean_of_clients, one, weighted_mean
+from fedcode_jax.algorithms.groups import FLOATS, Layout, Weights, parse
+from fedcode_jax.compress.coder import Coder
 from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Array, Coded, Dense, Kind, Message
 
 MERGES = ("union", "rank_mean")
-_DENSE_DTYPES = {"dense": "float32", "dense16": "float16", "densebf16": "bfloat16"}
 
 
 class CodedServer(NamedTuple):
@@ -120,7 +119,7 @@ def fedcode(
     def section_of(policy: str, vector: jax.Array, sizes: tuple[int, ...]) -> Coded | Dense:
         if policy == "coded":
             return coder.encode(vector, sizes)
-        return Dense.rounded(vector, _DENSE_DTYPES[policy])
+        return Dense.rounded(vector, FLOATS[policy])
 
     def sections_of(layout: Layout, weights: Weights) -> tuple[Coded | Dense, ...]:
         parts = zip(layout.policies, layout.split(weights), layout.sizes, strict=True)
@@ -156,8 +155,7 @@ def fedcode(
         came = kinds == Kind.CODEBOOK
 
         def weights_round() -> jax.Array:
-            values = jax.vmap(lambda one: coder.decode(one, own.size))(section)
-            return weighted_mean(values, counted)
+            return mean_of_clients(lambda one: coder.decode(one, own.size), section, counted)
 
         def codebook_round() -> jax.Array:
             centers = jnp.asarray(section.centers)

@@ -21,6 +21,9 @@ POLICIES = ("coded", "layered", "dense", "dense16", "densebf16", "local")
 """How a group travels: as one codebook and codes; as a codebook and codes of each of its
 variables; as float32, float16 or bfloat16 in weights messages; never."""
 
+FLOATS = {"dense": "float32", "dense16": "float16", "densebf16": "bfloat16"}
+"""The type of the floats of a policy that sends floats."""
+
 _PRESETS = {
     "kernels": "kernel=coded,bias+norm+stats=dense",
     "layers": "kernel=layered,bias+norm+stats=dense",

@@ -10,6 +10,7 @@ from fedcode_jax.config.files import (
     setting_names,
     to_dict,
     to_yaml,
+    value_of,
 )
 from fedcode_jax.config.learning import DataConfig, LocalConfig, ModelConfig, PartitionConfig
 from fedcode_jax.config.schema import ExecutionConfig, ExperimentConfig
@@ -34,4 +35,5 @@ __all__ = [
     "to_dict",
     "to_yaml",
     "unchecked",
+    "value_of",
 ]

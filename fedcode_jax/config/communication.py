@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from fedcode_jax.config import checks
 from fedcode_jax.config.checks import registered
 from fedcode_jax.config.section import Section
+from fedcode_jax.errors import ConfigError
 
 
 def _check_groups(setting: str, value: Any) -> str:
@@ -13,6 +14,58 @@ def _check_groups(setting: str, value: Any) -> str:
 
     groups.parse(checks.text(setting, value))
     return value
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressorConfig(Section):
+    """How changes are compressed in one direction."""
+
+    name: Annotated[str, registered("fedcode_jax.compress", "registry")] = "none"
+    """none; codebook, K centers and a code for each value; topk, the largest values alone."""
+    num_clusters: Annotated[int, checks.whole(1, 65536)] = 3
+    """Of codebook: centers K."""
+    coding: Annotated[str, registered("fedcode_jax.wire", "CODINGS")] = "adaptive"
+    """Of codebook: how codes are written, as of algorithm.coding; not conditional."""
+    rate_weight: Annotated[float, checks.real(0)] = 0.0
+    """Of codebook: price of a bit of code length, as of algorithm.rate_weight."""
+    fraction: Annotated[float, checks.real(0, above=True)] = 0.01
+    """Of topk: share of the values that are sent."""
+
+    def check_together(self) -> None:
+        """Checks the settings that the compressor takes, and that no others are set."""
+        if self == type(self)():
+            return
+        from fedcode_jax import compress
+
+        compress.make(self.section, self.given())
+
+    def given(self) -> dict[str, Any]:
+        """The settings that are to have an effect: the name, and those that were changed."""
+        always = ("name", "error_feedback")
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name in always or getattr(self, field.name) != field.default
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class UpConfig(CompressorConfig):
+    """How the clients' changes are compressed."""
+
+    section: ClassVar[str] = "algorithm.up."
+
+    error_feedback: bool = True
+    """Keep what was left out of a change, and add it to the next one."""
+    keep: Literal["float32", "bfloat16", "coded"] = "float32"
+    """How a client keeps it: 4, 2 or 1 bytes a value."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DownConfig(CompressorConfig):
+    """How the server's changes are compressed; what is left out goes with the next ones."""
+
+    section: ClassVar[str] = "algorithm.down."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +78,10 @@ class AlgorithmConfig(Section):
     """fedcode or fedavg; or a control: skip, local_only, weight_clustering, fedavg_every."""
     num_clusters: Annotated[int, checks.whole(1, 65536)] = 64
     """Centers K of each codebook."""
-    groups: Annotated[str, _check_groups] = "kernels"
-    """Which values share a codebook: kernels, layers (a codebook for each kernel), everything (the
-    authors' program), or parts such as kernel=coded,bias+norm+stats=dense."""
+    groups: Annotated[str | None, _check_groups] = None
+    """Which values share a codebook, or are compressed together: kernels, layers (each kernel by
+    itself), everything (the authors' program), or parts such as
+    kernel=coded,bias+norm+stats=dense; None: layers for changes (fedavg), else kernels."""
     merge: Literal["union", "rank_mean"] = "union"
     """How the server combines the clients' codebooks in a codebook round (fedcode only): union,
     the paper's, or rank_mean, the mean of the centers of equal rank."""
@@ -43,8 +97,19 @@ class AlgorithmConfig(Section):
     """Price of a bit of code length in the fit of codebooks, in squared error relative to the
     variance of the values; 0: plain k-means. Needs a coding other than fixed."""
 
+    up: UpConfig = UpConfig()
+    """How the clients' changes are compressed (fedavg only)."""
+    down: DownConfig = DownConfig()
+    """How the server's changes are compressed (fedavg only)."""
+
     def check_together(self) -> None:
         """Checks that the settings of codebooks go with each other."""
+        for name, section in (("up", self.up), ("down", self.down)):
+            if self.name != "fedavg" and section != type(section)():
+                raise ConfigError(
+                    f"algorithm.{name}.name: {section.name!r} cannot be used with algorithm.name "
+                    f"{self.name}, which compresses in its own way; set algorithm.name to fedavg"
+                )
         settings = (self.coding, self.block, self.rate_weight)
         if settings == ("fixed", 1, 0.0):
             return

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,28 @@ def setting_names() -> list[str]:
       >>> "schedule.client_period" in setting_names()
       True
     """
-    names: list[str] = []
-    for field in dataclasses.fields(ExperimentConfig):
-        if dataclasses.is_dataclass(field.type):
-            names += [f"{field.name}.{each.name}" for each in dataclasses.fields(field.type)]
-        else:
-            names.append(field.name)
-    return names
+
+    def names_of(section: Any, prefix: str) -> Iterator[str]:
+        for field in dataclasses.fields(section):
+            if dataclasses.is_dataclass(field.type):
+                yield from names_of(field.type, f"{prefix}{field.name}.")
+            else:
+                yield prefix + field.name
+
+    return list(names_of(ExperimentConfig, ""))
+
+
+def value_of(settings: Mapping[str, Any], name: str) -> Any:
+    """A setting by its dotted name, of settings as ``to_dict`` gives them.
+
+    Example:
+      >>> value_of(to_dict(ExperimentConfig()), "algorithm.up.name")
+      'none'
+    """
+    value: Any = settings
+    for part in name.split("."):
+        value = value[part]
+    return value
 
 
 def _unknown(name: str) -> ConfigError:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedcode_jax import algorithms, data, models, schedules
+from fedcode_jax import algorithms, compress, data, models, schedules
 from fedcode_jax import config as configs
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
 from fedcode_jax.clients.optimizers import optimizer
@@ -114,7 +114,10 @@ def test_of(
 
 def algorithm_of(settings: configs.AlgorithmConfig) -> algorithms.Algorithm:
     """The algorithm, with those of the settings that it takes."""
-    return _call(algorithms.registry[settings.name], settings)
+    up, down = (
+        compress.make(section.section, section.given()) for section in (settings.up, settings.down)
+    )
+    return _call(algorithms.registry[settings.name], settings, up=up, down=down)
 
 
 def network_of(settings: configs.NetworkConfig) -> Network:
@@ -167,7 +170,7 @@ def _optimizer(settings: configs.LocalConfig, learning_rate: jax.Array) -> Any:
 
 
 def _call(factory: Any, settings: Any, **others: Any) -> Any:
-    """Calls a function with those of the settings that it takes."""
+    """Calls a function with those of the settings that it takes and that are set."""
     accepted = inspect.signature(factory).parameters
     given = {name: others.get(name, getattr(settings, name, None)) for name in accepted}
-    return factory(**given)
+    return factory(**{name: value for name, value in given.items() if value is not None})

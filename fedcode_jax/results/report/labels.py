@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,16 +21,15 @@ def default_of(name: str) -> Any:
       >>> default_of("schedule.client_period")
       2
     """
-    section, _, last = name.rpartition(".")
-    return _defaults()[section][last] if section else _defaults()[last]
+    return configs.value_of(_defaults(), name)
 
 
 def full_name(name: str) -> str:
     """The dotted name of a setting.
 
     Args:
-      name: the same, or its last part if no other setting ends in it; dashes may stand for
-        underscores, as on the command line.
+      name: the same, or its last part if no other setting ends in it that is no deeper in its
+        section; dashes may stand for underscores, as on the command line.
 
     Returns:
       The dotted name.
@@ -47,7 +45,7 @@ def full_name(name: str) -> str:
     wanted = name.replace("-", "_")
     if wanted in names:
         return wanted
-    ending = [each for each in names if each.rpartition(".")[2] == wanted]
+    ending = _ending_in(wanted)
     if len(ending) > 1:
         raise ConfigError(f"by: {name!r} could be {' or '.join(ending)}; write one of them")
     if not ending:
@@ -58,15 +56,21 @@ def full_name(name: str) -> str:
 
 
 def short_name(name: str) -> str:
-    """The last part of a setting's dotted name, if no other setting ends in it.
+    """The last part of a setting's dotted name, if ``full_name`` finds it by that.
 
     Example:
       >>> short_name("schedule.client_period"), short_name("model.name")
       ('client_period', 'model.name')
     """
     last = name.rpartition(".")[2]
-    endings = Counter(each.rpartition(".")[2] for each in configs.setting_names())
-    return last if endings[last] == 1 else name
+    return last if _ending_in(last) == [name] else name
+
+
+def _ending_in(last: str) -> list[str]:
+    """The settings that end in a name, the least nested ones."""
+    ending = [name for name in configs.setting_names() if name.rpartition(".")[2] == last]
+    least = min((name.count(".") for name in ending), default=0)
+    return [name for name in ending if name.count(".") == least]
 
 
 def label(settings: Mapping[str, Any], otherwise: str = "") -> str:

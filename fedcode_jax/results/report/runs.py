@@ -154,13 +154,8 @@ def read_run(folder: Path) -> Run:
             f"{folder / METRICS}: has {len(files.records)} rounds, but {SUMMARY} says"
             f" {summary['rounds']}"
         )
-    settings = {name: _setting(nested, name) for name in configs.setting_names()}
+    settings = {name: configs.value_of(nested, name) for name in configs.setting_names()}
     return Run(folder, settings, files.records, summary, _evaluation(folder))
-
-
-def _setting(nested: Mapping[str, Any], name: str) -> Any:
-    section, _, last = name.rpartition(".")
-    return nested[section][last] if section else nested[name]
 
 
 def _evaluation(folder: Path) -> Mapping[str, Any]:

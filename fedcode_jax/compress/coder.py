@@ -22,6 +22,7 @@ class Coder:
       block: B, consecutive values that share a code; their codewords are vectors.
       rate_weight: price of a bit of code length, in squared error relative to the variance of
         the group; 0 for plain k-means, in which codes cost nothing.
+      setting: what these settings are called in errors, before the dot.
 
     Raises:
       ConfigError: a setting that is not allowed, or does not go with another.
@@ -31,28 +32,33 @@ class Coder:
     coding: str = "fixed"
     block: int = 1
     rate_weight: float = 0.0
+    setting: str = "algorithm"
 
     def __post_init__(self) -> None:
         check_num_clusters(self.num_clusters)
-        check_name("algorithm.coding", self.coding, CODINGS)
+        check_name(f"{self.setting}.coding", self.coding, CODINGS)
         if isinstance(self.block, bool) or not 1 <= self.block <= 256:
-            raise ConfigError(f"algorithm.block: {self.block!r}; give a whole number from 1 to 256")
+            raise ConfigError(
+                f"{self.setting}.block: {self.block!r}; give a whole number from 1 to 256"
+            )
         if self.num_clusters * self.block > 2**18:
             raise ConfigError(
-                f"algorithm.block: {self.num_clusters} centers of {self.block} values; "
-                "algorithm.num_clusters times algorithm.block must not exceed 262,144"
+                f"{self.setting}.block: {self.num_clusters} centers of {self.block} values; "
+                f"{self.setting}.num_clusters times {self.setting}.block must not exceed 262,144"
             )
         if self.rate_weight < 0:
-            raise ConfigError(f"algorithm.rate_weight: {self.rate_weight}; give a number >= 0")
+            raise ConfigError(f"{self.setting}.rate_weight: {self.rate_weight}; give a number >= 0")
         if self.rate_weight > 0 and self.coding == "fixed":
             raise ConfigError(
-                f"algorithm.rate_weight: {self.rate_weight} has no use with algorithm.coding "
-                "fixed, where every code takes the same bits; set a coding such as adaptive"
+                f"{self.setting}.rate_weight: {self.rate_weight} has no use with "
+                f"{self.setting}.coding fixed, where every code takes the same bits; set a coding "
+                "such as adaptive"
             )
         if self.rate_weight > 0 and self.block > 1:
             raise ConfigError(
-                f"algorithm.rate_weight: {self.rate_weight} cannot be used with algorithm.block "
-                f"{self.block}; entropy-constrained codebooks are of single values"
+                f"{self.setting}.rate_weight: {self.rate_weight} cannot be used with "
+                f"{self.setting}.block {self.block}; entropy-constrained codebooks are of single "
+                "values"
             )
 
     def encode(self, vector: jax.Array, sizes: tuple[int, ...]) -> Coded:

@@ -1,0 +1,309 @@
+"""Algorithms that send changes: compressed up and down, with any optimiser at the server."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedcode_jax import schedules, wire
+from fedcode_jax.algorithms.base import (
+    Algorithm,
+    Objective,
+    Start,
+    Work,
+    mean_of_clients,
+    one,
+)
+from fedcode_jax.algorithms.groups import FLOATS, Group, Layout, Weights, parse
+from fedcode_jax.compress import Compressor, none
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.schedules import Exchange
+from fedcode_jax.wire import Dense, Kind, Message, Section
+
+
+class UpdatesServer(NamedTuple):
+    """What the server keeps.
+
+    Attributes:
+      weights: its own w.
+      common: what all clients that are up to date hold; None where weights go down whole.
+      down: what the compressor of each compressed group remembers on the way down.
+      optimizer: state of the optimiser of w.
+    """
+
+    weights: Weights
+    common: Weights | None
+    down: tuple[Any, ...]
+    optimizer: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class UpdatesClient:
+    """What a client keeps.
+
+    Attributes:
+      up: what the compressor of each compressed group remembers on the way up.
+      layout: how the groups make up the weights.
+    """
+
+    up: tuple[Any, ...]
+    layout: Layout = dataclasses.field(metadata={"static": True})
+
+
+def updates(
+    up: Compressor | None = None,
+    down: Compressor | None = None,
+    *,
+    server: optax.GradientTransformation | None = None,
+    objective: Objective = Objective(),
+    groups: str = "layers",
+) -> Algorithm:
+    """FedAvg by changes: any compressor each way, any local objective, any server optimiser.
+
+    For one compressed group, with w the server's values and c what all clients hold:
+
+    1. Broadcast. The server sends C_down(w - c), and c <- c + D_down of it. What is left of w - c
+       goes with the next one: the residual needs no memory of its own. Without a compressor down
+       it sends w.
+    2. Receive. A client starts at c.
+    3. Local training, under the objective; its ``carried`` is the params that it starts from.
+    4. Upload. C_up(trained - start).
+    5. Aggregate. d = sum_i N_i D_up(upload_i) / sum_i N_i; the server's optimiser takes a step from
+       w along the gradient -d.
+
+    Groups that are not compressed travel as floats, and are averaged. The optimiser acts on params
+    alone; running statistics are averaged.
+
+    Args:
+      up: the compressor of uploads; None for float32.
+      down: the compressor of broadcasts, without a memory; None for weights as floats.
+      server: the optimiser of the server; None for ``optax.sgd(1.0)``, which adds the mean change.
+      objective: how local training is shaped.
+      groups: what is compressed together, as of ``fedcode``: ``coded`` and ``layered`` groups are.
+
+    Returns:
+      The algorithm.
+
+    Raises:
+      ConfigError: running statistics in a compressed group, a ``local`` group, or a compressor down
+        that has a memory.
+
+    Source: changes, and the server's optimiser: Reddi et al., arXiv 2003.00295, algorithm 1;
+    compressed both ways: Sattler et al., arXiv 1903.02891.
+
+    Example:
+      >>> from fedcode_jax import compress, schedules
+      >>> algorithm = updates(compress.error_feedback(compress.topk(0.5)))
+      >>> server, store = algorithm.init({"params": {"kernel": jnp.zeros(4)}}, 1)
+      >>> stored = jax.tree.map(lambda leaf: leaf[0], store)
+      >>> start = Start({"params": {"kernel": jnp.zeros(4)}})
+      >>> work = Work(start, {"params": {"kernel": jnp.array([0.1, 2.0, -3.0, 0.0])}}, 1, 0.1, 0.0)
+      >>> sends = schedules.always()(1)
+      >>> message, _ = algorithm.upload(stored, work, sends, jax.random.key(0))
+      >>> message.sections[0].positions.tolist()
+      [1, 2]
+    """
+    if down is not None and down.has_memory:
+        raise ConfigError(
+            "algorithm.down.error_feedback: True cannot be used: what the server's weights are "
+            "ahead of its clients is sent with the next broadcast in any case, and would count twice"
+        )
+    way = _Way(_compressible(groups), up or none(), down)
+    step = server or optax.sgd(1.0)
+
+    def init(weights: Weights, num_clients: int) -> tuple[UpdatesServer, UpdatesClient]:
+        layout = way.layout(weights)
+        sizes = [sum(layout.sizes[g]) for g in way.compressed_in(layout)]
+
+        def for_all(memory: Any) -> Any:
+            return jax.tree.map(lambda x: jnp.tile(x, (num_clients,) + (1,) * jnp.ndim(x)), memory)
+
+        common = None if down is None else weights
+        memories = () if down is None else tuple(map(down.init, sizes))
+        store = UpdatesClient(tuple(for_all(way.up.init(size)) for size in sizes), layout)
+        return UpdatesServer(weights, common, memories, step.init(_params(weights))), store
+
+    def broadcast(
+        server: UpdatesServer, exchange: Exchange, key: jax.Array
+    ) -> tuple[Message, UpdatesServer]:
+        layout = way.layout(server.weights)
+        own = layout.split(server.weights)
+        if down is None:
+            return Message(jnp.int32(Kind.WEIGHTS), way.floats(layout, own)), server
+        ahead = tuple(w - c for w, c in zip(own, layout.split(server.common), strict=True))
+        sections, memories = way.compressed(down, layout, own, ahead, server.down, key)
+        message = Message(jnp.int32(Kind.UPDATE), sections)
+        common = way.received(layout, message, server.common)
+        return message, server._replace(common=common, down=memories)
+
+    def receive(stored: UpdatesClient, message: Message, common: Any) -> Start:
+        weights = way.received(stored.layout, message, common)
+        return Start(weights, _params(weights) if any(objective) else None)
+
+    def upload(
+        stored: UpdatesClient, work: Work, exchange: Exchange, key: jax.Array
+    ) -> tuple[Message, UpdatesClient]:
+        layout = stored.layout
+        own, start = layout.split(work.trained), layout.split(work.start.weights)
+        change = tuple(new - old for new, old in zip(own, start, strict=True))
+        sections, memories = way.compressed(way.up, layout, own, change, stored.up, key)
+        kind = jnp.where(exchange.clients_send_weights, jnp.int32(Kind.UPDATE), Kind.NOTHING)
+        return Message(kind, sections), dataclasses.replace(stored, up=memories)
+
+    def lost(stored: UpdatesClient, message: Message) -> UpdatesClient:
+        assert way.up.undo is not None
+        layout = stored.layout
+        memories = []
+        for g, memory in zip(way.compressed_in(layout), stored.up, strict=True):
+            sent = way.up.decompress(message.sections[g], sum(layout.sizes[g]))
+            memories.append(way.up.undo(memory, sent))
+        return dataclasses.replace(stored, up=tuple(memories))
+
+    def aggregate(
+        server: UpdatesServer, messages: Message, num_samples: jax.Array, exchange: Exchange
+    ) -> UpdatesServer:
+        layout = way.layout(server.weights)
+        counted = jnp.where(wire.carries_values(messages.kind), num_samples, 0.0)
+        mean = way.mean(layout, messages, server.weights, counted)
+        params = _params(server.weights)
+        gradient = jax.tree.map(lambda old, new: old - new, params, _params(mean))
+        change, state = step.update(gradient, server.optimizer, params)
+        moved = _with_params(mean, optax.apply_updates(params, change))
+        after = server._replace(weights=moved, optimizer=state)
+        anybody = jnp.any(counted > 0)
+        return jax.tree.map(lambda old, new: jnp.where(anybody, new, old), server, after)
+
+    def common(server: UpdatesServer) -> Weights:
+        return server.common
+
+    def whole(server: UpdatesServer) -> Message:
+        layout = way.layout(server.weights)
+        floats = way.floats(layout, layout.split(server.common))
+        return Message(jnp.int32(Kind.WEIGHTS), floats)
+
+    def report(server: UpdatesServer, store: UpdatesClient) -> tuple[Weights, Weights | None]:
+        if down is None:
+            return one(server.weights), None
+        _, sent = broadcast(server, schedules.always()(1), jax.random.key(0))
+        return one(server.weights), one(sent.common)
+
+    return Algorithm(
+        init,
+        broadcast,
+        receive,
+        upload,
+        aggregate,
+        report,
+        schedule=schedules.always(),
+        objective=objective,
+        common=None if down is None else common,
+        whole=None if down is None else whole,
+        lost=None if way.up.undo is None else lost,
+    )
+
+
+class _Way(NamedTuple):
+    """How the groups of a model go up and down."""
+
+    groups: tuple[Group, ...]
+    up: Compressor
+    down: Compressor | None
+
+    def layout(self, weights: Weights) -> Layout:
+        return Layout.of(weights, self.groups)
+
+    def compressed_in(self, layout: Layout) -> tuple[int, ...]:
+        """The places of the groups that are compressed."""
+        return tuple(g for g, policy in enumerate(layout.policies) if policy == "coded")
+
+    def floats(self, layout: Layout, vectors: Sequence[jax.Array]) -> tuple[Section, ...]:
+        """All groups as floats."""
+        return tuple(
+            Dense.rounded(vector, FLOATS.get(policy, "float32"))
+            for policy, vector in zip(layout.policies, vectors, strict=True)
+        )
+
+    def compressed(
+        self,
+        compressor: Compressor,
+        layout: Layout,
+        own: Sequence[jax.Array],
+        change: Sequence[jax.Array],
+        memories: tuple,
+        key: jax.Array,
+    ) -> tuple[tuple[Section, ...], tuple]:
+        """Groups as they are sent: changes compressed, the others as floats; and the memories."""
+        sections, after = list(self.floats(layout, own)), []
+        for g, memory in zip(self.compressed_in(layout), memories, strict=True):
+            sections[g], memory = compressor.compress(memory, change[g], jax.random.fold_in(key, g))
+            after.append(memory)
+        return tuple(sections), tuple(after)
+
+    def received(self, layout: Layout, message: Message, common: Weights | None) -> Weights:
+        """What a client holds after a broadcast, or after the whole."""
+        if common is None or self.down is None:
+            return layout.join([wire.values(section) for section in message.sections])
+        compressed, vectors = self.compressed_in(layout), []
+        for g, held in enumerate(layout.split(common)):
+            section = message.sections[g]
+            if g not in compressed:
+                vectors.append(wire.values(section))
+                continue
+            after = held + self.down.decompress(section, held.size)
+            if isinstance(section, Dense) and section.values.shape == held.shape:
+                after = jnp.where(message.kind == Kind.WEIGHTS, section.values, after)
+            vectors.append(after)
+        return layout.join(vectors)
+
+    def mean(
+        self, layout: Layout, messages: Message, weights: Weights, counted: jax.Array
+    ) -> Weights:
+        """The weights that the clients' mean change, and mean floats, come to."""
+        compressed, vectors = self.compressed_in(layout), []
+        for g, own in enumerate(layout.split(weights)):
+            section = messages.sections[g]
+            if g in compressed:
+                decoded = functools.partial(_decoded, self.up, own.size)
+                vectors.append(own + mean_of_clients(decoded, section, counted))
+            else:
+                vectors.append(mean_of_clients(wire.values, section, counted))
+        return layout.join(vectors)
+
+
+def _decoded(compressor: Compressor, size: int, section: Section) -> jax.Array:
+    return compressor.decompress(section, size)
+
+
+def _compressible(groups: str) -> tuple[Group, ...]:
+    """The groups, of which only params are compressed."""
+    parsed = parse(groups)
+    for group in parsed:
+        if group.policy == "local":
+            raise ConfigError(
+                f"algorithm.groups: {groups!r}: policy local cannot be used with compressed "
+                "updates, whose clients all hold the same; use dense"
+            )
+        if group.policy not in FLOATS and "stats" in group.kinds:
+            raise ConfigError(
+                f"algorithm.groups: {groups!r}: stats cannot be compressed as changes, which can "
+                "make a variance negative; write stats=dense"
+            )
+    return parsed
+
+
+def _params(weights: Weights) -> Weights:
+    """The collection that optimisers act on; all of a tree that has no collections."""
+    return weights["params"] if _has_collections(weights) else weights
+
+
+def _with_params(weights: Weights, params: Weights) -> Weights:
+    return {**weights, "params": params} if _has_collections(weights) else params
+
+
+def _has_collections(weights: Weights) -> bool:
+    return isinstance(weights, Mapping) and "params" in weights

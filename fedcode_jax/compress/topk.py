@@ -1,0 +1,42 @@
+"""Top-k: the largest values alone, with their positions."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from fedcode_jax.compress.base import Compressor, stateless
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.wire import Dense, Sparse
+
+
+def topk(fraction: float = 0.01) -> Compressor:
+    """The k values of largest magnitude, k = ceil(fraction n), as float32 with their positions.
+
+    Args:
+      fraction: of the values that are sent, above 0 and at most 1.
+
+    Returns:
+      The compressor. It is biased: wrap it in ``error_feedback``.
+
+    Raises:
+      ConfigError: another fraction.
+
+    Source: Stich, Cordonnier and Jaggi, arXiv 1809.07599.
+
+    Example:
+      >>> vector = jnp.array([0.1, -5.0, 0.0, 2.0])
+      >>> section, _ = topk(fraction=0.5).compress(None, vector, jax.random.key(0))
+      >>> section.positions.tolist(), section.values.values.tolist()
+      ([1, 3], [-5.0, 2.0])
+    """
+    if not 0 < fraction <= 1:
+        raise ConfigError(f"fraction: {fraction} cannot be used; give a number above 0, at most 1")
+
+    def compress(vector: jax.Array, key: jax.Array) -> Sparse:
+        k = max(1, math.ceil(fraction * vector.size - 1e-6))
+        _, largest = jax.lax.top_k(jnp.abs(vector), k)
+        positions = jnp.sort(largest).astype(jnp.int32)
+        return Sparse(positions, Dense(vector[positions]), vector.size)
+
+    return stateless(compress)
