@@ -35,7 +35,7 @@ def make(setting: str, settings: Mapping[str, Any]) -> Compressor | None:
       ConfigError: a setting that the compressor does not take, or a value that it cannot have.
 
     Example:
-      >>> make("algorithm.up.", {"name": "topk", "fraction": 0.1, "error_feedback": True}).has_memory
+      >>> make("algorithm.up.", {"name": "topk", "error_feedback": True}).has_memory
       True
     """
     others = dict(settings)

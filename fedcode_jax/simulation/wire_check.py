@@ -9,7 +9,7 @@ import numpy as np
 from fedcode_jax import wire
 from fedcode_jax.errors import WireCheckError
 from fedcode_jax.simulation.state import RoundMetrics, Traffic
-from fedcode_jax.wire import Coded, Kind, Message
+from fedcode_jax.wire import Kind, Message
 
 TOLERANCE = 0.01
 """Share by which a counted size of entropy-coded codes may differ from the bytes."""
@@ -66,7 +66,7 @@ class WireCheck:
             if not _equal(decoded, expected):
                 raise WireCheckError(f"{where}: the message is another one after decoding")
         difference = abs(len(data) - counted)
-        allowed = max(_TINY, TOLERANCE * len(data)) if _is_entropy_coded(message) else 0
+        allowed = max(_TINY, TOLERANCE * len(data)) if wire.is_entropy_coded(message) else 0
         if difference > allowed:
             raise WireCheckError(f"{where}: counted {counted} bytes, encoded to {len(data)}")
         self.messages += 1
@@ -78,10 +78,6 @@ class WireCheck:
 
 def _row(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
-
-
-def _is_entropy_coded(message: Message) -> bool:
-    return any(isinstance(s, Coded) and s.coding != "fixed" for s in message.sections)
 
 
 def _equal(a: Message, b: Message) -> bool:

@@ -6,8 +6,9 @@ import zlib
 import numpy as np
 
 from fedcode_jax.wire import entropy, models
-from fedcode_jax.wire.message import Coded
-from fedcode_jax.wire.sizes import code_width
+from fedcode_jax.wire.format import VALUES_PER_BYTE
+from fedcode_jax.wire.reading import DecodeError, Reader
+from fedcode_jax.wire.sections import Array, Coded, code_width
 
 
 def pack(codes: np.ndarray, num_clusters: int) -> bytes:
@@ -21,14 +22,14 @@ def unpack(packed: bytes, size: int, num_clusters: int) -> np.ndarray:
     """The inverse of ``pack``: u16[size].
 
     Raises:
-      ValueError: the padding is not zero.
+      DecodeError: the padding is not zero.
     """
     width = code_width(num_clusters)
     if width == 0:
         return np.broadcast_to(np.uint16(0), (size,))
     bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
     if bits[size * width :].any():
-        raise ValueError("the padding after the codes is not zero")
+        raise DecodeError("the padding after the codes is not zero")
     shifts = np.arange(width, dtype=np.uint16)
     rows = bits[: size * width].reshape(size, width).astype(np.uint16)
     return (rows << shifts).sum(axis=1, dtype=np.uint16)
@@ -87,21 +88,25 @@ def nearest(centers: np.ndarray, values: np.ndarray) -> np.ndarray:
         return distance.argmin(axis=1)
 
 
-def write_codes(section: Coded, used: int, known: Known | None) -> tuple[bytes, bytes]:
+def write_codes(
+    codes: Array, coding: str, used: int, layers: tuple[int, ...], known: Known | None
+) -> tuple[bytes, bytes]:
     """The table, which static coding alone has, and the payload of entropy-coded codes.
 
     Args:
-      section: the section as it is sent.
-      used: how many of its centers are sent; above every code.
+      codes: u8[n] or u16[n].
+      coding: how they are written.
+      used: above every code; so many symbols there are.
+      layers: codes of each layer, for adaptive coding; empty for one.
       known: what the receiver holds, for conditional coding.
     """
-    codes = np.asarray(section.codes)
+    codes = np.asarray(codes)
     if not codes.size:
         return b"", b""
-    if section.coding == "entropy":
+    if coding == "entropy":
         levels = models.static_levels(codes, used)
         return levels.tobytes(), entropy.encode_static(codes, levels)
-    model, blocks = _adaptive(used, section.layers or (codes.size,), known)
+    model, blocks = _adaptive(used, layers or (codes.size,), known)
     return b"", entropy.encode_adaptive(codes, model, blocks)
 
 
@@ -114,13 +119,45 @@ def read_codes(
     layers: tuple[int, ...],
     known: Known | None,
 ) -> np.ndarray:
-    """The inverse of ``write_codes``: u16[size]; forged ones may not be below ``used``."""
+    """The inverse of ``write_codes``: u16[size], each below ``used``.
+
+    Raises:
+      DecodeError: the payload is not the one that a writer makes of these codes.
+    """
     if not size:
+        if payload:
+            raise DecodeError(f"no codes in a payload of {len(payload)} bytes")
         return np.zeros(0, np.uint16)
-    if levels is not None:
-        return entropy.decode_static(payload, size, levels)
-    model, blocks = _adaptive(used, layers or (size,), known)
-    return entropy.decode_adaptive(payload, model, blocks)
+    try:
+        if levels is not None:
+            return entropy.decode_static(payload, size, levels)
+        model, blocks = _adaptive(used, layers or (size,), known)
+        return entropy.decode_adaptive(payload, model, blocks)
+    except ValueError as error:
+        raise DecodeError(f"the codes cannot be read: {error}") from error
+
+
+def check_payload(size: int, payload: int) -> None:
+    """Refuses lengths of a payload that cannot be."""
+    if size > payload * VALUES_PER_BYTE or payload % 4:
+        raise DecodeError(f"{size} codes in a payload of {payload} bytes")
+
+
+def read_layers(reader: Reader, size: int) -> tuple[int, ...]:
+    """The number of codes of each layer, of ``size`` together; empty for one layer."""
+    (count,) = reader.unpack("<H")
+    layers = reader.unpack(f"<{count}I")
+    if count and (count == 1 or sum(layers) != size):
+        raise DecodeError(f"{count} layers of {sum(layers)} codes; {size} are there")
+    return layers
+
+
+def read_table(reader: Reader, used: int) -> np.ndarray:
+    """A table of levels, u8[used]."""
+    levels = np.frombuffer(reader.take(used), np.uint8)
+    if levels.max() != models.LEVELS:
+        raise DecodeError("a table of frequencies that no writer makes")
+    return levels
 
 
 def _adaptive(

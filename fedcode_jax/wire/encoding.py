@@ -3,23 +3,12 @@
 import struct
 import zlib
 
-import numpy as np
-
-from fedcode_jax.wire import codes as code_bytes
-from fedcode_jax.wire.codes import Known
-from fedcode_jax.wire.format import (
-    ALWAYS,
-    BLOCKS,
-    CHECKSUM,
-    CODED_TYPES,
-    DENSE_TYPES,
-    MAGIC,
-    MOST_CODEBOOK_VALUES,
-    PREFIX,
-    VERSION,
-)
-from fedcode_jax.wire.message import FLOAT_TYPES, Coded, Kind, Message, held, sent
-from fedcode_jax.wire.sizes import block_size, used_centers
+from fedcode_jax.wire.decoding import check_claims
+from fedcode_jax.wire.format import CHECKSUM, MAGIC, PREFIX, VERSION
+from fedcode_jax.wire.kinds import Kind
+from fedcode_jax.wire.message import Message, held, sent
+from fedcode_jax.wire.reading import DecodeError, Reader
+from fedcode_jax.wire.table import handling_of, read_header
 
 
 def encode(message: Message, *, given: Message | None = None) -> bytes:
@@ -36,11 +25,15 @@ def encode(message: Message, *, given: Message | None = None) -> bytes:
       nothing is decoded.
 
     Raises:
-      ValueError: a code is not below the number of its centers, there are more than 255
-        sections, or a section is beyond what its header can hold.
+      ValueError: the message is one that ``decode`` would refuse or not give back: a code that is
+        not below the number of its centers, centers that descend or are not finite, floats that
+        their type does not hold, more than 255 sections, a section beyond what its header can
+        hold, more than a message may ask of a reader (see FORMAT.md).
 
     Example:
+      >>> import numpy as np
       >>> from fedcode_jax.wire.decoding import decode
+      >>> from fedcode_jax.wire.sections import Coded
       >>> section = Coded(np.float32([-1, 0, 2]), np.uint8([2, 0, 1, 1]))
       >>> data = encode(Message(np.int32(Kind.WEIGHTS), (section,)))
       >>> len(data), decode(data).sections[0].codes.tolist()
@@ -54,56 +47,17 @@ def encode(message: Message, *, given: Message | None = None) -> bytes:
         raise ValueError(f"{len(message.sections)} sections: a message holds at most 255")
     headers, bodies = [], []
     for index, section in enumerate(message.sections):
-        if isinstance(section, Coded):
-            known = held(given, index, section.codes.shape)
-            header, body = _coded_bytes(section, kind, known)
-        else:
-            section_type = DENSE_TYPES[section.dtype] | (ALWAYS if section.always else 0)
-            header = struct.pack("<BI", section_type, len(section.values))
-            wire_type = FLOAT_TYPES[section.dtype].newbyteorder("<")
-            body = np.asarray(section.values).astype(wire_type).tobytes()
+        try:
+            header, body = handling_of(section).write(section, kind, held(given, index))
+        except struct.error as error:
+            raise ValueError(f"a section beyond what its header can hold: {error}") from error
         headers.append(header)
         bodies.append(body)
     prefix = PREFIX.pack(MAGIC, VERSION, kind, len(message.sections))
     rest = b"".join(headers + bodies)
+    try:
+        reader = Reader(b"".join(headers))
+        check_claims([read_header(reader, kind) for _ in headers], PREFIX.size + 4 + len(rest))
+    except DecodeError as error:
+        raise ValueError(f"a message that no reader takes: {error}") from error
     return prefix + CHECKSUM.pack(zlib.crc32(rest, zlib.crc32(prefix))) + rest
-
-
-def _coded_bytes(section: Coded, kind: Kind, known: Coded | None) -> tuple[bytes, bytes]:
-    """The header and the body of a coded section."""
-    K, n, coding = section.num_clusters, len(section.codes), section.coding
-    centers = np.asarray(section.centers, "<f4")
-    if n and int(np.max(section.codes)) >= K:
-        raise ValueError(f"code {int(np.max(section.codes))} with {K} centers")
-    block = block_size(section)
-    if K > 65536 or block > 256 or K * block > MOST_CODEBOOK_VALUES:
-        raise ValueError(
-            f"{K} centers of {block} values: a message holds at most 65,536 centers, blocks of "
-            f"256, and {MOST_CODEBOOK_VALUES} values in one codebook"
-        )
-    header = struct.pack("<BH", CODED_TYPES[coding] | (BLOCKS if block > 1 else 0), K - 1)
-    if block > 1:
-        header += struct.pack("<B", block - 1)
-    if coding == "fixed":
-        if kind == Kind.CODEBOOK:
-            return header, centers.tobytes()
-        packed = code_bytes.pack(np.asarray(section.codes), K)
-        return header + struct.pack("<I", n), centers.tobytes() + packed
-    used = int(used_centers(section))
-    header, body = header + struct.pack("<H", used - 1), centers[:used].tobytes()
-    if kind == Kind.CODEBOOK:
-        return header, body
-    view = None
-    if coding == "conditional":
-        assert known is not None  # else ``sent`` made it adaptive
-        view = Known.of(known, centers[:used])
-    table, payload = code_bytes.write_codes(section, used, view)
-    header += struct.pack("<II", n, len(payload))
-    if coding == "adaptive":
-        layers = section.layers if len(section.layers) > 1 else ()
-        if len(layers) > 65535 or (layers and sum(layers) != n):
-            raise ValueError(f"{len(layers)} layers of {sum(layers)} codes, not {n}")
-        header += struct.pack(f"<H{len(layers)}I", len(layers), *layers)
-    if view is not None:
-        header += struct.pack("<I", view.checksum)
-    return header, body + table + payload

@@ -1,4 +1,9 @@
-"""Codes to bytes and back with a range coder, under the models of ``models``."""
+"""Codes to bytes and back with an asymmetric numeral system, under the models of ``models``.
+
+The coder is a stack: what is read first is written last. It loses nothing worth counting even on
+codes that are nearly all the same, and what it has read it can put back, so that the bytes of a
+payload are those that a writer makes if and only if reading them ends where writing begins.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,56 +11,78 @@ from typing import Any
 import numpy as np
 
 from fedcode_jax.wire import models
-
-VALUES_PER_BYTE = 2**12
-"""A payload holds at most so many codes a byte, and is filled with zeros to that length: what
-a forged count can make a reader allocate is bounded by the bytes that were sent."""
+from fedcode_jax.wire.format import VALUES_PER_BYTE
 
 Places = np.ndarray | slice
 
+START_BITS = 24
+"""A coder starts from the number 2^24. Below it, codes of high probability would cost nothing,
+and no count of bits would hold."""
+
+_START = np.array([2**START_BITS], np.uint32)
 _PIECE = 2**20  # codes that the coder gives at once, as 32-bit numbers
 
 
 def encode_static(codes: np.ndarray, levels: np.ndarray) -> bytes:
     """Codes by a table of levels, which holds a level above 0 for each of them."""
-    encoder = _coder().RangeEncoder()
-    if codes.size and np.count_nonzero(levels) > 1:
-        encoder.encode(codes.astype(np.int32), _categorical(_frequencies(levels)))
-    return _payload(encoder, codes.size)
+    if np.count_nonzero(levels) == 1:
+        return bytes(_least(codes.size))
+    coder = _coder(_START)
+    coder.encode_reverse(codes.astype(np.int32), _categorical(_frequencies(levels)))
+    return _payload(coder, codes.size)
 
 
 def decode_static(payload: bytes, size: int, levels: np.ndarray) -> np.ndarray:
-    """The inverse of ``encode_static``: u16[size]."""
+    """The inverse of ``encode_static``: u16[size].
+
+    Raises:
+      ValueError: the payload is not the one of these codes.
+    """
     used = np.flatnonzero(levels)
     if used.size == 1:
+        if payload != bytes(_least(size)):
+            raise ValueError("a payload of codes that are all the same")
         return np.broadcast_to(np.uint16(used[0]), (size,))
-    decoder, model = _decoder(payload), _categorical(_frequencies(levels))
+    coder, model = _filled(payload, size), _categorical(_frequencies(levels))
     codes = np.empty(size, np.uint16)
     for start in range(0, size, _PIECE):
-        codes[start : start + _PIECE] = decoder.decode(model, min(_PIECE, size - start))
+        piece = coder.decode(model, min(_PIECE, size - start))
+        codes[start : start + _PIECE] = piece
+        if not levels[piece].all():
+            raise ValueError("a code that its table does not have")
+    _check_end(coder)
     return codes
 
 
 def encode_adaptive(codes: np.ndarray, model: models.Adaptive, plan: "Blocks") -> bytes:
     """Codes by a model that learns from them block by block."""
-    encoder = _coder().RangeEncoder()
+    written = []
     for start, stop, runs in plan.runs(model):
         block = codes[start:stop].astype(np.int32)
-        for context, places in runs:
-            encoder.encode(block[places], _categorical(model.weights(context)))
+        written += [(block[places], _categorical(model.weights(x))) for x, places in runs]
         model.update(plan.contexts[start:stop], block)
-    return _payload(encoder, codes.size)
+    coder = _coder(_START)
+    for run, categorical in reversed(written):
+        coder.encode_reverse(run, categorical)
+    return _payload(coder, codes.size)
 
 
 def decode_adaptive(payload: bytes, model: models.Adaptive, plan: "Blocks") -> np.ndarray:
-    """The inverse of ``encode_adaptive``: u16, as many codes as there are contexts."""
-    decoder = _decoder(payload)
+    """The inverse of ``encode_adaptive``: u16, as many codes as there are contexts.
+
+    Raises:
+      ValueError: the payload is not the one of these codes.
+    """
     codes = np.empty(plan.contexts.size, np.uint16)
+    coder = _filled(payload, codes.size)
     for start, stop, runs in plan.runs(model):
         block = codes[start:stop]
         for context, places in runs:
-            block[places] = decoder.decode(_categorical(model.weights(context)), block[places].size)
+            block[places] = coder.decode(_categorical(model.weights(context)), block[places].size)
+        if block.max() >= model.num_symbols:
+            raise ValueError("a code that there is no center for")
         model.update(plan.contexts[start:stop], block)
+    _check_end(coder)
     return codes
 
 
@@ -97,10 +124,10 @@ def _frequencies(levels: np.ndarray) -> np.ndarray:
     return models.LEVEL_FREQUENCIES[levels].astype(np.float64)
 
 
-def _coder() -> Any:
+def _coder(words: np.ndarray) -> Any:
     import constriction
 
-    return constriction.stream.queue
+    return constriction.stream.stack.AnsCoder(words)
 
 
 def _categorical(weights: np.ndarray) -> Any:
@@ -111,11 +138,25 @@ def _categorical(weights: np.ndarray) -> Any:
     return constriction.stream.model.Categorical(weights, perfect=False)
 
 
-def _payload(encoder: Any, size: int) -> bytes:
-    words = encoder.get_compressed()
-    least = -(-size // VALUES_PER_BYTE)
-    return words.astype("<u4").tobytes().ljust(-(-least // 4) * 4, b"\0")
+def _payload(coder: Any, size: int) -> bytes:
+    """The words of the coder, filled with zero words to the least length."""
+    return coder.get_compressed().astype("<u4").tobytes().ljust(_least(size), b"\0")
 
 
-def _decoder(payload: bytes) -> Any:
-    return _coder().RangeDecoder(np.frombuffer(payload, "<u4").astype(np.uint32))
+def _filled(payload: bytes, size: int) -> Any:
+    """The inverse of ``_payload``: the last word of a coder is never zero."""
+    words = np.frombuffer(payload, "<u4").astype(np.uint32)
+    filled = np.flatnonzero(words)
+    count = int(filled[-1]) + 1 if filled.size else 0
+    if len(payload) != max(4 * count, _least(size)):
+        raise ValueError(f"a payload of {len(payload)} bytes with {count} words in use")
+    return _coder(words[:count])
+
+
+def _least(size: int) -> int:
+    return 4 * -(-size // (4 * VALUES_PER_BYTE))
+
+
+def _check_end(coder: Any) -> None:
+    if not np.array_equal(coder.get_compressed(), _START):
+        raise ValueError("the payload does not end with its codes")

@@ -1,8 +1,8 @@
-"""Ideal code lengths of entropy-coded codes, in JAX: what the range coder will need.
+"""Code lengths of entropy-coded codes, in JAX: what the coder will need.
 
-A range coder spends -log2 p on a symbol of probability p, to within a word on a whole message.
-These are the probabilities of ``models``, for all codes at once: an adaptive model's counts
-before each block are running sums over blocks.
+It spends -log2 p on a symbol of probability p, to within a word on a whole message. These are the
+probabilities of ``models`` as the coder rounds them, for all codes at once: an adaptive model's
+counts before each block are running sums over blocks.
 """
 
 import jax
@@ -10,35 +10,57 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedcode_jax import codebook
-from fedcode_jax.wire import models
-from fedcode_jax.wire.message import Coded
+from fedcode_jax.wire import models, rounding
+from fedcode_jax.wire.entropy import START_BITS
+from fedcode_jax.wire.format import VALUES_PER_BYTE
+from fedcode_jax.wire.sections import Coded
 
 
-def static_bits(codes: jax.Array, num_symbols: int) -> jax.Array:
+def payload_bytes(bits: jax.Array, size: int) -> jax.Array:
+    """Bytes of a payload: whole words of 32 bits, filled to the least length.
+
+    Args:
+      bits: f32[], code length of all codes.
+      size: how many codes there are.
+
+    Returns:
+      u32[].
+    """
+    words = jnp.ceil(bits / 32).astype(jnp.uint32)
+    return 4 * jnp.maximum(words, np.uint32(-(-size // (4 * VALUES_PER_BYTE))))
+
+
+def static_bits(codes: jax.Array, num_symbols: int, used: jax.Array | int) -> jax.Array:
     """Code length under a table of levels made for these codes.
 
     Args:
       codes: u8[n] or u16[n], n >= 1.
-      num_symbols: above every code.
+      num_symbols: K, static.
+      used: i32[], the symbols that can occur, above every code.
 
     Returns:
-      f32[], bits, without the table.
+      f32[], bits, without the table, with those that the coder starts from; 0 where all codes
+      are the same.
 
     Example:
-      >>> float(static_bits(jnp.array([0, 1, 2, 3], jnp.uint8), 4))
-      8.0
+      >>> round(float(static_bits(jnp.array([0, 1, 2, 3], jnp.uint8), 4, 4)), 3)
+      32.0
     """
     counts = jnp.zeros(num_symbols, jnp.int32).at[codes.astype(jnp.int32)].add(1)
-    counts = counts.astype(jnp.float32)
-    share = counts / jnp.max(counts)
+    share = counts.astype(jnp.float32) / jnp.max(counts).astype(jnp.float32)
     levels = jnp.round(models.LEVELS + 8 * jnp.log2(jnp.where(counts > 0, share, 1)))
     levels = jnp.where(counts > 0, jnp.maximum(levels, 1), 0).astype(jnp.int32)
-    frequency = jnp.asarray(models.LEVEL_FREQUENCIES, jnp.float32)[levels]
-    return jnp.sum(counts * (jnp.log2(jnp.sum(frequency)) - jnp.log2(jnp.maximum(frequency, 1))))
+    frequency = jnp.asarray(models.LEVEL_FREQUENCIES, jnp.int32)[levels]
+    until = jnp.cumsum(frequency)
+    before, total = until - frequency, until[-1]
+    left, right = (rounding.share(part, total) for part in (before, until))
+    bits = rounding.symbol_bits(left, right, until == total, used)
+    bits = START_BITS + jnp.sum(jnp.where(counts > 0, counts * bits, 0))
+    return jnp.where(jnp.sum(counts > 0) > 1, bits, 0)
 
 
 def adaptive_bits(
-    codes: jax.Array, num_symbols: int, used: jax.Array, layers: tuple[int, ...]
+    codes: jax.Array, num_symbols: int, used: jax.Array | int, layers: tuple[int, ...]
 ) -> jax.Array:
     """Code length under a model that learns layer by layer, block by block.
 
@@ -49,7 +71,7 @@ def adaptive_bits(
       layers: codes of each layer, n together.
 
     Returns:
-      f32[], bits.
+      f32[], bits, with those that the coder starts from.
     """
     ends = models.block_ends(layers, models.ADAPTIVE_GROWTH)
     layer_of = np.searchsorted(np.cumsum(layers), np.array(ends) - 1, side="right")
@@ -58,17 +80,39 @@ def adaptive_bits(
     counts = jnp.zeros((len(ends), num_symbols), jnp.int32)
     counts = counts.at[block, codes.astype(jnp.int32)].add(1)
     before = jnp.cumsum(counts, axis=0) - counts
-    own = (before - before[first_block]).astype(jnp.float32)
+    own = before - before[first_block]
     possible = jnp.arange(num_symbols) < used
-    shared = jnp.where(possible, 1 + 2 * before.astype(jnp.float32), 0)
-    shared = shared / jnp.sum(shared, axis=1, keepdims=True)
-    weight = own + models.SHARED_WEIGHT * shared
-    total = jnp.sum(own, axis=1, keepdims=True) + models.SHARED_WEIGHT
-    bits = jnp.log2(total) - jnp.log2(jnp.where(possible, weight, 1))
-    return jnp.sum(counts * bits)
+    shared = jnp.where(possible, 1 + 2 * before, 0)
+    until_own, until_shared = jnp.cumsum(own, axis=1), jnp.cumsum(shared, axis=1)
+    seen, mass = until_own[:, -1:], until_shared[:, -1:]
+    until = _mixed(until_own, until_shared, seen, mass)
+    first = jnp.zeros((len(ends), 1), jnp.uint32)
+    before_each = jnp.concatenate([first, until[:, :-1]], axis=1)
+    bits = rounding.symbol_bits(before_each, until, jnp.arange(num_symbols) == used - 1, used)
+    return START_BITS + jnp.sum(jnp.where(counts > 0, counts * bits, 0))
 
 
-def conditional_bits(section: Coded, used: jax.Array, known: Coded) -> jax.Array:
+def _mixed(own: jax.Array, shared: jax.Array, seen: jax.Array, mass: jax.Array) -> jax.Array:
+    """The share of codes in an adaptive model: own counts, and the weight of 32 of the shared.
+
+    Args:
+      own: i32[...], how often they were seen in this context; of ``seen`` codes.
+      shared: i32[...], what they have of the shared distribution; of ``mass``.
+      seen: i32[...].
+      mass: i32[...].
+
+    Returns:
+      u32[...], in units of 2^-32.
+    """
+    total = seen + models.SHARED_WEIGHT
+    learnt, expected = rounding.share(own, total), rounding.share(shared, mass)
+    weight = rounding.share(jnp.full_like(total, models.SHARED_WEIGHT), total)
+    # Of nothing seen, and of all symbols, the product with 1: shares wrap around there.
+    expected = jnp.where(seen == 0, expected, rounding.product(expected, weight))
+    return learnt + jnp.where((shared == mass) & (seen > 0), weight, expected)
+
+
+def conditional_bits(section: Coded, used: jax.Array | int, known: Coded) -> jax.Array:
     """Code length of a section's codes given the codes that the receiver holds.
 
     Args:
@@ -77,7 +121,7 @@ def conditional_bits(section: Coded, used: jax.Array, known: Coded) -> jax.Array
       known: codes of the same shape, under its own centers f32[K'] or f32[K', B].
 
     Returns:
-      f32[], bits.
+      f32[], bits, with those that the coder starts from.
     """
     K, n = section.num_clusters, section.codes.size
     ends = models.block_ends((n,), models.CONDITIONAL_GROWTH)
@@ -87,18 +131,22 @@ def conditional_bits(section: Coded, used: jax.Array, known: Coded) -> jax.Array
     difference = codes - offsets[context] + K - 1
 
     own = jnp.zeros((len(ends), offsets.size, K), jnp.int32).at[block, context, codes].add(1)
-    own = jnp.cumsum(own, axis=0) - own
-    total = jnp.sum(own, axis=2)
+    own = jnp.cumsum(jnp.cumsum(own, axis=0) - own, axis=2)
+    own = jnp.pad(own, ((0, 0), (0, 0), (1, 0)))
     shared = jnp.zeros((len(ends), 2 * K - 1), jnp.int32).at[block, difference].add(2)
     start = jnp.asarray(models.shared_start(K, peaked=True), jnp.int32)
     shared = jnp.cumsum(shared, axis=0) - shared + start
     running = jnp.pad(jnp.cumsum(shared, axis=1), ((0, 0), (1, 0)))
     first = K - 1 - offsets
-    mass = running[:, first + used] - running[:, first]
+    seen, mass = own[:, :, -1], running[:, first + used] - running[:, first]
 
-    expected = shared[block, difference] / mass[block, context]
-    weight = own[block, context, codes] + models.SHARED_WEIGHT * expected
-    return jnp.sum(jnp.log2(total[block, context] + models.SHARED_WEIGHT) - jnp.log2(weight))
+    def until(code: jax.Array) -> jax.Array:
+        in_shared = running[block, first[context] + code] - running[block, first[context]]
+        here = block, context
+        return _mixed(own[block, context, code], in_shared, seen[here], mass[here])
+
+    bits = rounding.symbol_bits(until(codes), until(codes + 1), codes == used - 1, used)
+    return START_BITS + jnp.sum(bits)
 
 
 def contexts_and_offsets(section: Coded, known: Coded) -> tuple[jax.Array, jax.Array]:

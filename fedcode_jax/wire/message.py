@@ -1,96 +1,15 @@
 """What crosses the wire: a kind and the sections of one model."""
 
 import dataclasses
-import enum
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Array = jax.Array | np.ndarray
-
-CODINGS = ("fixed", "entropy", "adaptive", "conditional")
-"""How codes are written: ceil(log2 K) bits each; by a range coder with a table of frequencies,
-with frequencies learnt on the way (per layer), or with those given what the receiver holds."""
-
-FLOAT_TYPES = {
-    "float32": np.dtype(np.float32),
-    "float16": np.dtype(np.float16),
-    "bfloat16": np.dtype(jnp.bfloat16),
-}
-"""The formats of floats on the wire."""
-
-
-class Kind(enum.IntEnum):
-    """What a message carries, and so which of its arrays are sent.
-
-    NOTHING: no bytes at all. CODEBOOK: the centers of every coded section. WEIGHTS: the
-    centers and codes of every coded section, and every dense section. Dense sections that are
-    always sent are in both.
-    """
-
-    NOTHING = 0
-    CODEBOOK = 1
-    WEIGHTS = 2
-    UPDATE = 3
-
-
-def _static(default: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"static": True})
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Coded:
-    """A group of values as a codebook and codes: value i is ``centers[codes[i]]``.
-
-    Attributes:
-      centers: f32[K], ascending; or f32[K, B], codewords of B consecutive values each. A
-        codebook that needs fewer centers repeats its last one.
-      codes: u8[m] for K <= 256, else u16[m]; m = n, or ceil(n / B).
-      coding: one of ``CODINGS``.
-      layers: the number of codes of each layer, in order, for codings that learn layer by
-        layer; empty for one layer.
-    """
-
-    centers: Array
-    codes: Array
-    coding: str = _static("fixed")
-    layers: tuple[int, ...] = _static(())
-
-    @property
-    def num_clusters(self) -> int:
-        """K."""
-        return self.centers.shape[-1 if self.centers.ndim == self.codes.ndim else -2]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Dense:
-    """A group of values as floats.
-
-    Attributes:
-      values: f32[n]; these are values that ``dtype`` represents, so that what the receiver
-        reads is what the sender meant (see ``rounded``).
-      dtype: one of ``FLOAT_TYPES``, the format on the wire.
-      always: sent in codebook messages too.
-    """
-
-    values: Array
-    dtype: str = _static("float32")
-    always: bool = _static(False)
-
-    @classmethod
-    def rounded(cls, values: jax.Array, dtype: str) -> "Dense":
-        """A section of the values nearest to ``values`` that ``dtype`` holds, kept finite."""
-        if dtype != "float32":
-            limit = float(jnp.finfo(FLOAT_TYPES[dtype]).max)
-            values = jnp.clip(values, -limit, limit).astype(FLOAT_TYPES[dtype]).astype(jnp.float32)
-        return cls(values, dtype)
-
-
-Section = Coded | Dense
+from fedcode_jax.wire.kinds import Array, Kind
+from fedcode_jax.wire.sections import Coded
+from fedcode_jax.wire.table import handling_of
 
 
 @jax.tree_util.register_dataclass
@@ -104,11 +23,12 @@ class Message:
 
     Attributes:
       kind: i32[], one of ``Kind``.
-      sections: the groups of the model, in the order of its layout.
+      sections: the groups of the model, in the order of its layout, each a ``Section``; of which
+        type, its sender and receiver know.
     """
 
     kind: Array
-    sections: tuple[Section, ...]
+    sections: tuple[Any, ...]
 
 
 def addressed(message: Message, first_contact: jax.Array) -> Message:
@@ -140,42 +60,22 @@ def sent(message: Message, *, given: Message | None = None) -> Message:
       whose coding is conditional is adaptive where nothing that fits is given.
     """
     kind = Kind(int(message.kind))
-    sections: list[Section] = []
+    sections = []
     for index, section in enumerate(message.sections):
-        if isinstance(section, Coded) and kind != Kind.NOTHING:
-            codes = np.asarray(section.codes)
-            if kind == Kind.CODEBOOK:
-                section = dataclasses.replace(section, codes=codes[:0], layers=())
-            elif section.coding == "conditional" and held(given, index, codes.shape) is None:
-                section = dataclasses.replace(section, coding="adaptive")
-            if section.coding != "adaptive" or len(section.layers) == 1:
-                section = dataclasses.replace(section, layers=())
-            sections.append(jax.tree.map(np.asarray, section))
-        elif isinstance(section, Dense) and carries(section, kind):
-            sections.append(Dense(np.asarray(section.values), section.dtype, section.always))
+        kept = None
+        if kind != Kind.NOTHING:
+            kept = handling_of(section).sent(section, kind, held(given, index))
+        if kept is not None:
+            sections.append(kept)
     return Message(np.asarray(kind, np.int32), tuple(sections))
 
 
-def carries(section: Dense, kind: Kind) -> bool:
-    """Whether a message of this kind carries these floats."""
-    return kind == Kind.WEIGHTS or (kind == Kind.CODEBOOK and section.always)
-
-
-def held(given: Message | None, index: int, shape: tuple[int, ...]) -> Coded | None:
-    """What ``given`` holds for the codes of section ``index``, or None.
-
-    Args:
-      given: a message with a concrete kind, or None.
-      index: place of the section.
-      shape: of its codes.
-
-    Returns:
-      The section there, if ``given`` is a weights message and has codes of that shape there.
-    """
+def held(given: Message | None, index: int) -> Coded | None:
+    """The coded section that ``given`` holds at a place, if it is a weights message."""
     if given is None or int(given.kind) != Kind.WEIGHTS or index >= len(given.sections):
         return None
     section = given.sections[index]
-    return section if isinstance(section, Coded) and section.codes.shape == shape else None
+    return section if isinstance(section, Coded) else None
 
 
 def reference(message: Message) -> Message:
@@ -185,25 +85,31 @@ def reference(message: Message) -> Message:
       message: any message.
 
     Returns:
-      The message without its floats: those of dense sections tell nothing about codes.
+      The message with its coded sections alone; the others, which tell nothing about codes, keep
+      arrays of no size.
     """
-
-    def kept(section: Section) -> Section:
-        if isinstance(section, Dense):
-            return Dense(section.values[..., :0], section.dtype)
-        return Coded(section.centers, section.codes)
-
-    return Message(message.kind, tuple(kept(section) for section in message.sections))
+    return Message(message.kind, tuple(handling_of(s).reference(s) for s in message.sections))
 
 
 def is_conditional(message: Message) -> bool:
     """Whether any section is coded given what the receiver holds."""
-    sections = message.sections
-    return any(isinstance(s, Coded) and s.coding == "conditional" for s in sections)
+    return any(handling_of(s).is_conditional(s) for s in message.sections)
+
+
+def is_entropy_coded(message: Message) -> bool:
+    """Whether any section is entropy-coded, so that its counted size is nearly that of its bytes.
+
+    Example:
+      >>> from fedcode_jax.wire.sections import Levels
+      >>> levels = Levels(jnp.zeros(9, jnp.int8), jnp.ones(1), 1, coding="adaptive")
+      >>> is_entropy_coded(Message(jnp.int32(Kind.WEIGHTS), (levels,)))
+      True
+    """
+    return any(handling_of(s).is_entropy_coded(s) for s in message.sections)
 
 
 def remember(known: Message, message: Message) -> Message:
-    """The reference after a message: its content if it carries weights, else the old one.
+    """The reference after a message: its content if it is of kind WEIGHTS, else the old one.
 
     Args:
       known: as ``reference`` gives it; of kind NOTHING where there is none yet.
@@ -215,27 +121,3 @@ def remember(known: Message, message: Message) -> Message:
     new = reference(message)
     has_weights = message.kind == Kind.WEIGHTS
     return jax.tree.map(lambda a, b: jnp.where(has_weights, b, a), known, new)
-
-
-def carries_values(kind: Array) -> jax.Array:
-    """Whether a message of this kind carries values."""
-    return jnp.asarray(kind) >= Kind.WEIGHTS
-
-
-def only_carried(message: Message, arrived: Any = True) -> Message:
-    """Zeroes what does not reach the receiver."""
-    kind = jnp.where(arrived, message.kind, jnp.int32(Kind.NOTHING))
-    values, codebook = kind >= Kind.WEIGHTS, kind >= Kind.CODEBOOK
-
-    def only(chosen: Any, array: Any) -> Any:
-        return jnp.where(chosen, array, jnp.zeros_like(array))
-
-    sections: list[Any] = []
-    for section in message.sections:
-        if isinstance(section, Coded):
-            centers, codes = only(codebook, section.centers), only(values, section.codes)
-            sections.append(dataclasses.replace(section, centers=centers, codes=codes))
-        else:
-            chosen = codebook if section.always else values
-            sections.append(dataclasses.replace(section, values=only(chosen, section.values)))
-    return Message(kind, tuple(sections))

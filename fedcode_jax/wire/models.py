@@ -5,6 +5,7 @@ whole numbers, or one division, product and sum of float64, which IEEE 754 round
 everywhere. ``lengths`` computes the code lengths of the same models in JAX.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -68,6 +69,17 @@ def block_ends(layers: Sequence[int], growth: int) -> list[int]:
     return ends
 
 
+def most_runs(size: int) -> int:
+    """How many distributions conditional codes need at most: a block's contexts have one each.
+
+    Example:
+      >>> most_runs(32), most_runs(10_000)
+      (32, 1792)
+    """
+    ends = [0, *block_ends((size,), CONDITIONAL_GROWTH)]
+    return sum(min(MAX_CONTEXTS, b - a) for a, b in itertools.pairwise(ends))
+
+
 def contexts_of(num_known: int) -> tuple[int, int]:
     """How the codes of a known codebook are grouped into contexts.
 
@@ -100,10 +112,13 @@ class Adaptive:
 
     A context x expects codes near o_x. Its distribution is that of the codes seen in it, and,
     with a weight of 32 codes, that of the differences code - o_x seen in all contexts.
+
+    Attributes:
+      num_symbols: K, above every code.
     """
 
     def __init__(self, num_symbols: int, offsets: np.ndarray, *, peaked: bool) -> None:
-        self._num_symbols = num_symbols
+        self.num_symbols = num_symbols
         self._first = num_symbols - 1 - np.asarray(offsets, np.int64)  # of code 0, in _shared
         self._shared = shared_start(num_symbols, peaked=peaked)
         self._own = np.zeros((len(offsets), num_symbols), np.uint32)
@@ -111,7 +126,7 @@ class Adaptive:
     def weights(self, context: int) -> np.ndarray:
         """f64[K], proportional to the probabilities of the codes in a context."""
         first = self._first[context]
-        shared = self._shared[first : first + self._num_symbols]
+        shared = self._shared[first : first + self.num_symbols]
         return self._own[context] + SHARED_WEIGHT * (shared / shared.sum())
 
     def update(self, contexts: np.ndarray, codes: np.ndarray) -> None:

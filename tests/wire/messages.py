@@ -1,9 +1,10 @@
 """Messages to try, shared by the tests of the format and by the fuzzer."""
 
+import jax
 import numpy as np
 
 from fedcode_jax import wire
-from fedcode_jax.wire import Coded, Dense, Kind, Message
+from fedcode_jax.wire import Bits, Coded, Dense, Kind, Levels, Message, Sparse
 
 
 def coded(rng, num_clusters, n, coding="fixed", block=1, layers=()):
@@ -26,28 +27,72 @@ def message(kind, *sections):
     return Message(np.int32(kind), sections)
 
 
+def bits(rng, n):
+    magnitude = np.float32(rng.exponential()) if rng.random() < 0.5 else None
+    return Bits(rng.integers(0, 2, n).astype(np.uint8), magnitude)
+
+
+def levels(rng, n, limit=3, coding="fixed", parts=()):
+    scales = np.asarray(wire.rounded_scales(rng.exponential(size=len(parts) or 1)))
+    drawn = np.clip(np.rint(rng.normal(size=n) * limit / 3), -limit, limit)
+    return Levels(drawn.astype(np.int8), scales, limit, parts, coding)
+
+
+def positions(rng, k, size):
+    return np.sort(rng.choice(size, k, replace=False)).astype(np.int32)
+
+
+def sparse(rng, k, size, values):
+    return Sparse(positions(rng, k, size), values, size)
+
+
+def random_plain(rng, n, clusters):
+    """A section of n floats, codes or bits that any message or sparse section may hold."""
+    kind = rng.integers(0, 3)
+    if kind == 0:
+        dtype = str(rng.choice(list(wire.FLOAT_TYPES)))
+        return dense(rng, n, dtype, always=bool(rng.random() < 0.5))
+    if kind == 1:
+        return bits(rng, n)
+    coding = str(rng.choice(wire.CODINGS))
+    block = int(rng.choice([1, 1, 2, 5]))
+    codes = -(-n // block)
+    first = int(rng.integers(0, codes + 1))
+    layers = (first, codes - first) if coding == "adaptive" and rng.random() < 0.5 else ()
+    return coded(rng, int(rng.choice(clusters)), codes, coding, block, layers)
+
+
+def random_section(rng, n, clusters):
+    """A section of any type; what it holds is about n long."""
+    kind = rng.integers(0, 6)
+    if kind == 0:
+        first = int(rng.integers(0, n + 1))
+        parts = (first, 0, n - first) if rng.random() < 0.5 else ()
+        coding = str(rng.choice(["fixed", "entropy", "adaptive"]))
+        return levels(rng, n, int(rng.choice([1, 2, 7, 127])), coding, parts)
+    if kind == 1:
+        values = random_plain(rng, n, clusters)
+        while isinstance(values, Coded) and values.coding == "conditional":
+            values = random_plain(rng, n, clusters)
+        size = int(n / rng.choice([1, 0.9, 0.5, 0.1, 0.001]))
+        return sparse(rng, n, size, values)
+    return random_plain(rng, n, clusters)
+
+
 def random_message(rng, most_codes=50, clusters=(1, 2, 3, 64, 255, 256, 257)):
     """A message of any kind that has bytes, with sections of every type."""
-    sections = []
-    for _ in range(rng.integers(0, 5)):
-        n = int(rng.integers(0, most_codes + 1))
-        if rng.random() < 0.25:
-            dtype = str(rng.choice(list(wire.FLOAT_TYPES)))
-            sections.append(dense(rng, n, dtype, always=bool(rng.random() < 0.5)))
-            continue
-        coding = str(rng.choice(wire.CODINGS))
-        block = int(rng.choice([1, 1, 2, 5]))
-        first = int(rng.integers(0, n + 1))
-        layers = (first, n - first) if coding == "adaptive" and rng.random() < 0.5 else ()
-        sections.append(coded(rng, int(rng.choice(clusters)), n, coding, block, layers))
-    return message(rng.choice([Kind.CODEBOOK, Kind.WEIGHTS]), *sections)
+    count = rng.integers(0, 5)
+    sections = [
+        random_section(rng, int(rng.integers(0, most_codes + 1)), clusters) for _ in range(count)
+    ]
+    return message(rng.choice([Kind.CODEBOOK, Kind.WEIGHTS, Kind.UPDATE]), *sections)
 
 
 def earlier(rng, m):
     """A reference that fits a message: most of its codes, and other centers."""
 
     def before(section):
-        if isinstance(section, Dense):
+        if not isinstance(section, Coded):
             return section
         codes = np.array(section.codes)
         changed = rng.random(codes.shape) < 0.3
@@ -59,15 +104,8 @@ def earlier(rng, m):
 
 
 def assert_equal(a, b):
-    assert int(a.kind) == int(b.kind)
-    assert len(a.sections) == len(b.sections)
-    for x, y in zip(a.sections, b.sections, strict=True):
-        assert type(x) is type(y)
-        if isinstance(x, Coded):
-            np.testing.assert_array_equal(x.centers, y.centers)
-            np.testing.assert_array_equal(x.codes, y.codes)
-            assert x.codes.dtype == y.codes.dtype
-            assert (x.coding, x.layers) == (y.coding, y.layers)
-        else:
-            np.testing.assert_array_equal(x.values, y.values)
-            assert (x.dtype, x.always) == (y.dtype, y.always)
+    """Of one structure, which says how each section is written, and with the same arrays."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)

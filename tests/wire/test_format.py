@@ -40,7 +40,7 @@ def test_bytes_are_as_specified():
         Dense(np.float32([0.5]), "float16"),
     )
     data = wire.encode(m)
-    assert data[:5] == b"FJ\x02\x02\x02"
+    assert data[:5] == b"FJ\x03\x02\x02"
     headers = b"\x00\x02\x00\x04\x00\x00\x00" + b"\x02\x01\x00\x00\x00"
     centers = bytes.fromhex("000080bf 00000000 00000040")
     assert data[9:] == headers + centers + bytes([0b01_01_00_10]) + b"\x00\x38"
@@ -49,7 +49,7 @@ def test_bytes_are_as_specified():
 def test_the_bytes_of_floats_that_are_always_sent_are_as_specified():
     sections = Dense(np.float32([0.5]), "float16", always=True), Dense(np.float32([2]))
     data = wire.encode(message(Kind.CODEBOOK, *sections))
-    assert data[:5] == b"FJ\x02\x01\x01"
+    assert data[:5] == b"FJ\x03\x01\x01"
     assert data[9:] == b"\x42\x01\x00\x00\x00" + b"\x00\x38"
     data = wire.encode(message(Kind.WEIGHTS, *sections))
     headers = b"\x42\x01\x00\x00\x00" + b"\x01\x01\x00\x00\x00"
@@ -86,7 +86,7 @@ def test_every_flipped_bit_is_refused():
 
 def forge(kind, sections, rest):
     """Bytes with a valid checksum, whatever they claim."""
-    return with_checksum(b"FJ\x02" + bytes([kind, sections]) + bytes(4) + rest)
+    return with_checksum(b"FJ\x03" + bytes([kind, sections]) + bytes(4) + rest)
 
 
 ONE_CENTER = np.float32([1]).tobytes()
@@ -105,7 +105,7 @@ ONE_CENTER = np.float32([1]).tobytes()
         (forge(2, 1, b"\xc1\0\0\0\0"), "section of type 193"),
         (forge(1, 1, b"\x41\xff\xff\xff\xff"), "claim"),
         (forge(2, 3, b""), "truncated"),
-        (forge(3, 0, b""), "kind"),
+        (forge(4, 0, b""), "kind"),
         (forge(0, 0, b""), "kind"),
         (forge(1, 1, b"\x00\x01\x00" + np.float32([2, 1]).tobytes()), "ascending"),
         # three centers, one code of value 3; then a set padding bit
@@ -171,7 +171,7 @@ def test_random_bytes_raise_nothing_else():
     for _ in range(2000):
         data = rng.integers(0, 256, rng.integers(0, 60)).astype(np.uint8).tobytes()
         with pytest.raises(DecodeError):
-            wire.decode(b"FJ\x02" + data)
+            wire.decode(b"FJ\x03" + data)
 
 
 def test_encode_refuses_codes_without_a_center():

@@ -56,23 +56,29 @@ def test_floats_that_are_always_sent_are_in_codebook_messages_too(dtype):
     note = Dense(note.values, dtype, always=True)
     sections = (Dense(np.ones(50, np.float32)), note, coded)
     codebook, weights = 9 + (5 + 6 * width) + (3 + 16), 9 + (5 + 200) + (5 + 6 * width) + (7 + 41)
-    for kind, size in [(Kind.NOTHING, 0), (Kind.CODEBOOK, codebook), (Kind.WEIGHTS, weights)]:
+    lengths = {
+        Kind.NOTHING: 0,
+        Kind.CODEBOOK: codebook,
+        Kind.WEIGHTS: weights,
+        Kind.UPDATE: weights,
+    }
+    for kind, size in lengths.items():
         message = Message(np.int32(kind), sections)
         data = wire.encode(message)
         assert len(data) == int(wire.size_bits(message)) // 8 == size
         # As published, a float counts 32 bits.
-        formula = {Kind.NOTHING: 0, Kind.CODEBOOK: 32 * 10, Kind.WEIGHTS: 32 * 60 + 200}[kind]
+        formula = {Kind.NOTHING: 0, Kind.CODEBOOK: 32 * 10}.get(kind, 32 * 60 + 200)
         assert int(wire.formula_bits(message)) == formula
         if kind == Kind.NOTHING:
             assert wire.sent(message).sections == ()
             continue
         found = wire.decode(data)
         notes = [s for s in found.sections if isinstance(s, Dense) and s.always]
-        assert len(found.sections) == (3 if kind == Kind.WEIGHTS else 2)
+        assert len(found.sections) == (3 if wire.carries_values(kind) else 2)
         assert [(n.dtype, n.values.tolist()) for n in notes] == [(dtype, note.values.tolist())]
     kinds = jnp.array(list(Kind), jnp.int32)
     sizes = jax.jit(jax.vmap(lambda kind: wire.size_bits(Message(kind, sections))))(kinds)
-    assert sizes.tolist() == [0, 8 * codebook, 8 * weights]
+    assert sizes.tolist() == [0, 8 * codebook, 8 * weights, 8 * weights]
 
 
 def test_bfloat16_keeps_the_range_and_three_digits():
