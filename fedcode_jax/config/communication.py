@@ -33,11 +33,17 @@ class CompressorConfig(Section):
 
     def check_together(self) -> None:
         """Checks the settings that the compressor takes, and that no others are set."""
-        if self == type(self)():
+        if self.is_default:
             return
         from fedcode_jax import compress
 
         compress.make(self.section, self.given())
+
+    @property
+    def is_default(self) -> bool:
+        """Whether no setting was changed."""
+        fields = dataclasses.fields(self)
+        return all(getattr(self, field.name) == field.default for field in fields)
 
     def given(self) -> dict[str, Any]:
         """The settings that are to have an effect: the name, and those that were changed."""
@@ -105,7 +111,7 @@ class AlgorithmConfig(Section):
     def check_together(self) -> None:
         """Checks that the settings of codebooks go with each other."""
         for name, section in (("up", self.up), ("down", self.down)):
-            if self.name != "fedavg" and section != type(section)():
+            if self.name != "fedavg" and not section.is_default:
                 raise ConfigError(
                     f"algorithm.{name}.name: {section.name!r} cannot be used with algorithm.name "
                     f"{self.name}, which compresses in its own way; set algorithm.name to fedavg"
@@ -115,7 +121,7 @@ class AlgorithmConfig(Section):
             return
         from fedcode_jax.algorithms import fedcode
 
-        fedcode(self.num_clusters, self.groups, self.merge, *settings)
+        fedcode(self.num_clusters, self.groups or "kernels", self.merge, *settings)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -125,7 +125,7 @@ def run(
     )
     summary = summary_of(experiment, outcome)
     if check is not None:
-        summary["wire_check"] = dataclasses.asdict(check)
+        summary["wire_check"] = check.figures
     journal.closed(outcome, summary)
     return Result(
         config=config,
