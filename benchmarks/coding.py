@@ -105,10 +105,9 @@ def of_run(name, changes, rounds):
     """One row for each weights round and direction of a FedCode run."""
     changes = {**changes, "algorithm.coding": "conditional"}
     built = experiment.build(replace(ExperimentConfig(), changes))
-    built.program.keep_traffic = True
     state = built.program.start(built.weights)
     for t in range(1, rounds + 1):
-        state, output = built.program.advance(state, 1)
+        state, output = built.program.advance(state, 1, traffic=True)
         traffic = jax.tree.map(lambda leaf: np.asarray(leaf[0]), output.traffic)
         ways = {
             "down": (traffic.broadcast, traffic.broadcast_given),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from fedcode_jax.algorithms.base import At, Objective
 from fedcode_jax.clients.batches import ClientData, normalise, shuffles
 from fedcode_jax.clients.training import LocalTraining, Weights
 
@@ -19,6 +20,9 @@ def train_reference(
     client: int,
     key: jax.Array,
     learning_rate: float = 1.0,
+    *,
+    objective: Objective = Objective(),
+    carried: Any = None,
 ) -> tuple[Weights, float]:
     """Trains one client, batch after batch, with batches of their true sizes.
 
@@ -32,6 +36,8 @@ def train_reference(
       client: its row.
       key: its key of this round.
       learning_rate: for an optimiser that is a function of it.
+      objective: how the algorithm shapes training.
+      carried: what the objective is given.
 
     Returns:
       The trained variables, and the mean cross-entropy over all samples of all epochs.
@@ -45,7 +51,7 @@ def train_reference(
     state = {name: value for name, value in start.items() if name != "params"}
     optimizer = training.optimizer_at(learning_rate)
     opt_state = optimizer.init(params)
-    step, loss_sum = 0, 0.0
+    step, steps, loss_sum = 0, training.epochs * -(-size // training.batch_size), 0.0
     for epoch in range(training.epochs):
         for first in range(0, size, training.batch_size):
             samples = own[shuffled[epoch, first : first + training.batch_size]]
@@ -55,15 +61,18 @@ def train_reference(
                 whole = jnp.zeros((training.batch_size, *x.shape[1:]), x.dtype).at[: len(x)].set(x)
                 x = training.augment(jax.random.fold_in(augment_key, step), whole)[: len(x)]
             mask = jnp.ones(len(samples), bool)
-            grads, (loss, state) = _gradient(training)(
+            grads, (loss, state) = _gradient(training, objective)(
                 params,
                 state,
-                None,
+                carried,
                 normalise(x, data.mean, data.std),
                 data.y[samples],
                 mask,
                 jax.random.fold_in(dropout_key, step),
             )
+            if objective.gradient is not None:
+                at = At(jnp.int32(step), jnp.int32(steps))
+                grads = objective.gradient(grads, params, carried, at)
             updates, opt_state = optimizer.update(grads, opt_state, params)
             params = optax.apply_updates(params, updates)
             loss_sum += float(loss) * len(samples)
@@ -72,5 +81,6 @@ def train_reference(
 
 
 @functools.lru_cache(maxsize=8)
-def _gradient(training: LocalTraining) -> Any:
-    return jax.jit(jax.grad(training.loss, has_aux=True))
+def _gradient(training: LocalTraining, objective: Objective) -> Any:
+    loss = functools.partial(training.loss, objective=objective)
+    return jax.jit(jax.grad(loss, has_aux=True))

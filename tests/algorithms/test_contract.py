@@ -4,68 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rounds import (
+    CLIENTS,
+    common_of,
+    exchange,
+    moved,
+    one_round,
+    received,
+    weights,
+)
 
 from fedcode_jax import algorithms, schedules, wire
 from fedcode_jax.schedules import Exchange
 
-NAMES = sorted(algorithms.registry)
-CLIENTS = 3
-
-
-def weights():
-    rng = np.random.default_rng(0)
-    return {
-        "params": {
-            "dense": {"kernel": jnp.float32(rng.normal(size=(20, 5))), "bias": jnp.zeros(5)},
-            "norm": {"scale": jnp.ones(5), "bias": jnp.zeros(5)},
-        },
-        "batch_stats": {"norm": {"mean": jnp.zeros(5), "var": jnp.ones(5)}},
-    }
-
-
-def exchange(server, clients):
-    return Exchange(jnp.array(server), jnp.array(clients))
-
 
 def shapes(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
-
-
-def moved(tree, by=0.1, seed=1):
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: x + by * jnp.float32(rng.normal(size=x.shape)), tree)
-
-
-VARIANTS = {
-    "fedcode, entropy": {"coding": "entropy"},
-    "fedcode, adaptive by layer": {"coding": "adaptive", "groups": "layers"},
-    "fedcode, conditional at a price": {"coding": "conditional", "rate_weight": 1e-2},
-    "fedcode, blocks": {"num_clusters": 8, "block": 2, "coding": "conditional"},
-    "skip, conditional": {"coding": "conditional"},
-}
-
-
-@pytest.fixture(params=NAMES + list(VARIANTS))
-def algorithm(request):
-    name = request.param.partition(",")[0]
-    return algorithms.registry[name](**VARIANTS.get(request.param, {}))
-
-
-def one_round(algorithm, server, store, sends, first):
-    key = jax.random.key(0)
-    message, server = algorithm.broadcast(server, sends, key)
-
-    def client(stored, first, seed):
-        start = algorithm.receive(stored, wire.addressed(message, first))
-        trained = jax.tree.map(
-            lambda x: x + 0.1 * jnp.sin(seed + jnp.arange(x.size)).reshape(x.shape), start
-        )
-        return *algorithm.upload(stored, trained, start, sends, key), start
-
-    firsts = jnp.full(CLIENTS, first)
-    uploads, store, starts = jax.vmap(client)(store, firsts, jnp.arange(CLIENTS))
-    samples = jnp.array([1.0, 2.0, 5.0])
-    return message, uploads, starts, algorithm.aggregate(server, uploads, samples, sends), store
 
 
 def test_a_round_keeps_structure_and_traces_for_any_exchange(algorithm):
@@ -78,7 +32,9 @@ def test_a_round_keeps_structure_and_traces_for_any_exchange(algorithm):
 def check_round(server, store, message, uploads, starts, new_server, new_store):
     assert shapes(server) == shapes(new_server)
     assert shapes(store) == shapes(new_store)
-    assert jax.tree.structure(jax.tree.map(lambda x: x[0], starts)) == jax.tree.structure(weights())
+    assert jax.tree.structure(jax.tree.map(lambda x: x[0], starts.weights)) == jax.tree.structure(
+        weights()
+    )
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(new_server))
     sizes = jax.vmap(wire.size_bits)(uploads)
     for i in range(CLIENTS):
@@ -94,8 +50,9 @@ def test_a_first_contact_starts_from_the_server_whatever_the_round(algorithm):
     quiet, _ = algorithm.broadcast(server, exchange(False, False), key)
     full, _ = algorithm.broadcast(server, exchange(True, True), key)
     stored = jax.tree.map(lambda x: x[0], store)
-    first = algorithm.receive(stored, wire.addressed(quiet, jnp.array(True)))
-    expected = algorithm.receive(stored, full)
+    common = common_of(algorithm, server)
+    first = received(algorithm, stored, quiet, common, first=True)
+    expected = received(algorithm, stored, full, common)
     jax.tree.map(np.testing.assert_array_equal, first, expected)
 
 
@@ -105,11 +62,12 @@ def test_what_a_client_receives_can_be_computed_from_the_bytes_alone(algorithm):
     server, _ = algorithm.init(moved(weights()), CLIENTS)
     stored = jax.tree.map(lambda x: x[1], store)
     message, _ = algorithm.broadcast(server, exchange(True, True), jax.random.key(0))
-    received = wire.decode(wire.encode(message))
+    common = common_of(algorithm, server)
+    from_bytes = wire.decode(wire.encode(message))
     jax.tree.map(
         np.testing.assert_array_equal,
-        algorithm.receive(stored, message),
-        algorithm.receive(stored, received),
+        algorithm.receive(stored, message, common),
+        algorithm.receive(stored, from_bytes, common),
     )
 
 
@@ -120,7 +78,8 @@ def test_report_has_a_leading_axis_and_deployed_is_what_a_client_receives(algori
     assert models in ({1}, {CLIENTS})
     if deployed is not None:
         message, _ = algorithm.broadcast(server, exchange(True, True), jax.random.key(0))
-        start = algorithm.receive(jax.tree.map(lambda x: x[0], store), message)
+        stored = jax.tree.map(lambda x: x[0], store)
+        start = algorithm.receive(stored, message, common_of(algorithm, server)).weights
         jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), deployed, start)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedcode_jax import algorithms, wire
+from fedcode_jax.algorithms import Start, Work
 from fedcode_jax.algorithms.fedcode import CodedClient
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.schedules import Exchange
@@ -17,6 +18,14 @@ KEY = jax.random.key(0)
 SAMPLES = jnp.float32([3, 1])
 WEIGHTS = Exchange(jnp.array(True), jnp.array(True))
 CODEBOOK = Exchange(jnp.array(False), jnp.array(False))
+
+
+def received_by(algorithm, own, message):
+    return algorithm.receive(own, message, None).weights
+
+
+def worked(trained):
+    return Work(Start(trained), trained, jnp.int32(1), jnp.float32(0.1), jnp.float32(0))
 
 
 def stored_client(algorithm, centers, codes, bias):
@@ -81,7 +90,7 @@ def test_a_client_keeps_what_it_sent_and_its_dense_values():
     weights = {"kernel": jnp.float32([0.0, 0.1, 5.0, 5.1, 9.0, 12.0]), "bias": jnp.float32([2.5])}
     _, store = algorithm.init(weights, 1)
     own = jax.tree.map(lambda x: x[0], store)
-    message, kept = algorithm.upload(own, weights, weights, CODEBOOK, KEY)
+    message, kept = algorithm.upload(own, worked(weights), CODEBOOK, KEY)
     assert int(message.kind) == Kind.CODEBOOK
     np.testing.assert_allclose(kept.parts[0].centers, [0.05, 5.05, 9.0, 12.0], rtol=1e-6)
     assert kept.parts[0].codes.tolist() == [0, 0, 1, 1, 2, 3]
@@ -112,10 +121,10 @@ def test_local_groups_are_never_sent_and_stay_with_the_client():
     server, store = algorithm.init(weights, 1)
     own = jax.tree.map(lambda x: x[0], store)
     trained = jax.tree.map(lambda x: x + 1, weights)
-    message, own = algorithm.upload(own, trained, weights, WEIGHTS, KEY)
+    message, own = algorithm.upload(own, worked(trained), WEIGHTS, KEY)
     assert len(message.sections) == 1
     broadcast, _ = algorithm.broadcast(server, WEIGHTS, KEY)
-    assert algorithm.receive(own, broadcast)["batch_stats"]["mean"].tolist() == [1.0, 1.0, 1.0]
+    assert received_by(algorithm, own, broadcast)["batch_stats"]["mean"].tolist() == [1.0, 1.0, 1.0]
     stacked = jax.tree.map(lambda x: x[None], message)
     new = algorithm.aggregate(server, stacked, jnp.ones(1), WEIGHTS).weights
     assert new["batch_stats"]["mean"].tolist() == [0.0, 0.0, 0.0]
@@ -153,6 +162,6 @@ def test_skip_sends_nothing_and_changes_nothing_in_codebook_rounds():
     own = stored_client(algorithm, [0.0, 10.0], [1, 0, 1], [7.0])
     message, _ = algorithm.broadcast(server, CODEBOOK, KEY)
     assert wire.encode(message) == b""
-    assert algorithm.receive(own, message)["kernel"].tolist() == [10.0, 0.0, 10.0]
+    assert received_by(algorithm, own, message)["kernel"].tolist() == [10.0, 0.0, 10.0]
     same = algorithm.aggregate(server, uploads(Kind.WEIGHTS), SAMPLES, WEIGHTS).weights
     np.testing.assert_allclose(same["kernel"], [0.5, 1.25, 1.75])

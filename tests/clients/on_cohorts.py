@@ -14,6 +14,7 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
 from fedcode_jax import models  # noqa: E402
+from fedcode_jax.algorithms import Start  # noqa: E402
 from fedcode_jax.clients import ClientData, LocalTraining, Plan, run_cohort  # noqa: E402
 from fedcode_jax.devices import lay, replicated  # noqa: E402
 
@@ -34,8 +35,9 @@ def run(axis: str, chunk: int, devices: int, clients: list[int]) -> dict:
     weights = models.init(training.model, jax.random.key(0), (3,))
     data, weights = lay((data, weights), replicated(devices))
 
-    def finish(shared, row, trained, start, key):
-        moved = jnp.any(trained["params"]["head"]["kernel"] != start["params"]["head"]["kernel"])
+    def finish(shared, row, work, key):
+        before, after = (w["params"]["head"]["kernel"] for w in (work.start.weights, work.trained))
+        moved = jnp.any(before != after)
         return 10 * row, moved
 
     @jax.jit
@@ -50,7 +52,7 @@ def run(axis: str, chunk: int, devices: int, clients: list[int]) -> dict:
             weights,
             ids,
             keys,
-            begin=lambda shared, row: shared,
+            begin=lambda shared, row: (Start(shared), True),
             finish=finish,
             max_size=max(SIZES),
         )

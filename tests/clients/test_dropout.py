@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from fedcode_jax import models
+from fedcode_jax.algorithms import Start
 from fedcode_jax.clients import ClientData, LocalTraining, Plan, run_cohort, train_reference
 
 SIZES = (7, 12)
@@ -46,8 +47,8 @@ def cohort(training, plan, data):
             weights,
             clients,
             keys,
-            begin=lambda weights, row: weights,
-            finish=lambda weights, row, trained, start, key: trained,
+            begin=lambda weights, row: (Start(weights), True),
+            finish=lambda weights, row, work, key: work.trained,
             max_size=max(SIZES),
         )
 

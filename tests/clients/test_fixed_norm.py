@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from fedcode_jax import algorithms, models, schedules
+from fedcode_jax.algorithms import Start
 from fedcode_jax.clients import ClientData, LocalTraining, Plan, train
 from fedcode_jax.network import Network
 from fedcode_jax.simulation import Settings
@@ -53,8 +54,8 @@ def trained(weights, data, fixed, axis="map"):
 
     @jax.jit
     def run(weights, data, fixed):
-        starts = jax.tree.map(lead, weights)
-        return train(make(), axis, starts, data, clients, keys, fixed, max_size=SIZE)[0]
+        starts = Start(jax.tree.map(lead, weights))
+        return train(make(), axis, starts, data, clients, keys, fixed, max_size=SIZE).weights
 
     return run(weights, data, fixed)
 

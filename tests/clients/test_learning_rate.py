@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from fedcode_jax import models
+from fedcode_jax.algorithms import Start
 from fedcode_jax.clients import ClientData, LocalTraining, train
 from fedcode_jax.clients.optimizers import DECAYS, decayed, optimizer
 from fedcode_jax.clients.reference import train_reference
@@ -61,8 +62,8 @@ def test_a_traced_rate_is_the_constant_one_and_compiles_once(data, name):
     key = jax.random.key(3)
 
     def run(training, rate):
-        arguments = (training, "map", weights, data, jnp.int32(0), key, None, rate)
-        return train(*arguments, max_size=SIZE)[0]
+        arguments = (training, "map", Start(weights), data, jnp.int32(0), key, None, rate)
+        return train(*arguments, max_size=SIZE).weights
 
     traced = make(lambda rate: optimizer(name, rate))
 

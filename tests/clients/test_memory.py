@@ -7,8 +7,10 @@ import optax
 import pytest
 
 from fedcode_jax import models
-from fedcode_jax.clients import ClientData, LocalTraining, memory, optimizer, train
-from fedcode_jax.clients.memory import client_bytes, free_bytes, tree_bytes
+from fedcode_jax.algorithms import Start
+from fedcode_jax.clients import ClientData, LocalTraining, optimizer, train
+from fedcode_jax.clients.memory import client_bytes
+from fedcode_jax.devices import free_bytes, tree_bytes
 
 SHAPE = (8, 8, 2)
 SIZE = 16
@@ -34,7 +36,7 @@ def temporary_bytes(training, weights, clients):
     )
     run = jax.jit(
         lambda starts, data, clients, keys: train(
-            training, axis, starts, data, clients, keys, max_size=SIZE
+            training, axis, Start(starts), data, clients, keys, max_size=SIZE
         ),
         compiler_options={"xla_backend_optimization_level": 0},  # it compiles, and never runs
     )
@@ -108,5 +110,5 @@ class Accelerator:
     [({"bytes_limit": 1000, "bytes_in_use": 300}, 700), ({"bytes_limit": 9}, 9), (None, None)],
 )
 def test_free_memory_of_a_device_is_what_it_says(stats, expected, monkeypatch):
-    monkeypatch.setattr(memory.jax, "local_devices", lambda: [Accelerator(stats)])
+    monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator(stats)])
     assert free_bytes() == expected

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from fedcode_jax import models
+from fedcode_jax.algorithms import Start
 from fedcode_jax.clients import ClientData, LocalTraining, Plan, train
 
 SHAPE = (8, 8, 2)
@@ -40,7 +41,7 @@ def first_weights():
 def trained(data, dtype):
     run = jax.jit(
         lambda w: train(
-            make(dtype), "map", w, data, jnp.int32(0), jax.random.key(0), max_size=SIZE
+            make(dtype), "map", Start(w), data, jnp.int32(0), jax.random.key(0), max_size=SIZE
         ),
         compiler_options=QUICK,
     )
@@ -53,7 +54,7 @@ def both(data):
 
 
 def test_weights_and_running_statistics_stay_float32(both):
-    weights, loss = both[jnp.bfloat16]
+    weights, _, loss = both[jnp.bfloat16]
     assert set(weights) == {"params", "batch_stats"}
     assert {leaf.dtype for leaf in jax.tree.leaves(weights)} == {jnp.dtype(jnp.float32)}
     assert loss.dtype == jnp.float32

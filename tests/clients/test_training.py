@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from fedcode_jax import models
+from fedcode_jax.algorithms import Objective, Start
 from fedcode_jax.clients import (
     ClientData,
     LocalTraining,
@@ -54,7 +55,15 @@ def client_keys():
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(2), jnp.arange(len(SIZES)))
 
 
-def run_plan(training, plan, data, clients=None):
+PLAIN = Objective()
+
+
+def _start(weights, one):
+    weights = jax.tree.map(lambda w: w * one, weights)
+    return Start(weights, weights["params"])
+
+
+def run_plan(training, plan, data, clients=None, objective=PLAIN):
     weights = first_weights(training)
     clients = jnp.arange(len(SIZES)) if clients is None else clients
     inputs = jnp.ones(len(clients))
@@ -70,9 +79,10 @@ def run_plan(training, plan, data, clients=None):
             weights,
             inputs,
             client_keys()[clients[order]],
-            begin=lambda weights, one: jax.tree.map(lambda w: w * one, weights),
-            finish=lambda weights, row, trained, start, key: trained,
+            begin=lambda weights, one: (_start(weights, one), True),
+            finish=lambda weights, row, work, key: work.trained,
             max_size=max(SIZES),
+            objective=objective,
         )
         back = lambda leaf: leaf[jnp.argsort(order)]  # noqa: E731
         return done._replace(outputs=jax.tree.map(back, done.outputs), loss=back(done.loss))
@@ -155,21 +165,61 @@ def squared_distance(a, b):
     return sum(jnp.sum((x - y) ** 2) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
-def test_penalty_is_added_to_the_objective(data):
-    def proximal(params, start):
-        return 5.0 * squared_distance(params, start)
+def proximal(params, anchor):
+    return 5.0 * squared_distance(params, anchor)
 
-    free, held = make("mlp"), make("mlp", penalty=proximal)
-    start = first_weights(free)["params"]
 
-    def distance(training):
-        trained = run_plan(training, Plan("map", 1, "native"), data).outputs["params"]
-        return float(squared_distance(jax.tree.map(lambda leaf: leaf[1], trained), start))
+def drawn_back(grads, params, anchor, at):
+    share = at.step / at.steps
+    return jax.tree.map(lambda g, p, a: g + 10.0 * share * (p - a), grads, params, anchor)
 
-    assert distance(held) < 0.5 * distance(free)
-    (weights, _) = references(held, data)[1]
-    done = run_plan(held, Plan("vmap", 2, "native"), data)
-    assert_close(jax.tree.map(lambda x: x[1], done.outputs), weights)
+
+def masked(params, anchor, key):
+    keep = jax.random.bernoulli(key, 0.8, (len(jax.tree.leaves(params)),))
+    leaves, tree = jax.tree.flatten(params)
+    return jax.tree.unflatten(
+        tree, [leaf * (1 + kept) for leaf, kept in zip(leaves, keep, strict=True)]
+    )
+
+
+OBJECTIVES = {
+    "penalty": Objective(penalty=proximal),
+    "gradient": Objective(gradient=drawn_back),
+    "view": Objective(view=masked),
+    "all three": Objective(proximal, drawn_back, masked),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_shapes_training_as_in_the_python_loop(name, data):
+    training, objective = make("mlp"), OBJECTIVES[name]
+    weights = first_weights(training)
+    free = run_plan(training, Plan("map", 1, "native"), data)
+    for plan in (Plan("map", 1, "native"), Plan("vmap", 2, "native")):
+        done = run_plan(training, plan, data, objective=objective)
+        for client in range(len(SIZES)):
+            key = jax.random.fold_in(client_keys()[client], 0)
+            expected, _ = train_reference(
+                *(training, weights, data, client, key),
+                objective=objective,
+                carried=weights["params"],
+            )
+            assert_close(jax.tree.map(lambda x, c=client: x[c], done.outputs), expected)
+        moved = jax.tree.map(lambda a, b: a[1] - b[1], done.outputs, free.outputs)
+        assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(moved)) > 1e-3
+
+
+def test_a_penalty_holds_clients_near_their_anchor(data):
+    training = make("mlp")
+    start = first_weights(training)["params"]
+
+    def distance(objective):
+        done = run_plan(training, Plan("map", 1, "native"), data, objective=objective)
+        return float(
+            squared_distance(jax.tree.map(lambda leaf: leaf[1], done.outputs["params"]), start)
+        )
+
+    assert distance(OBJECTIVES["penalty"]) < 0.5 * distance(Objective())
 
 
 def test_work_is_counted(data):
@@ -186,8 +236,8 @@ def test_weights_differ_between_clients_and_keys(data):
     training = make("mlp")
     start = first_weights(training)
     one = lambda client, seed: train(  # noqa: E731
-        training, "map", start, data, jnp.int32(client), jax.random.key(seed), max_size=20
-    )[0]["params"]["head"]["kernel"]
+        training, "map", Start(start), data, jnp.int32(client), jax.random.key(seed), max_size=20
+    ).weights["params"]["head"]["kernel"]
     assert not np.allclose(one(0, 0), one(1, 0))
     assert not np.allclose(one(1, 0), one(1, 1))
 

@@ -1,13 +1,22 @@
 """Seconds of a round against numbers written out by hand."""
 
 import math
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedcode_jax.network import Conditions, Network, conditions, deliverable, timing
+from fedcode_jax.network import (
+    Conditions,
+    Network,
+    arrives,
+    conditions,
+    deliverable,
+    received,
+    timing,
+)
 
 KB = 8_000  # bits
 
@@ -37,9 +46,13 @@ SAMPLES = jnp.array([200, 100, 100])  # 2 s, 1 s and 2 s
 
 def run(met, deadline=math.inf, down=DOWN, up=UP, samples=SAMPLES, fits=True):
     done = timing(met, jnp.float32(deadline), down, up, samples, fits)
+    arrived = arrives(met, jnp.float32(deadline), down, up, samples, fits)
+    # What arrived was received, and both were sent whole.
+    assert bool((done.received_share[received(met, jnp.float32(deadline), down)] == 1).all())
+    assert bool((done.sent_share[arrived] == 1).all())
     total = float(done.computing + done.sending + done.waiting)
     assert total == pytest.approx(float(done.seconds), rel=1e-5, abs=1e-6)
-    return done
+    return types.SimpleNamespace(**done._asdict(), arrived=arrived)
 
 
 def test_the_slowest_client_ends_the_round():
@@ -169,5 +182,6 @@ def test_random_rounds_add_up_and_agree_with_a_loop():
         parts = done.computing + done.sending + done.waiting
         assert float(parts) == pytest.approx(float(done.seconds), rel=1e-4)
         assert float(done.waiting) > -1e-4
-        assert bool((done.arrived <= ~(met.away | met.lost)).all())
-        assert bool((done.sent_share[done.arrived] == 1).all())
+        arrived = arrives(met, jnp.float32(deadline), d, u, s, True)
+        assert bool((arrived <= ~(met.away | met.lost)).all())
+        assert bool((done.sent_share[arrived] == 1).all())

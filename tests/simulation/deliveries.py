@@ -1,5 +1,6 @@
 """Small runs over links that fail, round by round, with their traffic."""
 
+import dataclasses
 import functools
 
 import jax
@@ -29,9 +30,7 @@ def compiled(algorithm, coding, sketched):
     """An experiment whose program is compiled once: what is tried here are its settings."""
     measure = {"schedule.name": "drift", "schedule.measure": "sketch"} if sketched else {}
     names = {"algorithm.name": algorithm, "algorithm.coding": coding}
-    built = experiment.build(replace(SMALL, names | measure))
-    built.program.keep_traffic = True
-    return built
+    return experiment.build(replace(SMALL, names | measure))
 
 
 def build(changes, *, algorithm="fedcode", coding="fixed", sketched=False, **links):
@@ -40,8 +39,7 @@ def build(changes, *, algorithm="fedcode", coding="fixed", sketched=False, **lin
     settings = materials.settings_of(replace(SMALL, changes), CLIENTS)
     numbers = {name: np.asarray(value, np.float32) for name, value in links.items()}
     settings = settings._replace(links=settings.links._replace(**numbers))
-    built.program.settings = jax.tree.map(np.asarray, settings)
-    return built
+    return dataclasses.replace(built, program=built.program.with_inputs(settings=settings))
 
 
 def flat(tree):
@@ -55,18 +53,10 @@ def by_round(built, rounds):
     state = program.start(built.weights)
     for _ in range(rounds):
         before = jax.tree.map(np.array, state)
-        state, output = program.advance(state, 1)
+        state, output = program.advance(state, 1, traffic=True)
         after = jax.tree.map(np.array, state)
         metrics, traffic = jax.tree.map(lambda x: np.array(x[0]), (output.metrics, output.traffic))
-        order = clients_in_order(metrics, built)
-        yield before, after, metrics, traffic, order
-
-
-def clients_in_order(metrics, built):
-    """The clients as the round ran them; their numbers of samples tell."""
-    sizes = built.program.sizes
-    assert len(set(sizes)) == len(sizes)
-    return np.array([sizes.index(n) for n in metrics.num_samples])
+        yield before, after, metrics, traffic, metrics.clients
 
 
 def row(tree, client):

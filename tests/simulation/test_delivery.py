@@ -42,7 +42,7 @@ def test_a_lost_message_is_remembered_by_neither_side():
     for _, after, metrics, traffic, order in by_round(built, 6):
         for place, client in enumerate(order):
             up, both = row(traffic.uploads, place), row(traffic.uploads_given, place)
-            arrived = bool(metrics.timing.arrived[place])
+            arrived = bool(metrics.arrived[place])
             held = wire.remember(both, up) if arrived else both
             held = jax.tree.map(np.asarray, held)
             assert_same(held, row(after.known, client))
@@ -56,7 +56,7 @@ def test_fedcode_averages_what_arrived_of_weights_and_of_codebooks():
     built = build({"network.loss": 0.4})
     kinds = set()
     for before, after, metrics, traffic, _ in by_round(built, 6):
-        arrived = metrics.timing.arrived
+        arrived = metrics.arrived
         coded, own = traffic.uploads.sections[0], before.server.weights["params"]
         layers = ("dense1", "head")
         own = np.concatenate([np.ravel(own[layer]["kernel"]) for layer in layers])
@@ -88,7 +88,7 @@ def test_in_time_the_slow_send_codebooks_and_the_server_averages_weights():
         slow = order == 2
         assert bool(metrics.exchange.clients_send_weights)
         assert (traffic.uploads.kind == np.where(slow, Kind.CODEBOOK, Kind.WEIGHTS)).all()
-        assert metrics.timing.arrived.all()  # its codebook takes a third of a second
+        assert metrics.arrived.all()  # its codebook takes a third of a second
         assert metrics.uploaded_weights == CLIENTS - 1
         assert traffic.upload_bits[slow] == 8 * (9 + 3 + 4 * 8)
         shares = np.float64(metrics.num_samples * ~slow)
@@ -104,7 +104,7 @@ def test_in_time_the_slow_send_codebooks_and_the_server_averages_weights():
     built = build(changes | {"schedule.uplink": "all"}, uplink=np.array([1e6, 1e6, 1e3, 1e6]))
     for *_, metrics, traffic, order in by_round(built, 2):
         assert (traffic.uploads.kind == Kind.WEIGHTS).all()
-        assert metrics.timing.arrived.tolist() == (order != 2).tolist()
+        assert metrics.arrived.tolist() == (order != 2).tolist()
 
 
 @pytest.mark.parametrize("algorithm", ["fedcode", "fedavg"])
@@ -114,7 +114,7 @@ def test_where_nothing_arrives_the_server_stays_as_it_is(algorithm, cause):
     built = build({}, algorithm=algorithm, **{cause: value})
     rounds = list(by_round(built, 2))
     for before, after, metrics, *_ in rounds:
-        assert not metrics.timing.arrived.any()
+        assert not metrics.arrived.any()
         assert_same(before.server, after.server)
         assert metrics.uploaded_weights == 0
         assert (metrics.uplink_bits.sum() > 0) == (cause == "loss")
@@ -124,7 +124,7 @@ def test_fedavg_averages_what_arrived():
     built = build({"network.loss": 0.4}, algorithm="fedavg")
     counts = set()
     for before, after, metrics, traffic, _ in by_round(built, 6):
-        arrived = metrics.timing.arrived
+        arrived = metrics.arrived
         counts.add(int(arrived.sum()))
         assert metrics.uploaded_weights == arrived.sum()
         # What is lost was sent.
@@ -147,7 +147,7 @@ def test_a_slow_upload_never_arrives_and_is_counted_as_far_as_it_came():
     built = build({"network.deadline": 5.0}, algorithm="fedavg", uplink=SLOW)
     for _, after, metrics, traffic, order in by_round(built, 3):
         late = order == 2
-        assert metrics.timing.arrived.tolist() == (~late).tolist()
+        assert metrics.arrived.tolist() == (~late).tolist()
         assert float(metrics.timing.seconds) == 5
         whole = traffic.upload_bits
         assert (metrics.uplink_bits[~late] == whole[~late]).all()

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedcode_jax import experiment
+from fedcode_jax import devices, experiment
 from fedcode_jax.config import ExperimentConfig, replace
+from fedcode_jax.devices import check_room, compiled_memory
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.simulation import memory
-from fedcode_jax.simulation.memory import check_room, clients_that_fit, compiled_memory
+from fedcode_jax.simulation.memory import clients_that_fit
 
 
 def side_by_side(clients):
@@ -33,7 +34,7 @@ def test_what_fits_is_let_through(monkeypatch):
     compiled = side_by_side(8)
     assert needed(compiled) >= 8 * 4 * 128**2  # or this tests nothing
     for free in (needed(compiled), None):
-        monkeypatch.setattr(memory, "free_bytes", lambda free=free: free)
+        monkeypatch.setattr(devices, "free_bytes", lambda free=free: free)
         check_room(compiled, 8)
 
 
@@ -41,7 +42,7 @@ def test_what_fits_is_let_through(monkeypatch):
 def test_the_chunk_that_the_message_names_has_room(share, monkeypatch):
     compiled = side_by_side(8)
     free = int(share * needed(compiled))
-    monkeypatch.setattr(memory, "free_bytes", lambda: free)
+    monkeypatch.setattr(devices, "free_bytes", lambda: free)
     with pytest.raises(
         ConfigError, match=r"execution\.chunk: 8 client.* set execution\.chunk to"
     ) as e:
@@ -54,7 +55,7 @@ def test_the_chunk_that_the_message_names_has_room(share, monkeypatch):
 
 @pytest.mark.parametrize("chunk", [1, 8])
 def test_where_no_chunk_helps_other_settings_are_named(chunk, monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: 1000)
+    monkeypatch.setattr(devices, "free_bytes", lambda: 1000)
     with pytest.raises(ConfigError, match=r"smaller local\.batch_size, fewer clients_per_round"):
         check_room(side_by_side(chunk), chunk)
 
@@ -74,11 +75,11 @@ def built():
 
 
 def test_a_run_without_room_is_refused_before_its_first_round(built, monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: 10_000)
+    monkeypatch.setattr(devices, "free_bytes", lambda: 10_000)
     state = built.program.start(built.weights)
     with pytest.raises(ConfigError, match=r"on a device that has 0\.00 GB free"):
         built.program.advance(state, 1)
-    assert built.program.compilations == 0
+    assert not built.program.compiled.segments
 
 
 def test_as_many_clients_fit_as_the_memory_has_room_for(built, monkeypatch):

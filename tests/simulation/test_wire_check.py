@@ -27,8 +27,7 @@ SMALL = replace(
 @pytest.fixture(scope="module")
 def segment():
     built = experiment.build(SMALL)
-    built.program.keep_traffic = True
-    _, output = built.program.advance(built.program.start(built.weights), 5)
+    _, output = built.program.advance(built.program.start(built.weights), 5, traffic=True)
     return jax.device_get((output.traffic, output.metrics))
 
 
@@ -43,7 +42,8 @@ def test_a_miscounted_message_is_found_by_its_round_and_client(segment):
     traffic, metrics = segment
     bits = np.array(traffic.upload_bits)
     bits[3, 1] = int(1.05 * bits[3, 1])
-    with pytest.raises(WireCheckError, match="round 4, from client 1: counted"):
+    client = metrics.clients[3, 1]
+    with pytest.raises(WireCheckError, match=f"round 4, from client {client}: counted"):
         WireCheck().take(traffic._replace(upload_bits=bits), metrics, first_round=1)
 
 
@@ -54,7 +54,7 @@ def test_a_wrong_reference_is_found(segment):
     assert (kinds[1] == Kind.WEIGHTS).all()
     kinds[1] = Kind.NOTHING
     forgotten = dataclasses.replace(traffic.uploads_given, kind=kinds)
-    with pytest.raises(WireCheckError, match="round 2, from client 0: counted"):
+    with pytest.raises(WireCheckError, match=r"round 2, from client .: counted"):
         WireCheck().take(traffic._replace(uploads_given=forgotten), metrics, first_round=1)
 
 

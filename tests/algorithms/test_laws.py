@@ -1,0 +1,123 @@
+"""The laws of the contract, for every algorithm of the registry."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rounds import (
+    CLIENTS,
+    NAMES,
+    SAMPLES,
+    VARIANTS,
+    common_of,
+    exchange,
+    made,
+    moved,
+    one_round,
+    weights,
+    worked,
+)
+
+from fedcode_jax import wire
+from fedcode_jax.wire import Kind
+
+SENDS = exchange(True, True)
+COMMON = [case for case in NAMES + list(VARIANTS) if made(case).common is not None]
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def through_bytes(message):
+    return wire.decode(wire.encode(jax.device_get(message)))
+
+
+def rounds(algorithm, count):
+    """Of each round the common before, the broadcast and the server after it."""
+    server, store = algorithm.init(weights(), CLIENTS)
+    broadcast = jax.jit(algorithm.broadcast)
+    for number in range(count):
+        key = jax.random.key(number)
+        before = common_of(algorithm, server)
+        message, after = broadcast(server, SENDS, key)
+        yield before, message, after, jax.tree.map(lambda x: x[0], store)
+        *_, server, store = one_round(algorithm, server, store, SENDS, False, key)
+
+
+def test_there_are_algorithms_with_a_common():
+    assert {"fedavg, down", "fedavg, codebooks"} <= set(COMMON)
+
+
+@pytest.mark.parametrize("case", COMMON)
+def test_a_broadcast_brings_who_is_up_to_date_to_the_new_common_bitwise(case):
+    algorithm, seen = made(case), []
+    receive = jax.jit(algorithm.receive)
+    for before, message, after, stored in rounds(algorithm, 4):
+        expected = algorithm.common(after)
+        for arrived in (message, through_bytes(message)):
+            assert_same(receive(stored, arrived, before).weights, expected)
+            assert_same(algorithm.receive(stored, arrived, before).weights, expected)
+        seen.append(expected)
+    assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (seen[0], seen[-1]))))
+
+
+@pytest.mark.parametrize("case", COMMON)
+def test_the_whole_brings_anybody_to_the_new_common_bitwise(case):
+    algorithm = made(case)
+    elsewhere = moved(weights())
+    for _, _, after, stored in rounds(algorithm, 3):
+        whole = algorithm.whole(after)
+        for arrived in (whole, through_bytes(whole)):
+            found = algorithm.receive(stored, arrived, elsewhere).weights
+            assert_same(found, algorithm.common(after))
+
+
+@pytest.mark.parametrize("sends", [(True, True), (False, False)])
+def test_what_did_not_arrive_cannot_matter_even_if_it_is_not_a_number(algorithm, sends):
+    sends = exchange(*sends)
+    server, store = algorithm.init(weights(), CLIENTS)
+    _, uploads, _, _, _ = one_round(algorithm, server, store, sends, True)
+    poisoned = jax.tree.map(
+        lambda x: x.at[1].set(jnp.nan) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+        uploads.sections,
+    )
+    kinds = uploads.kind.at[1].set(Kind.NOTHING)
+    aggregate = jax.jit(algorithm.aggregate)
+    clean = aggregate(server, wire.Message(kinds, uploads.sections), SAMPLES, sends)
+    found = aggregate(server, wire.Message(kinds, poisoned), SAMPLES, sends)
+    assert_same(found, clean)
+
+
+def test_an_upload_that_is_taken_back_leaves_all_for_the_next_one(algorithm):
+    if algorithm.lost is None:
+        return
+    server, store = algorithm.init(weights(), CLIENTS)
+    stored = jax.tree.map(lambda x: x[0], store)
+    common = common_of(algorithm, server)
+    message, server = algorithm.broadcast(server, SENDS, jax.random.key(0))
+    start = algorithm.receive(stored, message, common)
+    sent = {}
+    for taken_back in (False, True):
+        first, after = algorithm.upload(stored, worked(start), SENDS, jax.random.key(1))
+        before = algorithm.lost(after, first) if taken_back else after
+        still = worked(start)._replace(trained=start.weights)  # nothing new
+        second, _ = algorithm.upload(before, still, SENDS, jax.random.key(1))
+        sent[taken_back] = [wire.values(s, n.size) for s, n in zip(second.sections, _sizes(second))]
+    again = [wire.values(s, n.size) for s, n in zip(first.sections, _sizes(first))]
+    coded = [i for i, s in enumerate(first.sections) if not isinstance(s, wire.Dense)]
+    assert coded
+    for i in coded:
+        # All of it goes with the next one, as near as the residual is kept.
+        np.testing.assert_allclose(sent[True][i], again[i], atol=2e-2)
+        assert np.abs(sent[False][i] - again[i]).max() > 2e-2
+
+
+def _sizes(message):
+    for section in message.sections:
+        if isinstance(section, wire.Sparse):
+            yield np.zeros(section.size)
+        elif isinstance(section, wire.Coded):
+            yield np.zeros(section.codes.size)
+        else:
+            yield np.zeros(section.values.size)
