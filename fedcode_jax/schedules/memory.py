@@ -26,8 +26,9 @@ class Memory(NamedTuple):
     Attributes:
       server_paused: i32[], first round in which ``step_size`` lets the server send weights again.
       clients_paused: i32[], the same of the clients.
-      averaged: bool[], clients sent weights in the last round: the server holds a new average.
-      signal: f32[], what ``drift`` holds against its threshold, as of the last round.
+      averaged: bool[], the server holds an average of clients' weights that it has not sent out.
+      signal: f32[], what ``drift`` holds against its threshold, as of the last round in which
+        anything arrived.
       reference: f32[G], the server's centers when it last held a new average; G = 0 where nobody
         asks for them.
       spent_bits: f32[], of all messages so far.
@@ -100,6 +101,12 @@ def remembered(
 ) -> Memory:
     """The memory after a round.
 
+    What did not come about is not taken for done. An average is sent out when a message of weights
+    for all reached any client: those that it did not reach get on as those do that were not drawn,
+    and to repeat it would cost the weights of all. Newcomers' weights are no such message. Clients
+    have calibrated when weights of any arrived. In a round in which nobody was reached and nothing
+    arrived, nothing is learnt.
+
     Args:
       memory: before it.
       number: i32[], the round, counted from 1.
@@ -112,14 +119,19 @@ def remembered(
       The new memory.
     """
     centers = jnp.where(memory.averaged | (number == 1), seen.server_centers, memory.reference)
-    averaged = jnp.any(seen.arrived & seen.client_weights)
+    sent_out, averaged = (
+        sent[0] & jnp.any(seen.present),
+        jnp.any(seen.arrived & seen.client_weights),
+    )
     if seen.sketches is None:
         signal = moved(centers, seen.client_centers, seen.arrived)
     else:
         signal = model_variance(seen.sketches, seen.arrived)
 
-    def paused(before: jax.Array, pause: jax.Array, sent: jax.Array) -> jax.Array:
-        return jnp.where(sent, number + pause, before)
+    signal = jnp.where(jnp.any(seen.arrived), signal, memory.signal)
+
+    def paused(before: jax.Array, pause: jax.Array, done: jax.Array) -> jax.Array:
+        return jnp.where(done, number + pause, before)
 
     def cost(before: Number, bits: jax.Array, among: jax.Array) -> jax.Array:
         count = jnp.sum(among)
@@ -128,9 +140,9 @@ def remembered(
 
     present, arrived, costs = seen.present, seen.arrived, memory.costs
     return Memory(
-        server_paused=paused(memory.server_paused, pauses[0], sent[0]),
-        clients_paused=paused(memory.clients_paused, pauses[1], sent[1]),
-        averaged=averaged,
+        server_paused=paused(memory.server_paused, pauses[0], sent_out),
+        clients_paused=paused(memory.clients_paused, pauses[1], sent[1] & averaged),
+        averaged=averaged | (memory.averaged & ~sent_out),
         signal=jnp.where(averaged, 0.0, signal),
         reference=centers,
         spent_bits=memory.spent_bits + jnp.sum(seen.server_bits) + jnp.sum(seen.client_bits),
