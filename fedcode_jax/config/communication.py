@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from fedcode_jax.config import checks
 from fedcode_jax.config.checks import registered
 from fedcode_jax.config.section import Section
+from fedcode_jax.limits import check_probability
 
 
 def _check_groups(setting: str, value: Any) -> str:
@@ -39,7 +40,7 @@ class AlgorithmConfig(Section):
     """Rounds between two exchanges (fedavg_every only)."""
     block: Annotated[int, checks.whole(1, 256)] = 1
     """Consecutive values B that share a code; above 1, codewords are vectors."""
-    rate_weight: Annotated[float, checks.real(0)] = 0.0
+    rate_weight: Annotated[float, checks.real(0, 1e6)] = 0.0
     """Price of a bit of code length in the fit of codebooks, in squared error relative to the
     variance of the values; 0: plain k-means. Needs a coding other than fixed."""
 
@@ -80,7 +81,7 @@ class ScheduleConfig(Section):
     among the clients' models, relative to their size, from a sketch of 32 floats in each upload."""
     threshold: Annotated[float, checks.real(0, above=True)] = 0.1
     """Of drift: above it weights are sent."""
-    budget_mb: Annotated[float, checks.real(0, above=True)] = 2.0
+    budget_mb: Annotated[float, checks.real(0, 1e30, above=True)] = 2.0
     """Of budget: megabytes both ways, of all clients, in the whole run."""
     uplink: Literal["all", "in_time"] = "all"
     """Which clients are asked for weights when their time has come: all, or those that can expect
@@ -96,25 +97,25 @@ class NetworkConfig(Section):
     name: Annotated[str, registered("fedcode_jax.network", "presets")] = "mobile"
     """Links: mobile (1 Mbit/s up, 10 down), symmetric (2 both ways), field_guide (0.25 and 0.75
     MB/s), flash (log-normal fit to measured devices), or table, your own file."""
-    uplink_mbit: Annotated[float | None, checks.real(0, above=True)] = None
+    uplink_mbit: Annotated[float | None, checks.real(1e-9, 1e24)] = None
     """Median uplink of a client in Mbit/s; None: as the name says."""
-    downlink_mbit: Annotated[float | None, checks.real(0, above=True)] = None
+    downlink_mbit: Annotated[float | None, checks.real(1e-9, 1e24)] = None
     """Median downlink of a client in Mbit/s; None: as the name says."""
-    round_trip: Annotated[float, checks.real(0)] = 0.05
+    round_trip: Annotated[float, checks.real(0, 1e30)] = 0.05
     """Round-trip time in seconds, for each exchange."""
-    link_spread: Annotated[float | None, checks.real(0)] = None
+    link_spread: Annotated[float | None, checks.real(0, 1e3)] = None
     """Standard deviation of ln(rate) among clients; None: as the name says."""
-    link_jitter: Annotated[float | None, checks.real(0)] = None
+    link_jitter: Annotated[float | None, checks.real(0, 1e3)] = None
     """Coefficient of variation of a client's rates among rounds; None: as the name says."""
-    samples_per_second: Annotated[float | None, checks.real(0, above=True)] = None
+    samples_per_second: Annotated[float | None, checks.real(1e-9, 1e30)] = None
     """Training speed of the median client; None: training takes no time."""
-    fit_seconds: Annotated[float, checks.real(0)] = 0.0
+    fit_seconds: Annotated[float, checks.real(0, 1e30)] = 0.0
     """Seconds that the median client takes to fit its codebooks, once a round."""
-    speed_spread: Annotated[float, checks.real(0)] = 0.0
+    speed_spread: Annotated[float, checks.real(0, 1e3)] = 0.0
     """Standard deviation of ln(speed) among clients."""
-    dropout: Annotated[float, checks.probability] = 0.0
+    dropout: Annotated[float, check_probability] = 0.0
     """Probability that a client is away for a round: nothing is sent either way."""
-    loss: Annotated[float, checks.probability] = 0.0
+    loss: Annotated[float, check_probability] = 0.0
     """Probability that an upload is lost after it was sent."""
     deadline: Annotated[float | None, checks.real(0, above=True)] = None
     """Seconds after which the server ends a round without those who are late; None: it waits."""

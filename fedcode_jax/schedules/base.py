@@ -119,8 +119,9 @@ class Schedule:
         settings = self.settings
         pause = jnp.floor(jnp.square(settings.alpha / jnp.asarray(moment.learning_rate)))
         pause = jnp.minimum(pause, 2.0**30).astype(jnp.int32)
+        # Bounded, so that the round in which a pause ends is an int32 as well.
         pauses = tuple(
-            jnp.maximum(jnp.asarray(period), pause)
+            jnp.minimum(jnp.maximum(jnp.asarray(period), pause), 2**30)
             for period in (settings.server_period, settings.client_period)
         )
         return remembered(memory, jnp.asarray(moment.number), pauses, exchange, seen)
