@@ -92,10 +92,7 @@ def check_real(
         allowed += f" and at most {high:g}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         refuse(setting, value, allowed)
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number of hundreds of digits
-        number = math.inf if value > 0 else -math.inf
+    number = _float(value)
     if math.isnan(number) or number < low or (above and number == low):
         refuse(setting, value, allowed)
     if math.isinf(number) or (high < LARGEST and number > high):
@@ -133,6 +130,13 @@ def check_probability(setting: str, value: Any) -> float:
 
 
 _HELD = f"a number that float32 can hold, of a size from {SMALLEST:.3g} to {LARGEST:.3g}"
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf if value > 0 else -math.inf
 
 
 def _shown(value: object) -> str:

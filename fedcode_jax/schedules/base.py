@@ -55,12 +55,14 @@ class Moment(NamedTuple):
     Attributes:
       number: i32[], the round, counted from 1.
       learning_rate: f32[], of this round.
-      cohort: clients in a round.
+      cohort: M, clients in a round.
+      clients: C, of whom these are drawn; fewer than M stand for M.
     """
 
     number: Number
     learning_rate: Number = 1.0
     cohort: Number = 1
+    clients: Number = 1
 
 
 Rule = Callable[[Settings, Memory, Moment], Exchange]

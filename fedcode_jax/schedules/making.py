@@ -189,8 +189,9 @@ def budget(budget_mb: float = 2.0, rounds: int = 60) -> Schedule:
     """As many calibrations as a number of megabytes pays for, equally far apart.
 
     In a calibration the clients send weights, and the server in the round after. What codebooks
-    cost, and the weights that everybody is sent first, is set aside; the last calibration falls
-    into the last round. Costs are those measured so far.
+    cost is set aside, and so are the weights in the first message to each client: of C, M are drawn
+    a round, so that C (1 - (1 - M/C)^R) come to be expected in R rounds. The last calibration falls
+    into the last round. Costs are those measured so far; what absent clients save is spent later.
 
     Args:
       budget_mb: megabytes (10^6 bytes) both ways, of all clients, in the whole run, > 0.

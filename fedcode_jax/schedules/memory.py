@@ -33,6 +33,7 @@ class Memory(NamedTuple):
         asks for them.
       spent_bits: f32[], of all messages so far.
       costs: of a message as last measured; at fixed width where none has been.
+      newcomers: f32[], clients that were sent weights in rounds in which the others were not.
     """
 
     server_paused: jax.Array
@@ -42,6 +43,7 @@ class Memory(NamedTuple):
     reference: jax.Array
     spent_bits: jax.Array
     costs: Costs
+    newcomers: jax.Array
 
 
 class Seen(NamedTuple):
@@ -89,6 +91,7 @@ def forgotten(num_centers: int = 0, costs: Costs | None = None) -> Memory:
         reference=jnp.zeros(num_centers, jnp.float32),
         spent_bits=jnp.float32(0),
         costs=costs,
+        newcomers=jnp.float32(0),
     )
 
 
@@ -152,4 +155,5 @@ def remembered(
             cost(costs.clients_weights, seen.client_bits, arrived & seen.client_weights),
             cost(costs.clients_quiet, seen.client_bits, arrived & ~seen.client_weights),
         ),
+        newcomers=memory.newcomers + jnp.sum(present & seen.server_weights & ~sent[0]),
     )

@@ -81,7 +81,7 @@ def make_round(
         key = jax.random.key(settings.seed)
         rate = decayed(training.decay, settings.learning_rate, number, settings.rounds)
         schedule = settings.schedule if algorithm.schedule is None else algorithm.schedule
-        moment = Moment(number, rate, cohort)
+        moment = Moment(number, rate, cohort, data.sizes.shape[0])
         exchange = schedule.decide(state.memory, moment)
 
         def key_for(purpose: int) -> jax.Array:

@@ -23,7 +23,7 @@ SCHEDULES = {
 def memory(averaged=False, signal=0.5):
     return Memory(
         jnp.int32(3), jnp.int32(4), jnp.array(averaged), jnp.float32(signal),
-        jnp.asarray(2 * CENTERS), jnp.float32(99), Costs(*map(jnp.float32, COSTS)),
+        jnp.asarray(2 * CENTERS), jnp.float32(99), Costs(*map(jnp.float32, COSTS)), jnp.float32(5),
     )  # fmt: skip
 
 
