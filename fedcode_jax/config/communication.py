@@ -73,7 +73,8 @@ class ScheduleConfig(Section):
     """f1: afterwards the server sends weights every f1 rounds; 1: always. The longest gap of warmup
     and late, the shortest of step_size; drift and budget do not use it."""
     client_period: Annotated[int, checks.whole(1)] = 2
-    """f2: the same of the clients. Reported accuracy is a mean over lcm(f1, f2) rounds."""
+    """f2: the same of the clients. Reported accuracy is a mean over lcm(f1, f2) rounds, where that
+    is not more than there are; drift, budget and step_size have no such period."""
     alpha: Annotated[float, checks.real(0, above=True)] = 1e-3
     """Of step_size: gaps are (alpha / learning rate)^2 rounds, if that is more than f1 and f2."""
     measure: Literal["codebook", "sketch"] = "codebook"
@@ -82,7 +83,8 @@ class ScheduleConfig(Section):
     threshold: Annotated[float, checks.real(0, above=True)] = 0.1
     """Of drift: above it weights are sent."""
     budget_mb: Annotated[float, checks.real(0, 1e30, above=True)] = 2.0
-    """Of budget: megabytes both ways, of all clients, in the whole run."""
+    """Of budget: megabytes both ways, of all clients, in the whole run. It must pay for all codebooks,
+    the first weights of the clients that are to be expected, and a calibration."""
     uplink: Literal["all", "in_time"] = "all"
     """Which clients are asked for weights when their time has come: all, or those that can expect
     to deliver them by network.deadline; the others send their codebook."""

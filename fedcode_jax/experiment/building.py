@@ -1,6 +1,7 @@
 """Builds what a config names: data, partition, model, algorithm, plan."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -41,10 +42,17 @@ class Experiment:
     weights: Any
 
     @property
-    def period(self) -> int:
-        """Rounds after which the schedules of the config and of the algorithm repeat."""
-        own, shared = self.program.algorithm.schedule, self.program.settings.schedule
-        return int(np.lcm(shared.period, own.period if own is not None else 1))
+    def period(self) -> int | None:
+        """Rounds after which what is sent repeats, over which accuracies are averaged.
+
+        None where it does not repeat, or not within the run. Where the algorithm brings a schedule
+        of its own (FedAvg), that of the config counts too, as far as it has a period: runs that are
+        compared are averaged over equal windows.
+        """
+        own, period = self.program.algorithm.schedule, self.program.settings.schedule.period
+        if own is not None:
+            period = math.lcm(period or 1, own.period or 1)
+        return period if period is not None and period <= self.config.rounds else None
 
     @property
     def info(self) -> dict[str, str]:

@@ -84,8 +84,15 @@ class Schedule:
     rules: tuple[Rule, ...] = dataclasses.field(metadata={"static": True})
 
     @property
-    def period(self) -> int:
-        """Rounds over which a run averages its accuracy: lcm(f1, f2)."""
+    def period(self) -> int | None:
+        """Rounds over which a run averages its accuracy: lcm(f1, f2).
+
+        None where the rule has none, because it goes by what it has seen.
+        """
+        from fedcode_jax.schedules.rules import ADAPTIVE
+
+        if self.rules[int(self.rule)] in ADAPTIVE:
+            return None
         return math.lcm(int(self.settings.server_period), int(self.settings.client_period))
 
     def with_settings(self, **changes: Number) -> "Schedule":

@@ -109,3 +109,6 @@ def every(s: Settings, memory: Memory, at: Moment) -> Exchange:
 
 
 RULES = (periodic, paired, warmup, late, step_size, drift, budget, always, never, every)
+
+ADAPTIVE = (step_size, drift, budget)
+"""The rules that go by what was seen, and so repeat after no period."""
