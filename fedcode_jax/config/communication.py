@@ -83,8 +83,8 @@ class ScheduleConfig(Section):
     threshold: Annotated[float, checks.real(0, above=True)] = 0.1
     """Of drift: above it weights are sent."""
     budget_mb: Annotated[float, checks.real(0, 1e30, above=True)] = 2.0
-    """Of budget: megabytes both ways, of all clients, in the whole run. It must pay for all codebooks,
-    the first weights of the clients that are to be expected, and a calibration."""
+    """Of budget: megabytes both ways, of all clients, in the whole run. It must pay for all
+    codebooks, the first weights of the clients that are to be expected, and a calibration."""
     uplink: Literal["all", "in_time"] = "all"
     """Which clients are asked for weights when their time has come: all, or those that can expect
     to deliver them by network.deadline; the others send their codebook."""
