@@ -114,12 +114,12 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean, quantile * math.sqrt(variance / n)
 
 
-def steady_accuracy(records: Sequence[Mapping[str, Any]], period: int) -> float:
+def steady_accuracy(records: Sequence[Mapping[str, Any]], period: int | None) -> float:
     """Accuracy of the deployed model, mean of as many last periods as have ten rounds.
 
     Args:
       records: one a round.
-      period: rounds over which the schedule repeats.
+      period: rounds over which the schedule repeats; None if it does not: the last ten rounds.
 
     Returns:
       The mean over the evaluated rounds among them; nan if there are none.
@@ -128,7 +128,7 @@ def steady_accuracy(records: Sequence[Mapping[str, Any]], period: int) -> float:
       >>> steady_accuracy([{"deployed_accuracy": x} for x in (0.0, 0.5, 1.0)], 1)
       0.5
     """
-    window = -(-_STEADY // period) * period
+    window = _STEADY if period is None else -(-_STEADY // period) * period
     values = [record["deployed_accuracy"] for record in records[-window:]]
     return interval([value for value in values if value is not None])[0]
 

@@ -151,10 +151,11 @@ def _method(advice: Advice) -> list[str]:
     return [
         f"Every choice was simulated with two seeds, those that came into question with {most}.",
         "Accuracy is that of the model that clients receive, mean of the last period (at least ten",
-        "rounds). Intervals are 90 %, by Student's t over the seeds; points under FedAvg are",
-        "differences seed by seed. Bytes are of encoded messages, both ways, of all clients",
-        "together; time is simulated on the network above. Accuracy on your clients is another",
-        "matter than accuracy here: that is what the pilot is for.",
+        "rounds; the last ten where there is no period). Intervals are 90 %, by Student's t over",
+        "the seeds; points under FedAvg are differences seed by seed. Bytes are of encoded",
+        "messages, both ways, of all clients together; time is simulated on the network above.",
+        "Accuracy on your clients is another matter than accuracy here: that is what the pilot is",
+        "for.",
     ]
 
 

@@ -31,7 +31,7 @@ class FloatClient:
 
 
 def fedavg(
-    up: Compressor | None = None, down: Compressor | None = None, groups: str = "layers"
+    up: Compressor | None = None, down: Compressor | None = None, groups: str = "params"
 ) -> Algorithm:
     """FedAvg: every variable as float32, both ways, every round; or changes, compressed.
 
@@ -65,7 +65,11 @@ def fedavg(
 def fedavg_every(period: int = 5) -> Algorithm:
     """FedAvg each f rounds, local training alone in between; nothing else is sent.
 
-    A control: the same local work as FedAvg at 1/f of its bytes, float32 messages.
+    A control, in float32 messages. With all clients in every round: the same local work as FedAvg
+    at 1/f of its bytes. With some of them, a client goes on from the weights of its own last visit,
+    however long ago, in rounds in which nothing is sent; the visits of a client between two
+    exchanges are few or none, so that the local work behind an average is less, and some of those
+    who send have not begun at the server's last one. The store is C x n floats, of all clients.
 
     Args:
       period: f in rounds, >= 1; 1 is FedAvg.
@@ -86,7 +90,10 @@ def fedavg_every(period: int = 5) -> Algorithm:
 def local_only() -> Algorithm:
     """Each client trains on its own data; only the initial weights are ever sent.
 
-    A control: what is reported is the mean over the clients of their own models' figures.
+    A control: what is reported is the mean over the clients of their own models' figures. With
+    some of the clients in a round, a client's model is that of its last visit, and the initial one
+    before the first: in R rounds it has trained R M / C times in the mean. The store is C x n
+    floats, and all C models are evaluated.
 
     Returns:
       The algorithm.

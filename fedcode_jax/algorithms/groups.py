@@ -27,6 +27,7 @@ FLOATS = {"dense": "float32", "dense16": "float16", "densebf16": "bfloat16"}
 _PRESETS = {
     "kernels": "kernel=coded,bias+norm+stats=dense",
     "layers": "kernel=layered,bias+norm+stats=dense",
+    "params": "kernel+bias+norm=coded,stats=dense",
     "everything": "kernel+bias+norm+stats=coded",
 }
 
@@ -49,9 +50,10 @@ def parse(spec: str) -> tuple[Group, ...]:
 
     Kinds joined by ``+`` form one group (and share one codebook if it is coded); every kind
     is named once. ``kernels`` (one codebook for all kernels, the rest as float32 in weights
-    messages), ``layers`` (the same with a codebook for each kernel) and ``everything`` (one
-    codebook over the whole state, running statistics included, as the authors' program) stand
-    for such specifications.
+    messages), ``layers`` (the same with a codebook for each kernel), ``params`` (one codebook for
+    all that is trained, running statistics as float32) and ``everything`` (one codebook over the
+    whole state, running statistics included, as the authors' program) stand for such
+    specifications.
 
     Args:
       spec: a preset's name, or ``kind[+kind...]=policy`` parts separated by commas.

@@ -61,7 +61,7 @@ def updates(
     *,
     server: optax.GradientTransformation | None = None,
     objective: Objective = Objective(),
-    groups: str = "layers",
+    groups: str = "params",
 ) -> Algorithm:
     """FedAvg by changes: any compressor each way, any local objective, any server optimiser.
 

@@ -1,5 +1,6 @@
 """Any optimiser of optax, by its name."""
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -11,27 +12,26 @@ import optax
 from fedcode_jax.errors import ConfigError, check_name
 
 
+@functools.cache
 def optimizer_names() -> tuple[str, ...]:
-    """The optimisers of optax that a client can use: functions of a learning rate.
+    """The optimisers of optax that a client can use: what is called with a learning rate alone.
 
     Example:
-      >>> {"adam", "sgd", "lion"} <= set(optimizer_names())
+      >>> {"adam", "sgd", "lion", "nadamw"} <= set(optimizer_names())
       True
     """
 
     def usable(name: str) -> bool:
         function = getattr(optax, name)
         # lbfgs searches along a line and needs the objective itself at every update.
-        if (
-            not inspect.isfunction(function)
-            or name.startswith(("_", "scale_by"))
-            or name == "lbfgs"
-        ):
+        if name.startswith(("_", "scale_by")) or name == "lbfgs" or inspect.isclass(function):
             return False
-        parameters = inspect.signature(function).parameters.values()
-        required = {
-            p.name for p in parameters if p.default is p.empty and p.kind == p.POSITIONAL_OR_KEYWORD
-        }
+        try:  # of whatever can be called: nadamw is no function but a functools.partial of one
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            return False
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        required = {p.name for p in parameters if p.default is p.empty and p.kind in named}
         return "learning_rate" in {p.name for p in parameters} and required <= {"learning_rate"}
 
     return tuple(name for name in sorted(dir(optax)) if usable(name))

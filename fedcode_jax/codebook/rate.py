@@ -28,7 +28,7 @@ from fedcode_jax.codebook.combine import combine, cost
 from fedcode_jax.codebook.fitting import check_num_clusters, check_values
 from fedcode_jax.codebook.numerics import count_below
 from fedcode_jax.codebook.start import density, density_start
-from fedcode_jax.errors import ConfigError
+from fedcode_jax.limits import check_real
 
 _GRIDS = (0.7, 0.78, 0.87, 0.97, 1.08, 1.2, 1.4)  # steps, of the best one at a high rate
 _REACHES = (0.0, 1.0, 0.4)  # by round, how far from the best partition the next ones spread
@@ -73,7 +73,7 @@ def fit_rate(
       values: f32[n], n >= 1. If any is not finite, the result is unspecified.
       num_clusters: K, how many cells may be in use, 1 to 65536; static. If lambda asks for more,
         cells are as much wider as it takes.
-      rate_weight: above 0; may be traced, and is then not checked.
+      rate_weight: above 0 and up to 10^6; may be traced, and is then not checked.
       weights: f32[n] >= 0, or None, as of ``fit``.
 
     Returns:
@@ -99,8 +99,8 @@ def fit_rate(
     """
     K = check_num_clusters(num_clusters)
     x, weights = check_values("codebook.fit_rate", values, weights)
-    if not isinstance(rate_weight, jax.core.Tracer) and not float(rate_weight) > 0:
-        raise ConfigError(f"algorithm.rate_weight: {rate_weight}; give a number above 0")
+    if not isinstance(rate_weight, jax.core.Tracer):
+        check_real("algorithm.rate_weight", float(rate_weight), 0, 1e6, above=True)
     packed = _fit(x, weights, jnp.asarray(rate_weight, jnp.float32), K)
     return RateCodebook(packed[0], packed[1, : K - 1])
 

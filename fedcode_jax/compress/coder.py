@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fedcode_jax import codebook
 from fedcode_jax.codebook.fitting import check_num_clusters
 from fedcode_jax.errors import ConfigError, check_name
+from fedcode_jax.limits import check_real, check_whole
 from fedcode_jax.wire import CODINGS, Coded
 
 
@@ -21,7 +22,7 @@ class Coder:
       coding: how codes are written, one of ``wire.CODINGS``.
       block: B, consecutive values that share a code; their codewords are vectors.
       rate_weight: price of a bit of code length, in squared error relative to the variance of
-        the group; 0 for plain k-means, in which codes cost nothing.
+        the group, up to 10^6; 0 for plain k-means, in which codes cost nothing.
       setting: what these settings are called in errors, before the dot.
 
     Raises:
@@ -37,17 +38,13 @@ class Coder:
     def __post_init__(self) -> None:
         check_num_clusters(self.num_clusters)
         check_name(f"{self.setting}.coding", self.coding, CODINGS)
-        if isinstance(self.block, bool) or not 1 <= self.block <= 256:
-            raise ConfigError(
-                f"{self.setting}.block: {self.block!r}; give a whole number from 1 to 256"
-            )
+        check_whole(f"{self.setting}.block", self.block, 1, 256)
+        check_real(f"{self.setting}.rate_weight", self.rate_weight, 0, 1e6)
         if self.num_clusters * self.block > 2**18:
             raise ConfigError(
                 f"{self.setting}.block: {self.num_clusters} centers of {self.block} values; "
                 f"{self.setting}.num_clusters times {self.setting}.block must not exceed 262,144"
             )
-        if self.rate_weight < 0:
-            raise ConfigError(f"{self.setting}.rate_weight: {self.rate_weight}; give a number >= 0")
         if self.rate_weight > 0 and self.coding == "fixed":
             raise ConfigError(
                 f"{self.setting}.rate_weight: {self.rate_weight} has no use with "

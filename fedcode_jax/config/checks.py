@@ -7,36 +7,22 @@ checks into the annotations of its fields.
 
 import importlib
 import math
-import numbers
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-from fedcode_jax.errors import ConfigError, check_name
+from fedcode_jax.errors import check_name
+from fedcode_jax.limits import LARGEST, LARGEST_INT, check_real, check_whole, refuse
 
 Check = Callable[[str, Any], Any]
 
 
-def refuse(setting: str, value: object, allowed: str) -> NoReturn:
-    """Raises the error for a value that a setting cannot have.
-
-    Args:
-      setting: dotted name, e.g. ``local.epochs``.
-      value: what was given.
-      allowed: what it must be, as the end of "it must be ...".
-
-    Raises:
-      ConfigError: always.
-    """
-    raise ConfigError(f"{setting}: {value!r} cannot be used; it must be {allowed}")
-
-
-def whole(low: int, high: int | None = None) -> Check:
+def whole(low: int, high: int = LARGEST_INT) -> Check:
     """A whole number in ``low .. high``; True and 2.0 are not whole numbers here.
 
     Args:
       low: smallest allowed value.
-      high: largest allowed value; None for no limit.
+      high: largest allowed value.
 
     Returns:
       The check; it returns an int, also for NumPy integers.
@@ -49,26 +35,16 @@ def whole(low: int, high: int | None = None) -> Check:
       fedcode_jax.errors.ConfigError: algorithm.num_clusters: 0 cannot be used;
       it must be a whole number from 1 to 65536
     """
-    allowed = "a whole number "
-    allowed += f"of at least {low}" if high is None else f"from {low} to {high}"
-
-    def check(setting: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            refuse(setting, value, allowed)
-        number = int(value)
-        if number < low or (high is not None and number > high):
-            refuse(setting, value, allowed)
-        return number
-
-    return check
+    return lambda setting, value: check_whole(setting, value, low, high)
 
 
-def real(low: float, *, above: bool = False) -> Check:
-    """A finite number of at least ``low``, or above it.
+def real(low: float, high: float = LARGEST, *, above: bool = False) -> Check:
+    """A finite number in ``low .. high`` that float32 can hold.
 
     Args:
-      low: the limit.
-      above: the limit itself is not allowed.
+      low: smallest allowed value.
+      high: largest allowed value.
+      above: ``low`` itself is not allowed.
 
     Returns:
       The check; it returns a float.
@@ -81,25 +57,7 @@ def real(low: float, *, above: bool = False) -> Check:
       fedcode_jax.errors.ConfigError: local.learning_rate: nan cannot be used;
       it must be a finite number above 0
     """
-    allowed = f"a finite number {'above' if above else 'of at least'} {low}"
-
-    def check(setting: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            refuse(setting, value, allowed)
-        number = float(value)
-        if not math.isfinite(number) or number < low or (above and number == low):
-            refuse(setting, value, allowed)
-        return number
-
-    return check
-
-
-def probability(setting: str, value: Any) -> float:
-    """A number from 0 to below 1."""
-    number = real(0)(setting, value)
-    if number >= 1:
-        refuse(setting, value, "a probability, from 0 to below 1")
-    return number
+    return lambda setting, value: check_real(setting, value, low, high, above=above)
 
 
 def text(setting: str, value: Any) -> str:

@@ -7,6 +7,7 @@ from fedcode_jax.config import checks
 from fedcode_jax.config.checks import registered
 from fedcode_jax.config.section import Section
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.limits import check_probability
 
 
 def _check_groups(setting: str, value: Any) -> str:
@@ -86,8 +87,8 @@ class AlgorithmConfig(Section):
     """Centers K of each codebook."""
     groups: Annotated[str | None, _check_groups] = None
     """Which values share a codebook, or are compressed together: kernels, layers (each kernel by
-    itself), everything (the authors' program), or parts such as
-    kernel=coded,bias+norm+stats=dense; None: layers for changes (fedavg), else kernels."""
+    itself), params (all that is trained), everything (the authors' program), or parts such as
+    kernel=coded,bias+norm+stats=dense; None: params for changes (fedavg), else kernels."""
     merge: Literal["union", "rank_mean"] = "union"
     """How the server combines the clients' codebooks in a codebook round (fedcode only): union,
     the paper's, or rank_mean, the mean of the centers of equal rank."""
@@ -99,7 +100,7 @@ class AlgorithmConfig(Section):
     """Rounds between two exchanges (fedavg_every only)."""
     block: Annotated[int, checks.whole(1, 256)] = 1
     """Consecutive values B that share a code; above 1, codewords are vectors."""
-    rate_weight: Annotated[float, checks.real(0)] = 0.0
+    rate_weight: Annotated[float, checks.real(0, 1e6)] = 0.0
     """Price of a bit of code length in the fit of codebooks, in squared error relative to the
     variance of the values; 0: plain k-means. Needs a coding other than fixed."""
 
@@ -143,7 +144,8 @@ class ScheduleConfig(Section):
     """f1: afterwards the server sends weights every f1 rounds; 1: always. The longest gap of warmup
     and late, the shortest of step_size; drift and budget do not use it."""
     client_period: Annotated[int, checks.whole(1)] = 2
-    """f2: the same of the clients. Reported accuracy is a mean over lcm(f1, f2) rounds."""
+    """f2: the same of the clients. Reported accuracy is a mean over lcm(f1, f2) rounds, where that
+    is not more than there are; drift, budget and step_size have no such period."""
     alpha: Annotated[float, checks.real(0, above=True)] = 1e-3
     """Of step_size: gaps are (alpha / learning rate)^2 rounds, if that is more than f1 and f2."""
     measure: Literal["codebook", "sketch"] = "codebook"
@@ -151,8 +153,9 @@ class ScheduleConfig(Section):
     among the clients' models, relative to their size, from a sketch of 32 floats in each upload."""
     threshold: Annotated[float, checks.real(0, above=True)] = 0.1
     """Of drift: above it weights are sent."""
-    budget_mb: Annotated[float, checks.real(0, above=True)] = 2.0
-    """Of budget: megabytes both ways, of all clients, in the whole run."""
+    budget_mb: Annotated[float, checks.real(0, 1e30, above=True)] = 2.0
+    """Of budget: megabytes both ways, of all clients, in the whole run. It must pay for all
+    codebooks, the first weights of the clients that are to be expected, and a calibration."""
     uplink: Literal["all", "in_time"] = "all"
     """Which clients are asked for weights when their time has come: all, or those that can expect
     to deliver them by network.deadline; the others send their codebook."""
@@ -167,25 +170,25 @@ class NetworkConfig(Section):
     name: Annotated[str, registered("fedcode_jax.network", "presets")] = "mobile"
     """Links: mobile (1 Mbit/s up, 10 down), symmetric (2 both ways), field_guide (0.25 and 0.75
     MB/s), flash (log-normal fit to measured devices), or table, your own file."""
-    uplink_mbit: Annotated[float | None, checks.real(0, above=True)] = None
+    uplink_mbit: Annotated[float | None, checks.real(1e-9, 1e24)] = None
     """Median uplink of a client in Mbit/s; None: as the name says."""
-    downlink_mbit: Annotated[float | None, checks.real(0, above=True)] = None
+    downlink_mbit: Annotated[float | None, checks.real(1e-9, 1e24)] = None
     """Median downlink of a client in Mbit/s; None: as the name says."""
-    round_trip: Annotated[float, checks.real(0)] = 0.05
+    round_trip: Annotated[float, checks.real(0, 1e30)] = 0.05
     """Round-trip time in seconds, for each exchange."""
-    link_spread: Annotated[float | None, checks.real(0)] = None
+    link_spread: Annotated[float | None, checks.real(0, 1e3)] = None
     """Standard deviation of ln(rate) among clients; None: as the name says."""
-    link_jitter: Annotated[float | None, checks.real(0)] = None
+    link_jitter: Annotated[float | None, checks.real(0, 1e3)] = None
     """Coefficient of variation of a client's rates among rounds; None: as the name says."""
-    samples_per_second: Annotated[float | None, checks.real(0, above=True)] = None
+    samples_per_second: Annotated[float | None, checks.real(1e-9, 1e30)] = None
     """Training speed of the median client; None: training takes no time."""
-    fit_seconds: Annotated[float, checks.real(0)] = 0.0
+    fit_seconds: Annotated[float, checks.real(0, 1e30)] = 0.0
     """Seconds that the median client takes to fit its codebooks, once a round."""
-    speed_spread: Annotated[float, checks.real(0)] = 0.0
+    speed_spread: Annotated[float, checks.real(0, 1e3)] = 0.0
     """Standard deviation of ln(speed) among clients."""
-    dropout: Annotated[float, checks.probability] = 0.0
+    dropout: Annotated[float, check_probability] = 0.0
     """Probability that a client is away for a round: nothing is sent either way."""
-    loss: Annotated[float, checks.probability] = 0.0
+    loss: Annotated[float, check_probability] = 0.0
     """Probability that an upload is lost after it was sent."""
     deadline: Annotated[float | None, checks.real(0, above=True)] = None
     """Seconds after which the server ends a round without those who are late; None: it waits."""

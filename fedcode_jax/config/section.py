@@ -13,8 +13,9 @@ import typing
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from fedcode_jax.config.checks import Check, refuse
+from fedcode_jax.config.checks import Check
 from fedcode_jax.errors import check_name
+from fedcode_jax.limits import refuse
 
 _UNCHECKED = contextvars.ContextVar("unchecked", default=False)
 

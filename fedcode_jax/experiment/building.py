@@ -1,6 +1,7 @@
 """Builds what a config names: data, partition, model, algorithm, plan."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment import materials
 from fedcode_jax.experiment.cache import keep_compiled_programs
 from fedcode_jax.network import Network
-from fedcode_jax.schedules import Exchange
+from fedcode_jax.schedules import Exchange, rules
 from fedcode_jax.simulation import Program
 from fedcode_jax.simulation.fleet import Member
 from fedcode_jax.simulation.memory import evaluation_batch
@@ -41,10 +42,17 @@ class Experiment:
     weights: Any
 
     @property
-    def period(self) -> int:
-        """Rounds after which the schedules of the config and of the algorithm repeat."""
-        own, shared = self.program.algorithm.schedule, self.program.settings.schedule
-        return int(np.lcm(shared.period, own.period if own is not None else 1))
+    def period(self) -> int | None:
+        """Rounds after which what is sent repeats, over which accuracies are averaged.
+
+        None where it does not repeat, or not within the run. Where the algorithm brings a schedule
+        of its own (FedAvg), that of the config counts too, as far as it has a period: runs that are
+        compared are averaged over equal windows.
+        """
+        own, period = self.program.algorithm.schedule, self.program.settings.schedule.period
+        if own is not None:
+            period = math.lcm(period or 1, own.period or 1)
+        return period if period is not None and period <= self.config.rounds else None
 
     @property
     def info(self) -> dict[str, str]:
@@ -168,7 +176,7 @@ def planned_program(
 
 
 def check_budget(config: ExperimentConfig, program: Program, weights: Any) -> None:
-    """Checks that a budget pays for what is sent in any case.
+    """Checks that a budget pays for what is sent in any case, and for a calibration.
 
     Args:
       config: the experiment.
@@ -176,8 +184,8 @@ def check_budget(config: ExperimentConfig, program: Program, weights: Any) -> No
       weights: the initial variables of the model, or their shapes.
 
     Raises:
-      ConfigError: the codebooks of all rounds, and the weights that everybody is sent first, cost
-        more, codes at fixed width.
+      ConfigError: the codebooks of all rounds, the weights that everybody who is to be expected is
+        sent first, and one calibration cost more, codes at fixed width.
     """
     if config.schedule.name != "budget" or program.algorithm.schedule is not None:
         return
@@ -194,9 +202,12 @@ def check_budget(config: ExperimentConfig, program: Program, weights: Any) -> No
         for kind in (wire.Kind.CODEBOOK, wire.Kind.WEIGHTS)
     )
     quiet = 0.0 if config.algorithm.name == "skip" else codebook
-    needed = program.cohort * (2 * config.rounds * quiet + first - quiet)
+    met = rules.contacted(config.rounds, program.cohort, program.data.sizes.shape[0])
+    weights_messages = met + 2 * program.cohort  # with one calibration, and its answer
+    needed = 2 * config.rounds * program.cohort * quiet + weights_messages * (first - quiet)
     if config.schedule.budget_mb < needed:
         raise ConfigError(
             f"schedule.budget_mb: {config.schedule.budget_mb:g} cannot be used; {config.rounds} "
-            f"rounds of codebooks, and weights in everybody's first message, take {needed:.3g}"
+            f"rounds of codebooks, weights in the first message to each of {met:.0f} clients, and "
+            f"one calibration take {needed:.4g}; set more, or fewer rounds or clients_per_round"
         )

@@ -1,9 +1,14 @@
 """From the bytes of a round and the clients' links to simulated seconds, inside the program."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.limits import SMALLEST, refuse
 
 Array = Any
 
@@ -11,17 +16,20 @@ Array = Any
 class Links(NamedTuple):
     """The links and devices of C clients, traced.
 
+    ``Network.links`` draws them. Of those that are made by hand nothing is checked here, since they
+    may be traced: ``check_links`` does it, before they are used.
+
     Attributes:
-      uplink: f32[C], bits/s from each client to the server.
-      downlink: f32[C], bits/s from the server to each client.
-      round_trip: f32[C], seconds.
-      speed: f32[C], samples/s in training; infinite where training takes no time.
-      fit_seconds: f32[C], to fit its codebooks once.
-      uplink_jitter: f32[], coefficient of variation of a client's uplink among rounds.
-      downlink_jitter: f32[], of its downlink.
-      dropout: f32[], probability of being away for a round.
-      loss: f32[], probability that an upload is lost.
-      deadline: f32[], seconds after which a round ends; infinite for none.
+      uplink: f32[C], bits/s from each client to the server, 10^-3 to 10^30.
+      downlink: f32[C], bits/s from the server to each client, likewise.
+      round_trip: f32[C], seconds, 0 to 10^30.
+      speed: f32[C], samples/s in training, from 10^-9; infinite where training takes no time.
+      fit_seconds: f32[C], to fit its codebooks once, 0 to 10^30.
+      uplink_jitter: f32[], coefficient of variation of a client's uplink among rounds, 0 to 10^3.
+      downlink_jitter: f32[], of its downlink, likewise.
+      dropout: f32[], probability of being away for a round, 0 to 1.
+      loss: f32[], probability that an upload is lost, 0 to 1.
+      deadline: f32[], seconds after which a round ends, above 0; infinite for none.
     """
 
     uplink: Array
@@ -34,6 +42,58 @@ class Links(NamedTuple):
     dropout: Array
     loss: Array
     deadline: Array
+
+
+_LIMITS = {
+    "uplink": (1e-3, 1e30),
+    "downlink": (1e-3, 1e30),
+    "round_trip": (0.0, 1e30),
+    "speed": (1e-9, math.inf),
+    "fit_seconds": (0.0, 1e30),
+    "uplink_jitter": (0.0, 1e3),
+    "downlink_jitter": (0.0, 1e3),
+    "dropout": (0.0, 1.0),
+    "loss": (0.0, 1.0),
+    "deadline": (SMALLEST, math.inf),
+}
+_BY_CLIENT = Links._fields[:5]
+
+
+def check_links(links: Links) -> Links:
+    """Checks links that were made by hand: with what is let through no time is NaN.
+
+    Args:
+      links: arrays or plain numbers, not traced.
+
+    Returns:
+      The same as NumPy arrays of float32, as ``Links`` says.
+
+    Raises:
+      ConfigError: names the first field and client that cannot be, or a shape that does not fit.
+
+    Example:
+      >>> from fedcode_jax.network import Network
+      >>> check_links(Network().links(3)._replace(uplink=[1e6, 0, 1e6]))
+      Traceback (most recent call last):
+      fedcode_jax.errors.ConfigError: links.uplink: 0.0 of client 1 cannot be used;
+      it must be from 0.001 to 1e+30
+    """
+    with np.errstate(over="ignore"):
+        found = Links(*(np.asarray(value, np.float32) for value in links))
+    C = found.uplink.size
+    for name, values in found._asdict().items():
+        shape = (C,) if name in _BY_CLIENT else ()
+        if values.shape != shape:
+            refuse(f"links.{name}", values.shape, f"of shape {shape}, {C} being the uplinks")
+        low, high = _LIMITS[name]
+        wrong = np.flatnonzero(~((values >= np.float32(low)) & (values <= np.float32(high))))
+        if len(wrong):
+            whose = f" of client {wrong[0]}" if name in _BY_CLIENT else ""
+            raise ConfigError(
+                f"links.{name}: {values.ravel()[wrong[0]]}{whose} cannot be used; it must be from"
+                f" {low:.3g} to {high:.3g}"
+            )
+    return found
 
 
 class Conditions(NamedTuple):

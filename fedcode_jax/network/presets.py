@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from fedcode_jax.errors import ConfigError, check_name
-from fedcode_jax.network.links import Links
-from fedcode_jax.network.table import read_table
+from fedcode_jax.limits import LARGEST, check_probability, check_real, refuse
+from fedcode_jax.network.links import Links, check_links
+from fedcode_jax.network.table import LIMITS, read_table
 
 _STREAM = 0x11E7  # keeps these draws apart from other uses of the same seed
 _BITS_PER_MBIT = 1e6
@@ -52,6 +53,14 @@ presets: dict[str, Preset] = {
     "table": Preset(math.nan, math.nan, source="network.table, a CSV file of your own"),
 }
 """By name; ``network.name`` chooses one."""
+
+_LIMITS = LIMITS | {
+    "link_spread": (0, 1e3),
+    "link_jitter": (0, 1e3),
+    "fit_seconds": (0, 1e30),
+    "speed_spread": (0, 1e3),
+    "deadline": (0, LARGEST),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,17 +107,12 @@ class Network:
 
     def __post_init__(self) -> None:
         check_name("network.name", self.name, presets)
-        for name in ("uplink_mbit", "downlink_mbit", "samples_per_second", "deadline"):
+        for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                _refuse(name, value, "above 0")
-        for name in ("round_trip", "link_spread", "link_jitter", "fit_seconds", "speed_spread"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                _refuse(name, value, "a finite number, 0 or more")
+            if value is not None:
+                check_real(f"network.{name}", value, low, high, above=name == "deadline")
         for name in ("dropout", "loss"):
-            if not 0 <= getattr(self, name) < 1:
-                _refuse(name, getattr(self, name), "a probability, from 0 to below 1")
+            check_probability(f"network.{name}", getattr(self, name))
         if (self.name == "table") != (self.table is not None):
             raise ConfigError(
                 f"network.table: {self.table!r} with network.name {self.name}; a table needs the "
@@ -116,7 +120,11 @@ class Network:
             )
         for name in ("uplink_mbit", "downlink_mbit", "link_spread"):
             if self.table is not None and getattr(self, name) is not None:
-                _refuse(name, getattr(self, name), "left out: network.table says it of each client")
+                refuse(
+                    f"network.{name}",
+                    getattr(self, name),
+                    "left out: network.table says it of each client",
+                )
 
     @property
     def preset(self) -> Preset:
@@ -139,13 +147,25 @@ class Network:
           The links, NumPy arrays.
 
         Raises:
+          ConfigError: a spread so wide that a client's rate or speed is beyond all bounds.
           DataError: the table is missing or malformed.
 
         Example:
           >>> Network(uplink_mbit=2.0).links(3).uplink.tolist()
           [2000000.0, 2000000.0, 2000000.0]
         """
-        rng = np.random.default_rng([_STREAM, seed])
+        with np.errstate(all="ignore"):  # what a wide spread makes of it is refused below
+            drawn = self._drawn(num_clients, np.random.default_rng([_STREAM, seed]))
+        try:
+            return check_links(drawn)
+        except ConfigError as error:
+            raise ConfigError(
+                f"network.link_spread: {self.preset.uplink_spread:g}, with network.speed_spread"
+                f" {self.speed_spread:g}, is too wide: {error}"
+            ) from error
+
+    def _drawn(self, num_clients: int, rng: np.random.Generator) -> Links:
+        """The links as they come, whatever they are."""
         preset, C = self.preset, num_clients
         ups, downs, tempos = rng.standard_normal((3, C))
         downs = preset.correlation * ups + math.sqrt(1 - preset.correlation**2) * downs
@@ -188,7 +208,3 @@ class Network:
             if getattr(self, name):
                 text += f", {name} {100 * getattr(self, name):g} %"
         return text + (f", deadline {self.deadline:g} s" if self.deadline is not None else "")
-
-
-def _refuse(name: str, value: float, allowed: str) -> None:
-    raise ConfigError(f"network.{name}: {value!r} cannot be used; it must be {allowed}")

@@ -12,6 +12,14 @@ from fedcode_jax.errors import DataError
 COLUMNS = ("uplink_mbit", "downlink_mbit", "round_trip", "samples_per_second")
 """The columns of a table of clients; the first two are needed."""
 
+LIMITS = {
+    "uplink_mbit": (1e-9, 1e24),
+    "downlink_mbit": (1e-9, 1e24),
+    "round_trip": (0.0, 1e30),
+    "samples_per_second": (1e-9, 1e30),
+}
+"""The smallest and the largest number of each column; with them all times are finite numbers."""
+
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads a table of clients.
@@ -48,9 +56,11 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             raise DataError(f"{where}: has {len(row)} values, and the first row {len(names)}")
         for j, (name, text) in enumerate(zip(names, row, strict=True)):
             values[i, j] = _number(text)
-            if not (0 < values[i, j] < math.inf or (name == "round_trip" and values[i, j] == 0)):
-                allowed = "of 0 or more" if name == "round_trip" else "above 0"
-                raise DataError(f"{where}: {name} is {text!r}; give a finite number {allowed}")
+            low, high = LIMITS[name]
+            if not low <= values[i, j] <= high:
+                raise DataError(
+                    f"{where}: {name} is {text!r}; give a finite number from {low:g} to {high:g}"
+                )
     return dict(zip(names, values.T, strict=True))
 
 

@@ -13,7 +13,7 @@ MILESTONES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 def summarise(
     records: Sequence[Mapping[str, Any]],
     *,
-    period: int,
+    period: int | None,
     status: Status,
     fedavg_bytes: float,
     fedavg_formula_bits: float,
@@ -26,8 +26,9 @@ def summarise(
 
     Args:
       records: one mapping a round, in order; there may be none.
-      period: rounds of one period of the schedule. Non-IID accuracy is a sawtooth over it, and
-        ``period_accuracy`` is the mean over the evaluated rounds among the last ``period``.
+      period: rounds of one period of the schedule, or None if it has none. Non-IID accuracy is a
+        sawtooth over it, and ``period_accuracy`` is the mean over the evaluated rounds among the
+        last ``period``; None without a period, or if the run ended before one was over.
       status: how the run ended.
       fedavg_bytes: what FedAvg would have sent in the same rounds to and from the same clients,
         both directions together.
@@ -46,7 +47,7 @@ def summarise(
       >>> summarise([record], period=10, **kinds)["reduction_vs_fedavg"]
       10.0
     """
-    window = records[-period:]
+    window = records[-period:] if period is not None and period <= len(records) else []
     accuracies = _evaluated(records, "test_accuracy")
     deployed = _evaluated(records, "deployed_accuracy")
     uplink = int(_total(records, "uplink_bytes"))

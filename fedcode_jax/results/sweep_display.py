@@ -82,6 +82,8 @@ class SweepProgress:
 def sweep_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> "Table":
     """The experiments of a sweep for the terminal; of very many, the most accurate.
 
+    Accuracy is the mean of the last period, or where a schedule has none that of the last round.
+
     Args:
       rows: as of ``sweep_row``.
       axes: the settings that differ.
@@ -100,7 +102,7 @@ def sweep_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> "Tabl
     title = None
     if len(shown) > _MOST_ROWS:
         title = f"The {_MOST_ROWS} most accurate of {len(rows)} experiments; all are in results.csv"
-        shown.sort(key=lambda row: -(row.get("period_accuracy") or 0))
+        shown.sort(key=lambda row: -(row.get("period_accuracy") or row.get("final_accuracy") or 0))
         shown = shown[:_MOST_ROWS]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     for name in ("run", *axes, "status"):

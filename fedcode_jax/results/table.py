@@ -46,10 +46,13 @@ def closing_table(
     rounds = summary["rounds"]
     row("status", f"{summary['status']} after {rounds} round{'' if rounds == 1 else 's'}")
     row("accuracy", _both(summary, "final_accuracy", "final_deployed_accuracy"))
-    row(
-        f"  mean of last {summary['period']} rounds",
-        _both(summary, "period_accuracy", "period_deployed_accuracy"),
-    )
+    if summary["period"] is None:
+        row("  mean of last period", "- (what is sent does not repeat within the run)")
+    else:
+        row(
+            f"  mean of last {summary['period']} rounds",
+            _both(summary, "period_accuracy", "period_deployed_accuracy"),
+        )
     row("  best", format_accuracy(summary["best_accuracy"]))
     clients = summary.get("client_accuracy")
     if clients is not None:

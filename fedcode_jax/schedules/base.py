@@ -55,12 +55,14 @@ class Moment(NamedTuple):
     Attributes:
       number: i32[], the round, counted from 1.
       learning_rate: f32[], of this round.
-      cohort: clients in a round.
+      cohort: M, clients in a round.
+      clients: C, of whom these are drawn; fewer than M stand for M.
     """
 
     number: Number
     learning_rate: Number = 1.0
     cohort: Number = 1
+    clients: Number = 1
 
 
 Rule = Callable[[Settings, Memory, Moment], Exchange]
@@ -82,8 +84,15 @@ class Schedule:
     rules: tuple[Rule, ...] = dataclasses.field(metadata={"static": True})
 
     @property
-    def period(self) -> int:
-        """Rounds over which a run averages its accuracy: lcm(f1, f2)."""
+    def period(self) -> int | None:
+        """Rounds over which a run averages its accuracy: lcm(f1, f2).
+
+        None where the rule has none, because it goes by what it has seen.
+        """
+        from fedcode_jax.schedules.rules import ADAPTIVE
+
+        if self.rules[int(self.rule)] in ADAPTIVE:
+            return None
         return math.lcm(int(self.settings.server_period), int(self.settings.client_period))
 
     def with_settings(self, **changes: Number) -> "Schedule":
@@ -119,8 +128,9 @@ class Schedule:
         settings = self.settings
         pause = jnp.floor(jnp.square(settings.alpha / jnp.asarray(moment.learning_rate)))
         pause = jnp.minimum(pause, 2.0**30).astype(jnp.int32)
+        # Bounded, so that the round in which a pause ends is an int32 as well.
         pauses = tuple(
-            jnp.maximum(jnp.asarray(period), pause)
+            jnp.minimum(jnp.maximum(jnp.asarray(period), pause), 2**30)
             for period in (settings.server_period, settings.client_period)
         )
         return remembered(memory, jnp.asarray(moment.number), pauses, exchange, seen)

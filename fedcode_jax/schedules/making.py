@@ -1,11 +1,13 @@
-"""Schedules, made from the numbers of their rules."""
+"""Schedules, made from the numbers of their rules.
 
-import math
+The numbers are traced as int32 and float32; what these cannot hold is refused.
+"""
+
 from collections.abc import Callable
 
 import numpy as np
 
-from fedcode_jax.errors import ConfigError
+from fedcode_jax.limits import check_real, check_whole
 from fedcode_jax.schedules import rules
 from fedcode_jax.schedules.base import Rule, Schedule, Settings
 
@@ -117,7 +119,7 @@ def late(
       >>> [t for t in range(1, 41) if late(3, 10, 8, rounds=40)(t).clients_send_weights]
       [8, 16, 24, 32, 36, 38, 39, 40]
     """
-    _check_at_least("rounds", rounds, 1)
+    check_whole("rounds", rounds, 1)
     return _paced(rules.late, start, server_period, client_period, rounds=np.int32(rounds))
 
 
@@ -150,7 +152,7 @@ def step_size(
       >>> float(step_size(alpha=0.01).settings.alpha) > 0
       True
     """
-    _check_positive("schedule.alpha", alpha)
+    check_real("schedule.alpha", alpha, 0, above=True)
     return _paced(rules.step_size, start, server_period, client_period, alpha=np.float32(alpha))
 
 
@@ -178,8 +180,8 @@ def drift(start: int = 2, threshold: float = 0.1) -> Schedule:
       >>> bool(drift()(5).clients_send_weights)
       False
     """
-    _check_positive("schedule.threshold", threshold)
-    _check_at_least("schedule.start", start, 0)
+    check_real("schedule.threshold", threshold, 0, above=True)
+    check_whole("schedule.start", start, 0)
     return _made(rules.drift, start=np.int32(start), threshold=np.float32(threshold))
 
 
@@ -187,8 +189,9 @@ def budget(budget_mb: float = 2.0, rounds: int = 60) -> Schedule:
     """As many calibrations as a number of megabytes pays for, equally far apart.
 
     In a calibration the clients send weights, and the server in the round after. What codebooks
-    cost, and the weights that everybody is sent first, is set aside; the last calibration falls
-    into the last round. Costs are those measured so far.
+    cost is set aside, and so are the weights in the first message to each client: of C, M are drawn
+    a round, so that C (1 - (1 - M/C)^R) come to be expected in R rounds. The last calibration falls
+    into the last round. Costs are those measured so far; what absent clients save is spent later.
 
     Args:
       budget_mb: megabytes (10^6 bytes) both ways, of all clients, in the whole run, > 0.
@@ -204,8 +207,8 @@ def budget(budget_mb: float = 2.0, rounds: int = 60) -> Schedule:
       >>> bool(budget()(1).server_sends_weights)
       True
     """
-    _check_positive("schedule.budget_mb", budget_mb)
-    _check_at_least("rounds", rounds, 1)
+    check_real("schedule.budget_mb", budget_mb, 0, 1e30, above=True)
+    check_whole("rounds", rounds, 1)
     bits = np.float32(budget_mb * _BITS_PER_MB)
     return _made(rules.budget, rounds=np.int32(rounds), budget_bits=bits)
 
@@ -249,7 +252,7 @@ def every(period: int) -> Schedule:
       >>> [t for t in range(1, 8) if every(3)(t).server_sends_weights]
       [1, 4, 7]
     """
-    _check_at_least("algorithm.period", period, 1)
+    check_whole("algorithm.period", period, 1)
     return _paced(rules.every, 0, period, period)
 
 
@@ -266,9 +269,9 @@ registry: dict[str, Callable[..., Schedule]] = {
 
 
 def _paced(rule: Rule, start: int, f1: int, f2: int, **others: np.generic) -> Schedule:
-    _check_at_least("schedule.start", start, 0)
-    _check_at_least("schedule.server_period", f1, 1)
-    _check_at_least("schedule.client_period", f2, 1)
+    check_whole("schedule.start", start, 0)
+    check_whole("schedule.server_period", f1, 1)
+    check_whole("schedule.client_period", f2, 1)
     periods = {"server_period": np.int32(f1), "client_period": np.int32(f2)}
     return _made(rule, start=np.int32(start), **periods, **others)
 
@@ -282,13 +285,3 @@ def _made(rule: Rule, **numbers: np.generic) -> Schedule:
 def _dtype(value: object) -> type:
     # The same types in every schedule, so that they can be stacked.
     return {bool: np.bool_, int: np.int32}.get(type(value), np.float32)
-
-
-def _check_at_least(setting: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ConfigError(f"{setting}: {value!r} is not allowed; give a whole number >= {least}")
-
-
-def _check_positive(setting: str, value: float) -> None:
-    if isinstance(value, bool) or not 0 < value < math.inf:
-        raise ConfigError(f"{setting}: {value!r} is not allowed; give a finite number above 0")

@@ -26,12 +26,14 @@ class Memory(NamedTuple):
     Attributes:
       server_paused: i32[], first round in which ``step_size`` lets the server send weights again.
       clients_paused: i32[], the same of the clients.
-      averaged: bool[], clients sent weights in the last round: the server holds a new average.
-      signal: f32[], what ``drift`` holds against its threshold, as of the last round.
+      averaged: bool[], the server holds an average of clients' weights that it has not sent out.
+      signal: f32[], what ``drift`` holds against its threshold, as of the last round in which
+        anything arrived.
       reference: f32[G], the server's centers when it last held a new average; G = 0 where nobody
         asks for them.
       spent_bits: f32[], of all messages so far.
       costs: of a message as last measured; at fixed width where none has been.
+      newcomers: f32[], clients that were sent weights in rounds in which the others were not.
     """
 
     server_paused: jax.Array
@@ -41,13 +43,14 @@ class Memory(NamedTuple):
     reference: jax.Array
     spent_bits: jax.Array
     costs: Costs
+    newcomers: jax.Array
 
 
 class Seen(NamedTuple):
     """What a schedule learns from a round of M clients.
 
     Attributes:
-      present: bool[M], clients that took part.
+      received: bool[M], clients that received what they were sent.
       arrived: bool[M], of these, uploads that reached the server whole.
       server_weights: bool[M], the server's message to it carried weights.
       client_weights: bool[M], its upload carries weights.
@@ -58,7 +61,7 @@ class Seen(NamedTuple):
       sketches: f32[M, S], of the clients' weights, or None where they are not sent.
     """
 
-    present: jax.Array
+    received: jax.Array
     arrived: jax.Array
     server_weights: jax.Array
     client_weights: jax.Array
@@ -88,6 +91,7 @@ def forgotten(num_centers: int = 0, costs: Costs | None = None) -> Memory:
         reference=jnp.zeros(num_centers, jnp.float32),
         spent_bits=jnp.float32(0),
         costs=costs,
+        newcomers=jnp.float32(0),
     )
 
 
@@ -99,6 +103,12 @@ def remembered(
     seen: Seen,
 ) -> Memory:
     """The memory after a round.
+
+    What did not come about is not taken for done. An average is sent out when a message of weights
+    for all reached any client: those that it did not reach get on as those do that were not drawn,
+    and to repeat it would cost the weights of all. Newcomers' weights are no such message. Clients
+    have calibrated when weights of any arrived. In a round in which nobody was reached and nothing
+    arrived, nothing is learnt.
 
     Args:
       memory: before it.
@@ -112,32 +122,38 @@ def remembered(
       The new memory.
     """
     centers = jnp.where(memory.averaged | (number == 1), seen.server_centers, memory.reference)
-    averaged = jnp.any(seen.arrived & seen.client_weights)
+    sent_out, averaged = (
+        sent[0] & jnp.any(seen.received),
+        jnp.any(seen.arrived & seen.client_weights),
+    )
     if seen.sketches is None:
         signal = moved(centers, seen.client_centers, seen.arrived)
     else:
         signal = model_variance(seen.sketches, seen.arrived)
 
-    def paused(before: jax.Array, pause: jax.Array, sent: jax.Array) -> jax.Array:
-        return jnp.where(sent, number + pause, before)
+    signal = jnp.where(jnp.any(seen.arrived), signal, memory.signal)
+
+    def paused(before: jax.Array, pause: jax.Array, done: jax.Array) -> jax.Array:
+        return jnp.where(done, number + pause, before)
 
     def cost(before: Number, bits: jax.Array, among: jax.Array) -> jax.Array:
         count = jnp.sum(among)
         mean = jnp.sum(jnp.where(among, bits, 0.0)) / jnp.maximum(count, 1)
         return jnp.where(count > 0, mean, before)
 
-    present, arrived, costs = seen.present, seen.arrived, memory.costs
+    received, arrived, costs = seen.received, seen.arrived, memory.costs
     return Memory(
-        server_paused=paused(memory.server_paused, pauses[0], sent[0]),
-        clients_paused=paused(memory.clients_paused, pauses[1], sent[1]),
-        averaged=averaged,
+        server_paused=paused(memory.server_paused, pauses[0], sent_out),
+        clients_paused=paused(memory.clients_paused, pauses[1], sent[1] & averaged),
+        averaged=averaged | (memory.averaged & ~sent_out),
         signal=jnp.where(averaged, 0.0, signal),
         reference=centers,
         spent_bits=memory.spent_bits + jnp.sum(seen.server_bits) + jnp.sum(seen.client_bits),
         costs=Costs(
-            cost(costs.server_weights, seen.server_bits, present & seen.server_weights),
-            cost(costs.server_quiet, seen.server_bits, present & ~seen.server_weights),
+            cost(costs.server_weights, seen.server_bits, received & seen.server_weights),
+            cost(costs.server_quiet, seen.server_bits, received & ~seen.server_weights),
             cost(costs.clients_weights, seen.client_bits, arrived & seen.client_weights),
             cost(costs.clients_quiet, seen.client_bits, arrived & ~seen.client_weights),
         ),
+        newcomers=memory.newcomers + jnp.sum(received & seen.server_weights & ~sent[0]),
     )

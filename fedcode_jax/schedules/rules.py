@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.schedules.base import Exchange, Moment, Settings
-from fedcode_jax.schedules.memory import Memory
+from fedcode_jax.schedules.memory import Memory, Number
 
 _CLOSE = 1e-3  # calibrations that rounding may take away
 
@@ -65,15 +65,31 @@ def drift(s: Settings, memory: Memory, at: Moment) -> Exchange:
 def budget(s: Settings, memory: Memory, at: Moment) -> Exchange:
     """As many calibrations as can be paid, equally far apart, the last in the last round."""
     t, costs = at.number, memory.costs
-    down = at.cohort * (costs.server_weights - costs.server_quiet)
+    clients = jnp.maximum(at.clients, at.cohort)
+    each = costs.server_weights - costs.server_quiet
+    down = at.cohort * each
     up = at.cohort * (costs.clients_weights - costs.clients_quiet)
     quiet = at.cohort * (costs.server_quiet + costs.clients_quiet)
-    # Everybody's first message carries weights, and the server answers a calibration with some.
-    first = jnp.where(t > 1, down, 0)
-    spent = memory.spent_bits - (t - 1) * quiet - first + jnp.where(memory.averaged, down, 0)
-    affordable = jnp.floor((s.budget_bits - s.rounds * quiet - down) / (up + down) + _CLOSE)
+    # Everybody's first message carries weights, and the server answers a calibration with some,
+    # which newcomers do not cost again: the more of them there are, the less it takes.
+    met = jnp.maximum(contacted(t - 1 + memory.averaged, at.cohort, clients), at.cohort)
+    coming = each * (contacted(s.rounds, at.cohort, clients) - met)
+    saved = coming / (s.rounds - t + 1)
+    came = down + each * memory.newcomers
+    begun = jnp.where(t > 1, came, 0)
+    spent = memory.spent_bits - (t - 1) * quiet - begun + jnp.where(memory.averaged, down, 0)
     done = jnp.maximum(spent, 0) / (up + down)
+    left = s.budget_bits - s.rounds * quiet - came - coming - done * saved
+    affordable = jnp.floor(left / (up + down - saved) + _CLOSE)
     return Exchange(memory.averaged | (t == 1), done + 1 <= affordable * t / s.rounds + _CLOSE)
+
+
+def contacted(rounds: Number, cohort: Number, clients: Number) -> Number:
+    """Expected number of different clients in so many cohorts, each drawn without replacement.
+
+    C (1 - (1 - M / C)^rounds)
+    """
+    return clients * (1 - (1 - cohort / clients) ** rounds)
 
 
 def always(s: Settings, memory: Memory, at: Moment) -> Exchange:
@@ -93,3 +109,6 @@ def every(s: Settings, memory: Memory, at: Moment) -> Exchange:
 
 
 RULES = (periodic, paired, warmup, late, step_size, drift, budget, always, never, every)
+
+ADAPTIVE = (step_size, drift, budget)
+"""The rules that go by what was seen, and so repeat after no period."""

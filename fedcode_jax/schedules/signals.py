@@ -22,13 +22,13 @@ def moved(reference: jax.Array, centers: jax.Array, arrived: jax.Array) -> jax.A
       arrived: bool[M], the clients that count.
 
     Returns:
-      f32[], 0 where no client or no center counts.
+      f32[], 0 where no client or no center counts, or where there are not as many of both.
 
     Example:
       >>> moved(jnp.array([-1.0, 1.0]), jnp.array([[-1.5, 1.5]]), jnp.array([True])).item()
       0.5
     """
-    if reference.size == 0:
+    if reference.size == 0 or centers.shape[1] != reference.size:
         return jnp.float32(0)
     scale = jnp.std(reference)
     far = jnp.mean(jnp.abs(centers - reference), axis=1) / jnp.where(scale > 0, scale, 1)

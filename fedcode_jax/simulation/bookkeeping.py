@@ -51,7 +51,7 @@ def close(
     down, up = _as_sent(timing, *bits)
     kinds = jnp.where(now.met.away, Kind.NOTHING, _kinds_sent(post))
     seen = Seen(
-        present=done.received,
+        received=done.received,
         arrived=done.arrived,
         server_weights=wire.carries_values(kinds),
         client_weights=wire.carries_values(done.kind),

@@ -74,7 +74,7 @@ def opened(
     key = jax.random.key(settings.seed)
     rate = decayed(training.decay, settings.learning_rate, number, settings.rounds)
     schedule = settings.schedule if algorithm.schedule is None else algorithm.schedule
-    moment = Moment(number, rate, cohort)
+    moment = Moment(number, rate, cohort, data.sizes.shape[0])
 
     def key_for(purpose: int) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(key, purpose), number)

@@ -66,6 +66,15 @@ def test_steady_accuracy_is_over_whole_periods_of_at_least_ten_rounds(period, ro
     assert steady_accuracy(records, period) == pytest.approx(expected)
 
 
+def test_without_a_period_steady_accuracy_is_over_the_last_ten_rounds():
+    records = [{"deployed_accuracy": float(i)} for i in range(40)]
+    assert steady_accuracy(records, None) == pytest.approx(np.mean(range(30, 40)))
+    assert steady_accuracy(records[:4], None) == pytest.approx(1.5)
+    sizes = {"total_uplink_bytes": 1, "total_downlink_bytes": 1, "simulated_seconds": 1.0}
+    run = {"status": "completed", "period": None, **sizes}, [{"deployed_accuracy": 0.9}] * 12
+    assert estimate(fedcode(5), {0: run}, {0: run}).accuracy == pytest.approx(0.9)
+
+
 def test_the_cheapest_that_surely_keeps_the_floor_is_recommended():
     estimates = [
         made(1, 0.97, 100.0),

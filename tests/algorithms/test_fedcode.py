@@ -40,13 +40,13 @@ def test_codebook_downlink_snaps_the_clients_own_weights():
     algorithm = algorithms.fedcode(num_clusters=2)
     own = stored_client(algorithm, [0.0, 10.0], [1, 0, 1], [7.0])
     sections = (Coded(jnp.float32([1.0, 9.0]), jnp.uint8([0, 0, 0])), Dense(jnp.float32([-1.0])))
-    received = algorithm.receive(own, Message(jnp.int32(Kind.CODEBOOK), sections))
+    received = received_by(algorithm, own, Message(jnp.int32(Kind.CODEBOOK), sections))
     assert received["kernel"].tolist() == [9.0, 1.0, 9.0]  # never the codes of the broadcast
     assert received["bias"].tolist() == [7.0]
-    received = algorithm.receive(own, Message(jnp.int32(Kind.WEIGHTS), sections))
+    received = received_by(algorithm, own, Message(jnp.int32(Kind.WEIGHTS), sections))
     assert received["kernel"].tolist() == [1.0, 1.0, 1.0]
     assert received["bias"].tolist() == [-1.0]
-    received = algorithm.receive(own, Message(jnp.int32(Kind.NOTHING), sections))
+    received = received_by(algorithm, own, Message(jnp.int32(Kind.NOTHING), sections))
     assert received["kernel"].tolist() == [10.0, 0.0, 10.0]
 
 

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fedcode_jax.errors import ConfigError
 from fedcode_jax.network import (
     Conditions,
+    Links,
     Network,
     arrives,
+    check_links,
     conditions,
     deliverable,
     received,
@@ -185,3 +188,70 @@ def test_random_rounds_add_up_and_agree_with_a_loop():
         arrived = arrives(met, jnp.float32(deadline), d, u, s, True)
         assert bool((arrived <= ~(met.away | met.lost)).all())
         assert bool((done.sent_share[arrived] == 1).all())
+
+
+NONSENSE = {
+    "uplink": (0.0, -1e6, math.nan, math.inf, 1e-4),
+    "downlink": (0.0, -1e6, math.nan, math.inf, 1e-4),
+    "round_trip": (-0.1, math.nan, math.inf),
+    "speed": (0.0, -1.0, math.nan, 1e-60),
+    "fit_seconds": (-0.1, math.nan, math.inf),
+    "uplink_jitter": (-0.1, math.nan, 1e4),
+    "downlink_jitter": (-0.1, math.nan, math.inf),
+    "dropout": (-0.1, 1.1, math.nan),
+    "loss": (-0.1, 1.1, math.nan),
+    "deadline": (0.0, -1.0, math.nan, 1e-60),
+}
+
+
+def by_hand(**changes):
+    links = Network().links(3)
+    for name, value in changes.items():
+        column = np.ndim(getattr(links, name)) == 1
+        links = links._replace(**{name: [1e6, value, 1e6] if column else value})
+    return links
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, bad in NONSENSE.items() for value in bad]
+)
+def test_links_made_by_hand_are_refused_by_field_and_client(field, value):
+    with pytest.raises(ConfigError, match=rf"^links\.{field}: \S+ (of client 1 )?cannot") as caught:
+        check_links(by_hand(**{field: value}))
+    assert "\n" not in str(caught.value)
+
+
+def test_shapes_of_links_are_checked():
+    assert set(NONSENSE) == set(Links._fields)
+    for name in Links._fields:
+        with pytest.raises(ConfigError, match=r"^links\."):
+            check_links(Network().links(3)._replace(**{name: np.ones((2, 2))}))
+
+
+EDGES = {
+    "uplink": (1e-3, 1e30), "downlink": (1e-3, 1e30), "round_trip": (0.0, 1e30),
+    "speed": (1e-9, math.inf), "fit_seconds": (0.0, 1e30), "uplink_jitter": (0.0, 1e3),
+    "downlink_jitter": (0.0, 1e3), "dropout": (0.0, 1.0), "loss": (0.0, 1.0),
+    "deadline": (1e-37, 1.0, math.inf),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_with_links_that_are_let_through_no_figure_is_nan(seed):
+    rng = np.random.default_rng(seed)
+    picked = {name: edges[rng.integers(len(edges))] for name, edges in EDGES.items()}
+    links = check_links(by_hand(**picked))
+    assert {leaf.dtype for leaf in links} == {np.dtype(np.float32)}
+    met = conditions(links, jnp.arange(3), jax.random.key(seed))
+    bits = jnp.float32([0, 8e3, 8e9])
+    done = timing(met, links.deadline, bits, bits[::-1], jnp.array([0, 5, 10**6]), True)
+    for name, values in done._asdict().items():
+        assert np.isfinite(values).all(), (name, picked)
+    share = np.asarray(done.sent_share)
+    assert ((share >= 0) & (share <= 1)).all()
+
+
+def test_a_spread_that_draws_nonsense_is_named_before_anything_runs():
+    for name in ("link_spread", "speed_spread"):
+        with pytest.raises(ConfigError, match=r"^network\.link_spread: .* is too wide: links\."):
+            Network(**{name: 900.0}, samples_per_second=1.0, fit_seconds=1.0).links(50)

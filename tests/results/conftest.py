@@ -21,6 +21,7 @@ def make_run(tmp_path):
         parts=None,
         clients=None,
         settings=None,
+        period=2,
     ):
         changes = {"seed": seed, "rounds": max(len(accuracies), 1), "out": name}
         with unchecked():
@@ -44,7 +45,7 @@ def make_run(tmp_path):
             records.append(record)
         folder.append(records)
         if status is not None:
-            costs = {"period": 2, "fedavg_bytes": 30_000, "fedavg_formula_bits": 0}
+            costs = {"period": period, "fedavg_bytes": 30_000, "fedavg_formula_bits": 0}
             summary = summarise(records, status=status, **costs)
             evaluation = None
             if clients is not None:

@@ -107,6 +107,13 @@ def test_table_tells_the_figures():
     assert "runs/[red]a" in text
 
 
+def test_table_of_a_run_whose_schedule_has_no_period():
+    records = [record(i, i / 10) for i in range(1, 5)]
+    text = shown(summary_of(records, period=None), network="a link")
+    assert re.search(r"mean of last period\s+- \(what is sent does not repeat", text)
+    assert "40.00 %" in text
+
+
 def test_table_of_a_run_without_a_round():
     text = shown(summary_of([], status="interrupted"), network="-")
     assert "interrupted after 0 rounds" in text

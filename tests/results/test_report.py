@@ -6,7 +6,7 @@ import fedcode_jax
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.results import write_report
-from fedcode_jax.results.report import FILES, PAGE
+from fedcode_jax.results.report import FILES, PAGE, frontier
 
 PLOTS = {"curves.png", "accuracy-bytes.png", "frontier.png", "fairness.png", "time.png"}
 
@@ -92,8 +92,41 @@ def test_more_groups_than_lines_that_can_be_told_apart(make_run, tmp_path):
     assert page.count("14 of 16 groups are in colour") == 1
 
 
+@pytest.mark.parametrize("others", [{}, {"periodic": 2}])
+def test_runs_without_a_period_are_compared_by_their_last_round(make_run, tmp_path, others):
+    """Alone, and beside runs that have one."""
+    for rule in ("drift", "budget", "step_size"):
+        make_run(rule, [0.1, 0.4], period=None, settings={"schedule.name": rule})
+    for rule, period in others.items():
+        make_run(rule, [0.9, 0.3], period=period, settings={"schedule.name": rule})
+    table = write_report([tmp_path / "runs"], tmp_path / "out")
+    assert frontier.measure(table) == "final_accuracy"
+    found = {place.accuracy.mean for place in frontier.places(table)}
+    assert found == ({0.4, 0.3} if others else {0.4})
+    assert len(frontier.places(table)) == 3 + len(others)
+    axes = frontier.plot_frontier(table, {}).axes[0]
+    assert axes.get_ylabel() == "accuracy, last round (%)"
+    assert "-" in (tmp_path / "out" / PAGE).read_text()
+
+
+def test_runs_that_all_have_a_period_are_compared_by_it(make_run, tmp_path):
+    make_run("a", [0.1, 0.4])
+    make_run("b", [0.2, 0.3], settings={"schedule.name": "paired"})
+    table = write_report([tmp_path / "runs"], tmp_path / "out")
+    assert frontier.measure(table) == "period_accuracy"
+    assert [place.accuracy.mean for place in frontier.places(table)] == [0.25, 0.25]
+    axes = frontier.plot_frontier(table, {}).axes[0]
+    assert axes.get_ylabel() == "accuracy, mean of last period (%)"
+
+
 def test_real_runs(tmp_path):
-    base = {"rounds": 2, "model.name": "mlp", "partition.num_clients": 2, "local.epochs": 1}
+    base = {
+        "rounds": 2,
+        "schedule.server_period": 2,
+        "model.name": "mlp",
+        "partition.num_clients": 2,
+        "local.epochs": 1,
+    }
     results = []
     for seed in range(2):
         out = str(tmp_path / "runs" / str(seed))

@@ -68,10 +68,14 @@ def test_the_period_counts_rounds_and_not_evaluations():
     assert summarise(records, period=1, status="completed", **COSTS)["period_accuracy"] is None
 
 
-def test_a_period_longer_than_the_run_takes_all_of_it():
-    records = [record(1, 0.2), record(2, 0.4)]
-    summary = summarise(records, period=10, status="interrupted", **COSTS)
-    assert summary["period_accuracy"] == pytest.approx(0.3)
+@pytest.mark.parametrize("period", [None, 3, 10])
+def test_where_no_period_is_over_there_is_no_mean_of_one(period):
+    records = [record(1, 0.2, 0.2), record(2, 0.4, 0.4)]
+    summary = summarise(records, period=period, status="interrupted", **COSTS)
+    assert summary["period"] == period
+    assert summary["period_accuracy"] is None
+    assert summary["period_deployed_accuracy"] is None
+    assert summary["final_accuracy"] == 0.4
 
 
 def test_no_rounds():

@@ -33,7 +33,7 @@ def remember(schedule, memory, moment, exchange, seen):
     return schedule.remember(memory, moment, exchange, seen)
 
 
-def drive(schedule, rounds, *, cohort=2, rate=lambda t: 1.0, tell=None, costs=None):
+def drive(schedule, rounds, *, cohort=2, everybody=1, rate=lambda t: 1.0, tell=None, costs=None):
     """Runs a schedule; the rounds in which the server and the clients send weights.
 
     ``tell`` is (round, down, up) -> Seen, what comes of the exchange that was decided.
@@ -41,7 +41,7 @@ def drive(schedule, rounds, *, cohort=2, rate=lambda t: 1.0, tell=None, costs=No
     memory = forgotten(len(CENTERS), costs or Costs())
     server, clients = [], []
     for t in range(1, rounds + 1):
-        moment = Moment(np.int32(t), np.float32(rate(t)), np.int32(cohort))
+        moment = Moment(np.int32(t), np.float32(rate(t)), np.int32(cohort), np.int32(everybody))
         exchange = decide(schedule, memory, moment)
         down, up = (bool(flag) for flag in exchange)
         server += [t] * down

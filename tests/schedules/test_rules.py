@@ -33,6 +33,16 @@ def test_every_schedule_is_traceable_and_repeats_after_its_period(schedule):
         assert [bool(x) for x in now] == [bool(x) for x in schedule(t)]
 
 
+def test_rules_that_go_by_what_they_see_have_no_period():
+    """Those and no others: all that a run can name, and the algorithms' own."""
+    adaptive = {"step_size", "drift", "budget"}
+    for name, make in schedules.registry.items():
+        assert (make().period is None) == (name in adaptive)
+    assert schedules.periodic(2, 6, 4).period == 12
+    assert (schedules.always().period, schedules.never().period) == (1, 1)
+    assert schedules.every(5).period == 5
+
+
 def test_every_sends_up_and_then_down():
     rounds = range(1, 8)
     assert [t for t in rounds if schedules.every(3)(t).clients_send_weights] == [3, 6]

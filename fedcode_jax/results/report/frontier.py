@@ -17,7 +17,7 @@ class Place(NamedTuple):
     Attributes:
       group: the group.
       bytes: sent in a run, both ways.
-      accuracy: mean of the last period.
+      accuracy: mean of the last period, or of the last round, as ``measure`` says.
     """
 
     group: Group
@@ -25,10 +25,22 @@ class Place(NamedTuple):
     accuracy: Statistic
 
 
+def measure(table: Table) -> str:
+    """The accuracy by which the groups are compared: the column that all of them have.
+
+    That is the mean of the last period, unless a group has no period (its schedule goes by what it
+    sees, or its periods are longer than the run): then it is the last round, for all.
+    """
+    names = [column.name for column in table.columns]
+    final, period = names.index("final_accuracy"), names.index("period_accuracy")
+    lacking = any(row[period].mean is None and row[final].mean is not None for row in table.cells)
+    return "final_accuracy" if lacking else "period_accuracy"
+
+
 def places(table: Table) -> list[Place]:
     """The groups of a table that have both figures, in its order."""
     names = [column.name for column in table.columns]
-    size, accuracy = names.index("total_bytes"), names.index("period_accuracy")
+    size, accuracy = names.index("total_bytes"), names.index(measure(table))
     found = [
         Place(group, cells[size], cells[accuracy])
         for group, cells in zip(table.groups, table.cells, strict=True)
@@ -58,7 +70,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def best_first(table: Table) -> list[Group]:
-    """The groups of a table, those on the frontier first, then by accuracy of the last period."""
+    """The groups of a table, those on the frontier first, then by accuracy."""
     ranked = places(table)
     on_frontier = {ranked[i].group.label for i in pareto(_points(ranked))}
     ranked.sort(key=lambda place: -(place.accuracy.mean or 0.0))
@@ -68,7 +80,7 @@ def best_first(table: Table) -> list[Group]:
 
 
 def plot_frontier(table: Table, styles: dict[str, drawing.Style]) -> "Figure":
-    """Bytes of a run against accuracy of its last period, with the frontier as a step.
+    """Bytes of a run against its accuracy, as of ``measure``, with the frontier as a step.
 
     Args:
       table: the table.
@@ -112,7 +124,8 @@ def plot_frontier(table: Table, styles: dict[str, drawing.Style]) -> "Figure":
         handles.append(Line2D([], [], color="0.45", lw=1.2, ls=":"))
         labels.append("frontier")
     axes.set(xlabel="sent in a run, up and down together (MB)")
-    axes.set(ylabel="accuracy, mean of last period (%)")
+    window = "mean of last period" if measure(table) == "period_accuracy" else "last round"
+    axes.set(ylabel=f"accuracy, {window} (%)")
     drawing.scale_log_if_wide(axes, [x for x, _ in points])
     drawing.tidy(axes)
     drawing.legend_below(figure, handles, labels)

@@ -24,8 +24,9 @@ CAPTIONS = {
     " one standard deviation to each side where there are at least two.",
     "accuracy-bytes.png": "The same means against the bytes sent until then, up and down together,"
     " and against the simulated time until then.",
-    "frontier.png": "Bytes of a whole run against accuracy, mean of the last schedule period; bars"
-    " are one standard deviation to each side. No group sends less and is as accurate as those on"
+    "frontier.png": "Bytes of a whole run against accuracy, mean of the last schedule period, or of"
+    " the last round if a group has no period, as its axis says; bars are one standard deviation to"
+    " each side. No group sends less and is as accurate as those on"
     " the dotted step.",
     "fairness.png": "Accuracy over the clients at the last evaluation, all seeds together: median"
     " and quartiles, whiskers to the extremes, and the mean over seeds of the worst tenth.",
@@ -137,7 +138,8 @@ def _page(table: Table, runs: Sequence[Run], figures: Sequence[str], left_out: i
         rendering.markdown(table).rstrip("\n"),
         "Mean ± standard deviation over the completed runs of a group; without ± there is one, or"
         " all are equal. Accuracies are of the server's weights, except the deployed one, which is"
-        " of the model that clients would receive; the period is the schedule's. Bytes are as"
+        " of the model that clients would receive; the period is the schedule's, and there is none"
+        " where a schedule goes by what it sees or repeats only after the run. Bytes are as"
         " encoded, in all messages of a run.",
         *_remarks(groups),
     ]
