@@ -46,7 +46,7 @@ def rounds(algorithm, count):
 
 
 def test_there_are_algorithms_with_a_common():
-    assert {"fedavg, down", "fedavg, codebooks"} <= set(COMMON)
+    assert {"fedavg, down", "fedavg, both by codebooks"} <= set(COMMON)
 
 
 @pytest.mark.parametrize("case", COMMON)
