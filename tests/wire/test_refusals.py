@@ -185,25 +185,20 @@ def test_the_work_of_a_message_is_bounded_by_its_bytes():
     centers = np.arange(K, dtype=np.float32).tobytes()
     with pytest.raises(DecodeError, match="probabilities to compute"):
         wire.decode(forge(2, head, centers, bytes(payload)))
-    # The same spread over sections that are each within what a message may ask.
-    count, sections = 100, 20
+    # Spread over sections that are each within what a message may ask, together they are not.
+    count = used = 5000
     layers = struct.pack("<H", count) + struct.pack("<I", 32) * count
-    head = struct.pack("<BHHII", 5, K - 1, 20_000 - 1, 32 * count, 4) + layers
-    body = np.zeros(20_000, np.float32).tobytes() + bytes(4)
-    data = b"FJ\x03\x02" + bytes([sections]) + bytes(4) + head * sections + body * sections
-    assert 20_000 * count * sections < 2**26 + 2**8 * len(data)  # this one may be read
+    head = struct.pack("<BHHII", 5, used - 1, used - 1, 32 * count, 40) + layers
+    body = np.arange(used, dtype=np.float32).tobytes() + bytes(40)
+    assert used * count < 2**26
+    data = b"FJ\x03\x02\x08" + bytes(4) + head * 8 + body * 8
+    with pytest.raises(DecodeError, match="probabilities to compute"):
+        wire.decode(with_checksum(data))
+    centers = np.arange(used, dtype=np.float32)
+    section = Coded(centers, np.zeros(count, np.uint16), "adaptive", (1,) * count)
+    wire.encode(message(Kind.WEIGHTS, section))
     with pytest.raises(ValueError, match="no reader takes"):
-        wire.encode(
-            message(
-                Kind.WEIGHTS,
-                Coded(
-                    np.arange(K, dtype=np.float32),
-                    np.arange(32 * 2000, dtype=np.uint16),
-                    "adaptive",
-                    (32,) * 2000,
-                ),
-            )
-        )
+        wire.encode(message(Kind.WEIGHTS, *[section] * 8))
 
 
 def test_the_memory_of_a_message_is_bounded_by_its_bytes():
