@@ -1,8 +1,8 @@
 """Sections of codes as bytes, and back."""
 
 import struct
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -29,17 +29,23 @@ def header_bytes(coding: str, block: int, kind: Kind, layers: int) -> int:
     return size + extra + (4 * layers if coding == "adaptive" and layers > 1 else 0)
 
 
-def used_centers(section: Coded) -> jax.Array:
+def used_centers(section: Coded) -> Any:
     """How many centers an entropy-coded section sends: all but the repeats at the end.
+
+    Args:
+      section: of NumPy arrays, or of JAX arrays, traced or not.
 
     Returns:
       i32[], at least 1 and above every code.
     """
-    centers = jnp.asarray(section.centers, jnp.float32).reshape(section.num_clusters, -1)
-    bits = jax.lax.bitcast_convert_type(centers, jnp.int32)  # 0 and -0 are two centers
-    new = jnp.any(bits[1:] != bits[:-1], axis=1)
-    last = jnp.max(jnp.where(new, jnp.arange(1, centers.shape[0]), 0), initial=0)
-    return 1 + jnp.maximum(last, jnp.max(section.codes, initial=0).astype(jnp.int32))
+    xp: Any = jnp
+    if isinstance(section.centers, np.ndarray) and isinstance(section.codes, np.ndarray):
+        xp = np
+    centers = xp.asarray(section.centers, xp.float32).reshape(section.num_clusters, -1)
+    bits = centers.view(xp.int32)  # 0 and -0 are two centers
+    new = xp.any(bits[1:] != bits[:-1], axis=1)
+    last = xp.max(xp.where(new, xp.arange(1, centers.shape[0]), 0), initial=0)
+    return 1 + xp.maximum(last, xp.max(section.codes, initial=0).astype(xp.int32))
 
 
 def write(section: Coded, kind: Kind, known: Coded | None) -> tuple[bytes, bytes]:

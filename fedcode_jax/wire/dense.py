@@ -70,7 +70,7 @@ class DenseHandling(Handling[Dense]):
         if section.dtype not in DENSE_TYPES or values.ndim != 1:
             raise ValueError(f"floats {values.shape} of {section.dtype}: one row of a known type")
         section_type = DENSE_TYPES[section.dtype] | (ALWAYS if section.always else 0)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             written = values.astype(FLOAT_TYPES[section.dtype].newbyteorder("<"))
         if not np.array_equal(written.astype(np.float32), values, equal_nan=True):
             raise ValueError(f"floats that {section.dtype} does not hold; see Dense.rounded")

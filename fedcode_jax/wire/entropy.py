@@ -5,7 +5,6 @@ codes that are nearly all the same, and what it has read it can put back, so tha
 payload are those that a writer makes if and only if reading them ends where writing begins.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -55,15 +54,26 @@ def decode_static(payload: bytes, size: int, levels: np.ndarray) -> np.ndarray:
 
 
 def encode_adaptive(codes: np.ndarray, model: models.Adaptive, plan: "Blocks") -> bytes:
-    """Codes by a model that learns from them block by block."""
-    written = []
-    for start, stop, runs in plan.runs(model):
-        block = codes[start:stop].astype(np.int32)
-        written += [(block[places], _categorical(model.weights(x))) for x, places in runs]
-        model.update(plan.contexts[start:stop], block)
-    coder = _coder(_START)
-    for run, categorical in reversed(written):
-        coder.encode_reverse(run, categorical)
+    """Codes by a model that learns from them block by block.
+
+    What is read last is written first: the model learns all codes, and unlearns them on the way.
+    """
+    blocks = plan.blocks()
+    for start, stop, begins in blocks:
+        if begins:
+            model.begin_layer()
+        model.update(plan.contexts[start:stop], codes[start:stop])
+    coder, layer_end = _coder(_START), codes.size
+    for start, stop, begins in reversed(blocks):
+        if stop == layer_end:
+            layer = slice(plan.layer_begin(start), stop)
+            model.end_layer(plan.contexts[layer], codes[layer])
+        block, contexts = codes[start:stop].astype(np.int32), plan.contexts[start:stop]
+        model.update(contexts, block, times=-1)
+        for context, places in reversed(_runs(contexts)):
+            coder.encode_reverse(block[places], _categorical(model.weights(context)))
+        if begins:
+            layer_end = start
     return _payload(coder, codes.size)
 
 
@@ -75,19 +85,21 @@ def decode_adaptive(payload: bytes, model: models.Adaptive, plan: "Blocks") -> n
     """
     codes = np.empty(plan.contexts.size, np.uint16)
     coder = _filled(payload, codes.size)
-    for start, stop, runs in plan.runs(model):
-        block = codes[start:stop]
-        for context, places in runs:
+    for start, stop, begins in plan.blocks():
+        if begins:
+            model.begin_layer()
+        block, contexts = codes[start:stop], plan.contexts[start:stop]
+        for context, places in _runs(contexts):
             block[places] = coder.decode(_categorical(model.weights(context)), block[places].size)
         if block.max() >= model.num_symbols:
             raise ValueError("a code that there is no center for")
-        model.update(plan.contexts[start:stop], block)
+        model.update(contexts, block)
     _check_end(coder)
     return codes
 
 
 class Blocks:
-    """The order in which codes are written: block by block, in a block context by context.
+    """The order in which codes are read: block by block, in a block context by context.
 
     Attributes:
       contexts: i64[m], of each code.
@@ -96,20 +108,17 @@ class Blocks:
     def __init__(self, contexts: np.ndarray, layers: tuple[int, ...], growth: int) -> None:
         self.contexts = contexts
         self._ends = models.block_ends(layers, growth)
-        self._layer_begins = {0, *np.cumsum(layers).tolist()}
+        self._layer_begins = np.unique([0, *np.cumsum(layers)])
 
-    def runs(self, model: models.Adaptive) -> Iterator[tuple[int, int, list[tuple[int, Places]]]]:
-        """Gives start and stop of each block, and of each context in it the places.
+    def blocks(self) -> list[tuple[int, int, bool]]:
+        """Start and stop of each block, and whether it begins a layer."""
+        starts = [0, *self._ends[:-1]]
+        begins = np.isin(starts, self._layer_begins).tolist()
+        return list(zip(starts, self._ends, begins, strict=True))
 
-        The codes of a context in a block are one call of the coder. Tells the model where a
-        layer begins.
-        """
-        start = 0
-        for stop in self._ends:
-            if start in self._layer_begins:
-                model.begin_layer()
-            yield start, stop, _runs(self.contexts[start:stop])
-            start = stop
+    def layer_begin(self, place: int) -> int:
+        """Where the layer of a place begins."""
+        return int(self._layer_begins[np.searchsorted(self._layer_begins, place, "right") - 1])
 
 
 def _runs(contexts: np.ndarray) -> list[tuple[int, Places]]:

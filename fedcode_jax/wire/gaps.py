@@ -3,7 +3,7 @@
 What is listed are the k positions, or the n - k that are not among them where those are fewer. A
 gap g is the number of unlisted positions before a listed one, back to the one listed before it.
 It takes floor(g / 2^b) ones, a zero and b bits; b is the one for which all gaps take least. For
-positions at random that is within a twentieth of their entropy, and mostly within a fiftieth.
+positions at random that is at most 4.3 % above their entropy (at 38 and 62 of 100), and mostly 1 %.
 """
 
 import jax

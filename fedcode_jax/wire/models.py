@@ -121,7 +121,7 @@ class Adaptive:
         self.num_symbols = num_symbols
         self._first = num_symbols - 1 - np.asarray(offsets, np.int64)  # of code 0, in _shared
         self._shared = shared_start(num_symbols, peaked=peaked)
-        self._own = np.zeros((len(offsets), num_symbols), np.uint32)
+        self._own = np.zeros((len(offsets), num_symbols), np.int32)
 
     def weights(self, context: int) -> np.ndarray:
         """f64[K], proportional to the probabilities of the codes in a context."""
@@ -129,11 +129,17 @@ class Adaptive:
         shared = self._shared[first : first + self.num_symbols]
         return self._own[context] + SHARED_WEIGHT * (shared / shared.sum())
 
-    def update(self, contexts: np.ndarray, codes: np.ndarray) -> None:
-        """Learns a block: i64[m] contexts and the codes in them."""
-        np.add.at(self._own, (contexts, codes), 1)
-        np.add.at(self._shared, self._first[contexts] + codes, 2)
+    def update(self, contexts: np.ndarray, codes: np.ndarray, times: int = 1) -> None:
+        """Learns a block: i64[m] contexts and the codes in them; with times = -1 unlearns it."""
+        codes = codes.astype(np.int64)
+        np.add.at(self._own, (contexts, codes), times)
+        np.add.at(self._shared, self._first[contexts] + codes, 2 * times)
 
     def begin_layer(self) -> None:
         """Forgets what each context has seen, but not what all have."""
         self._own[:] = 0
+
+    def end_layer(self, contexts: np.ndarray, codes: np.ndarray) -> None:
+        """What each context has seen when the codes of a layer have been learnt."""
+        self._own[:] = 0
+        np.add.at(self._own, (contexts, codes.astype(np.int64)), 1)

@@ -21,6 +21,7 @@ def test_fixed_width_and_floats_are_counted_exactly(seed):
     rng = np.random.default_rng(seed)
     m = random_message(rng)
     fixed = [s if not isinstance(s, Coded) else Coded(s.centers, s.codes) for s in m.sections]
+    fixed = [s for s in fixed if not wire.is_entropy_coded(Message(m.kind, (s,)))]
     m = Message(m.kind, tuple(fixed))
     assert 8 * len(wire.encode(m)) == int(wire.size_bits(m))
 
@@ -63,6 +64,59 @@ def test_sizes_under_jit_and_vmap_follow_kinds_and_references():
     assert abs(found[2] - conditional) <= 4
     assert abs(found[3] - adaptive) <= 4
     assert conditional < 0.8 * adaptive
+
+
+def skewed(rng, K, n):
+    """Codes far from what a model expects: rare ones, runs, changes of what is usual."""
+    rare = 10.0 ** -rng.uniform(0, 5)
+    style = rng.integers(0, 4)
+    if style == 0:
+        codes = np.where(rng.random(n) < rare, rng.integers(0, K, n), rng.integers(0, K))
+    elif style == 1:
+        codes = rng.integers(0, K, 50)[np.sort(rng.integers(0, 50, n))]
+    elif style == 2:
+        codes = np.minimum(rng.geometric(1 - 0.9 * rare, n) - 1, K - 1)
+    else:
+        usual = np.where(rng.random(n) < rare, K - 1, rng.integers(0, K))
+        codes = np.where(np.arange(n) < n // 2, 0, usual)
+    return codes.astype(np.uint8)
+
+
+@pytest.mark.parametrize("coding", wire.CODINGS[1:])
+@pytest.mark.parametrize("n", [100, 5000, 300_000])
+@pytest.mark.parametrize("K", [2, 3, 64])
+def test_skewed_codes_are_counted_as_they_are_coded(K, n, coding):
+    rng = np.random.default_rng(n + K)
+    centers = np.arange(K, dtype=np.float32)
+    size = jax.jit(lambda m, known: wire.size_bits(m, given=known))
+    for trial in range(5):
+        codes = skewed(rng, K, n)
+        layers = (n // 5, n - n // 5 - n // 7, n // 7) if coding == "adaptive" and trial > 2 else ()
+        m = message(Kind.WEIGHTS, Coded(centers, codes, coding, layers))
+        old = skewed(rng, K, n) if trial == 4 else np.where(rng.random(n) < 0.01, 0, codes)
+        known = message(Kind.WEIGHTS, Coded(centers, old.astype(np.uint8)))
+        real = len(wire.encode(m, given=known))
+        assert abs(int(size(m, known)) // 8 - real) <= 8
+
+
+@pytest.mark.parametrize("coding", wire.CODINGS[1:])
+def test_a_change_that_no_model_expects_is_counted(coding):
+    for K in (2, 16):
+        codes = np.repeat(np.uint8([0, K - 1]), 25_000)
+        centers = np.arange(K, dtype=np.float32)
+        known = message(Kind.WEIGHTS, Coded(centers, np.zeros(50_000, np.uint8)))
+        m = message(Kind.WEIGHTS, Coded(centers, codes, coding))
+        real = len(wire.encode(m, given=known))
+        assert abs(int(wire.size_bits(m, given=known)) // 8 - real) <= 8
+
+
+@pytest.mark.parametrize("coding", ["entropy", "adaptive"])
+def test_millions_of_codes_of_which_few_differ_are_counted(coding):
+    rng = np.random.default_rng(0)
+    codes = (rng.random(3_000_000) >= 1e-4).astype(np.uint8)
+    m = message(Kind.WEIGHTS, Coded(np.float32([0, 1]), codes, coding))
+    real = len(wire.encode(m))
+    assert abs(int(wire.size_bits(m)) // 8 - real) <= 8
 
 
 def weights_like(n, K, seed=0):
