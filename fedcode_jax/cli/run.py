@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"fedcode: {what[status]}{kept}", file=sys.stderr)
     elif not result.summary["arrived_uploads"]:
         print(
-            "fedcode: no upload arrived in any round, so the model is the initial one; set a longer "
+            "fedcode: no upload arrived in any round: the model is the initial one; set a longer "
             "network.deadline or faster links, or less network.dropout and loss",
             file=sys.stderr,
         )
