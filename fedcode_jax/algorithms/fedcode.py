@@ -44,6 +44,7 @@ class CodedClient:
     layout: Layout = dataclasses.field(metadata={"static": True})
 
 
+# Long: a closure for each verb, each of them short.
 def fedcode(
     num_clusters: int = 64,
     groups: str = "kernels",

@@ -55,6 +55,7 @@ class UpdatesClient:
     layout: Layout = dataclasses.field(metadata={"static": True})
 
 
+# Long: a closure for each verb, each of them short.
 def updates(
     up: Compressor | None = None,
     down: Compressor | None = None,

@@ -89,43 +89,19 @@ def run_cohort(
     Returns:
       The outputs and the work done.
     """
-    axis: ClientAxis = "vmap" if plan.client_axis == "vmap" else "map"
-    lift = jax.vmap if axis == "vmap" else lambda function: function
     layout = _Layout(clients.shape[0], plan)
-
-    def work(data: ClientData, given: _Given, client: jax.Array, row: Any, key: jax.Array) -> tuple:
-        start, trains = lift(lambda row: begin(given.shared, row))(row)
-        train_keys = lift(lambda k: jax.random.fold_in(k, 0))(key)
-        finish_keys = lift(lambda k: jax.random.fold_in(k, 1))(key)
-        with jax.default_matmul_precision(PRECISIONS[plan.precision]):
-            trained = train(
-                *(training, axis, start, data, jnp.where(trains, client, -1), train_keys),
-                *(given.fixed, given.learning_rate),
-                max_size=max_size,
-                objective=objective,
-            )
-
-        def finished(row: Any, start: Start, trained: Any, key: jax.Array) -> Output:
-            done = Work(start, trained.weights, trained.steps, given.learning_rate, trained.loss)
-            return finish(given.shared, row, done, key)
-
-        return lift(finished)(row, start, trained, finish_keys), trained.steps, trained.loss
-
-    def chunk(data: ClientData, given: _Given, client: jax.Array, row: Any, key: jax.Array) -> Any:
-        if present is None and not layout.idle.any():
-            return work(data, given, client, row, key)
-        own = (data, given, client, row, key)
-        shapes = jax.eval_shape(work, *own)
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return jax.lax.cond(jnp.any(client >= 0), work, lambda *_: nothing, *own)
+    work = _chunk_work(training, plan, begin, finish, max_size, objective)
+    if present is not None or layout.idle.any():
+        work = _unless_nobody(work)
+    # Under map a chunk is one client, without an axis.
+    alone = plan.client_axis == "map"
 
     def run(data: ClientData, given: _Given, *assigned: Any) -> tuple:
         """The chunks of one device, one after another."""
-        # Under map a chunk is one client, without an axis.
-        first = lambda leaf: leaf[0, :, 0] if axis == "map" else leaf[0]  # noqa: E731
-        back = lambda leaf: leaf[None, :, None] if axis == "map" else leaf[None]  # noqa: E731
+        first = lambda leaf: leaf[0, :, 0] if alone else leaf[0]  # noqa: E731
+        back = lambda leaf: leaf[None, :, None] if alone else leaf[None]  # noqa: E731
         own = jax.tree.map(first, assigned)
-        done = jax.lax.map(lambda mine: chunk(data, given, *mine), own)
+        done = jax.lax.map(lambda mine: work(data, given, *mine), own)
         return jax.tree.map(back, done)
 
     if plan.devices > 1:
@@ -147,6 +123,51 @@ def run_cohort(
     executed = jnp.max(jnp.sum(jnp.max(steps, axis=2), axis=1)) * layout.idle[:, 0].size
     outputs = jax.tree.map(layout.unplaced, outputs)
     return CohortOutput(outputs, layout.unplaced(loss), jnp.sum(steps), executed)
+
+
+def _chunk_work(
+    training: LocalTraining,
+    plan: Plan,
+    begin: Callable[[Any, Any], tuple[Start, jax.Array]],
+    finish: Callable[[Any, Any, Work, jax.Array], Output],
+    max_size: int,
+    objective: Objective,
+) -> Callable[..., tuple]:
+    """(data, given, client, row, key) of a chunk -> outputs, steps and loss."""
+    axis: ClientAxis = "vmap" if plan.client_axis == "vmap" else "map"
+    lift = jax.vmap if axis == "vmap" else lambda function: function
+
+    def work(data: ClientData, given: _Given, client: jax.Array, row: Any, key: jax.Array) -> tuple:
+        start, trains = lift(lambda row: begin(given.shared, row))(row)
+        train_keys = lift(lambda k: jax.random.fold_in(k, 0))(key)
+        finish_keys = lift(lambda k: jax.random.fold_in(k, 1))(key)
+        with jax.default_matmul_precision(PRECISIONS[plan.precision]):
+            trained = train(
+                *(training, axis, start, data, jnp.where(trains, client, -1), train_keys),
+                *(given.fixed, given.learning_rate),
+                max_size=max_size,
+                objective=objective,
+            )
+
+        def finished(row: Any, start: Start, trained: Any, key: jax.Array) -> Output:
+            done = Work(start, trained.weights, trained.steps, given.learning_rate, trained.loss)
+            return finish(given.shared, row, done, key)
+
+        return lift(finished)(row, start, trained, finish_keys), trained.steps, trained.loss
+
+    return work
+
+
+def _unless_nobody(work: Callable[..., tuple]) -> Callable[..., tuple]:
+    """The same, and zeros at once for a chunk in which nobody is present."""
+
+    def chunk(data: ClientData, given: _Given, client: jax.Array, *own: Any) -> tuple:
+        inputs = (data, given, client, *own)
+        shapes = jax.eval_shape(work, *inputs)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return jax.lax.cond(jnp.any(client >= 0), work, lambda *_: nothing, *inputs)
+
+    return chunk
 
 
 class _Layout:

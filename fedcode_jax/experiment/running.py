@@ -27,6 +27,8 @@ from fedcode_jax.simulation import (
     simulate,
 )
 
+_OWN = "an algorithm given in Python"
+
 
 class Observer(Protocol):
     """Who watches a run; the command shows a progress bar this way."""
@@ -124,6 +126,7 @@ def run(
         wire_check=check,
     )
     summary = summary_of(experiment, outcome)
+    summary["algorithm"] = config.algorithm.name if algorithm is None else _OWN
     if check is not None:
         summary["wire_check"] = check.figures
     journal.closed(outcome, summary)
@@ -214,7 +217,7 @@ class _Journal:
             checkpoint.save(self.checkpoints, outcome.state)
         with processes.together():
             if self.folder is not None:
-                label = f"{config.algorithm.name} on {config.data.name}"
+                label = f"{summary['algorithm']} on {config.data.name}"
                 path = self.folder.path / results.CURVES
                 results.plot_curves({label: outcome.records}, path)
                 self.folder.finish(summary, evaluation_of(self.experiment, outcome.scores))

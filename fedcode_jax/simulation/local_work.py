@@ -147,7 +147,8 @@ class LocalWork:
             *(own.met, deadline, down_bits, up_bits, own.samples, fits_codebooks(upload))
         )
         if self.algorithm.lost is not None:
-            stored = _where(arrived, stored, self.algorithm.lost(stored, upload))
+            heard = arrived & (jnp.asarray(sent.kind) != wire.Kind.NOTHING)
+            stored = _where(heard, stored, self.algorithm.lost(stored, upload))
         known = None
         if given is not None:  # what did not arrive is remembered by neither side
             known = _where(arrived, wire.remember(given, upload), given)

@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+from fedcode_jax import schedules
+from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients.memory import client_bytes, sample_bytes
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import free_bytes, tree_bytes
@@ -49,7 +51,34 @@ def clients_that_fit(program: Program, weights: Weights) -> int:
         return program.cohort
     room = _ROOM * free - resident_bytes(program, weights)
     one = client_bytes(program.training, weights, program.data.x.shape[1:])
-    return max(1, int(room // one))
+    return max(1, int(room // (one + carried_bytes(program.algorithm, weights))))
+
+
+def carried_bytes(algorithm: Algorithm, weights: Weights) -> int:
+    """What the objective and the upload of one client are given beside its weights, in bytes.
+
+    Args:
+      algorithm: the algorithm.
+      weights: the variables of the model, or their shapes.
+
+    Returns:
+      Bytes; 0 where nothing is carried.
+
+    Example:
+      >>> from fedcode_jax.algorithms import Objective, updates
+      >>> held = updates(objective=Objective(penalty=lambda params, start: 0.0))
+      >>> carried_bytes(held, {"params": {"kernel": jax.numpy.zeros(10)}})
+      40
+    """
+
+    def carried(weights: Weights) -> Any:
+        server, store = algorithm.init(weights, 1)
+        common = None if algorithm.common is None else algorithm.common(server)
+        message, _ = algorithm.broadcast(server, schedules.always()(1), jax.random.key(0))
+        stored = jax.tree.map(lambda leaf: leaf[0], store)
+        return algorithm.receive(stored, message, common).carried
+
+    return tree_bytes(jax.eval_shape(carried, weights))
 
 
 def evaluation_batch(model: Any, weights: Weights, sample_shape: Sequence[int]) -> int:

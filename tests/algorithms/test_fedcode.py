@@ -165,3 +165,33 @@ def test_skip_sends_nothing_and_changes_nothing_in_codebook_rounds():
     assert received_by(algorithm, own, message)["kernel"].tolist() == [10.0, 0.0, 10.0]
     same = algorithm.aggregate(server, uploads(Kind.WEIGHTS), SAMPLES, WEIGHTS).weights
     np.testing.assert_allclose(same["kernel"], [0.5, 1.25, 1.75])
+
+
+def test_more_clients_than_codes_can_tell_apart_merge_their_codebooks():
+    rng = np.random.default_rng(0)
+    clients, K, n = 1100, 64, 50  # 70,400 centers
+    algorithm = algorithms.fedcode(K)
+    server, _ = algorithm.init({"kernel": jnp.float32(rng.normal(size=n))}, 1)
+    centers = np.sort(rng.normal(size=(clients, K)).astype(np.float32), axis=1)
+    coded = Coded(jnp.asarray(centers), jnp.zeros((clients, n), jnp.uint8))
+    uploads = Message(jnp.full(clients, Kind.CODEBOOK, jnp.int32), (coded,))
+    after = jax.jit(algorithm.aggregate)(server, uploads, jnp.ones(clients), CODEBOOK)
+    own, union = np.asarray(server.weights["kernel"], np.float64), np.sort(centers.ravel())
+    nearest = union[np.argmin(np.abs(own[:, None] - union), axis=1)]
+    np.testing.assert_array_equal(after.weights["kernel"], nearest)
+
+
+def test_many_clients_are_averaged_in_parts():
+    rng = np.random.default_rng(1)
+    clients, K, n = 2500, 4, 30
+    algorithm = algorithms.fedcode(K)
+    server, _ = algorithm.init({"kernel": jnp.zeros(n)}, 1)
+    centers = np.sort(rng.normal(size=(clients, K)).astype(np.float32), axis=1)
+    codes = rng.integers(0, K, (clients, n)).astype(np.uint8)
+    samples = rng.integers(0, 9, clients)
+    uploads = Message(
+        jnp.full(clients, Kind.WEIGHTS, jnp.int32), (Coded(jnp.asarray(centers), codes),)
+    )
+    after = jax.jit(algorithm.aggregate)(server, uploads, jnp.float32(samples), WEIGHTS)
+    values = np.take_along_axis(centers.astype(np.float64), codes.astype(int), axis=1)
+    np.testing.assert_allclose(after.weights["kernel"], samples @ values / samples.sum(), atol=1e-6)
