@@ -3,8 +3,8 @@
     from fedcode_jax import ExperimentConfig, run
     result = run(ExperimentConfig(rounds=10))
 
-The rooms: ``codebook``, ``wire``, ``schedules``, ``models``, ``data``, ``algorithms``,
-``clients``, ``simulation``, ``network``, ``results``, ``config``, ``experiment``.
+The rooms: ``codebook``, ``wire``, ``compress``, ``schedules``, ``models``, ``data``,
+``algorithms``, ``clients``, ``simulation``, ``network``, ``results``, ``config``, ``experiment``.
 """
 
 import importlib
@@ -35,8 +35,8 @@ _HOMES = {
     "sweep": "fedcode_jax.experiment",
 }
 _ROOMS = (
-    "algorithms", "clients", "codebook", "config", "data", "experiment", "models", "network",
-    "results", "schedules", "simulation", "wire",
+    "algorithms", "clients", "codebook", "compress", "config", "data", "devices", "experiment",
+    "models", "network", "results", "schedules", "simulation", "wire",
 )  # fmt: skip
 
 

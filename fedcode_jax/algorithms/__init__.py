@@ -2,10 +2,20 @@
 
 from collections.abc import Callable
 
-from fedcode_jax.algorithms.base import Algorithm, At, Objective, Start, Work
+from fedcode_jax.algorithms.base import (
+    Algorithm,
+    At,
+    Objective,
+    Start,
+    Work,
+    mean_of_clients,
+    one,
+    weighted_mean,
+)
 from fedcode_jax.algorithms.controls import skip, weight_clustering
 from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedcode import fedcode
+from fedcode_jax.algorithms.groups import Layout, parse
 from fedcode_jax.algorithms.updates import updates
 
 registry: dict[str, Callable[..., Algorithm]] = {
@@ -21,6 +31,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
 __all__ = [
     "Algorithm",
     "At",
+    "Layout",
     "Objective",
     "Start",
     "Work",
@@ -28,8 +39,12 @@ __all__ = [
     "fedavg_every",
     "fedcode",
     "local_only",
+    "mean_of_clients",
+    "one",
+    "parse",
     "registry",
     "skip",
     "updates",
     "weight_clustering",
+    "weighted_mean",
 ]

@@ -105,15 +105,16 @@ def run(
     """
     claim_cores()  # before the first look at the processes
     with processes.together():
-        _check_before(config, overwrite=overwrite, resume=resume)
+        _check_before(config, own=algorithm is not None, overwrite=overwrite, resume=resume)
     with processes.together():
         experiment = build(config, algorithm=algorithm)
     experiment = _with_common_plan(experiment)
     processes.check_same(_facts(experiment))
     program = experiment.program
     state = program.start(experiment.weights)
+    own = algorithm is not None
     journal, state = _Journal.opened(
-        experiment, state, observer, overwrite=overwrite, resume=resume
+        experiment, state, observer, own=own, overwrite=overwrite, resume=resume
     )
     check = WireCheck() if wire_check else None
     outcome = simulate(
@@ -126,7 +127,7 @@ def run(
         wire_check=check,
     )
     summary = summary_of(experiment, outcome)
-    summary["algorithm"] = config.algorithm.name if algorithm is None else _OWN
+    summary["algorithm"] = _OWN if own else config.algorithm.name
     if check is not None:
         summary["wire_check"] = check.figures
     journal.closed(outcome, summary)
@@ -164,6 +165,7 @@ class _Journal:
         state: State,
         observer: Observer | None,
         *,
+        own: bool,
         overwrite: bool,
         resume: bool,
     ) -> tuple["_Journal", State]:
@@ -171,6 +173,8 @@ class _Journal:
         config, first = experiment.config, processes.is_first()
         text = configs.to_yaml(config)
         versions = results.installed_versions(experiment.info["device"])
+        if own:
+            versions["algorithm"] = _OWN
         journal = cls(experiment, None, observer if first else None, [], 0)
         if resume:
             with processes.together():
@@ -240,7 +244,7 @@ def _server_weights(program: Program, state: State | None) -> Any:
     return reported(state)
 
 
-def _check_before(config: ExperimentConfig, *, overwrite: bool, resume: bool) -> None:
+def _check_before(config: ExperimentConfig, *, own: bool, overwrite: bool, resume: bool) -> None:
     """Checks what can be known before anything is loaded."""
     if processes.several() and config.execution.plan == "probe":
         raise ConfigError(
@@ -252,7 +256,7 @@ def _check_before(config: ExperimentConfig, *, overwrite: bool, resume: bool) ->
     if config.out is not None and not (overwrite or resume):
         results.RunFolder.check_free(config.out)
     if resume:
-        _check_same(config)
+        _check_same(config, own=own)
 
 
 def _with_common_plan(experiment: Experiment) -> Experiment:
@@ -276,11 +280,22 @@ def _facts(experiment: Experiment) -> dict[str, str]:
     }
 
 
-def _check_same(config: ExperimentConfig) -> None:
-    """Checks that a run to be resumed has the config that its folder holds, but for rounds."""
+def _check_same(config: ExperimentConfig, *, own: bool) -> None:
+    """Checks that a run to be resumed has the config that its folder holds, but for rounds.
+
+    Args:
+      config: of the run to be resumed.
+      own: whether an algorithm was given in Python.
+    """
     if config.out is None:
         raise ConfigError("out: --resume needs the folder of a run; pass --out")
     text = results.read(config.out).config_text
+    if (results.noted_versions(text).get("algorithm") == _OWN) != own:
+        raise ConfigError(
+            f"algorithm: the run in {config.out!r} had "
+            + ("one that its config names; leave algorithm= out" if own else f"{_OWN}; pass it")
+            + " to resume it"
+        )
     free: dict[str, Any] = {
         "out": config.out,
         "checkpoint_every": config.checkpoint_every,

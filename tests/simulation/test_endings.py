@@ -8,6 +8,7 @@ import fedcode_jax
 from fedcode_jax import algorithms
 from fedcode_jax.clients import cohort
 from fedcode_jax.config import ExperimentConfig, replace
+from fedcode_jax.errors import ConfigError
 from fedcode_jax.simulation import segment
 
 SMALL = {"rounds": 2, "model.name": "mlp", "local.epochs": 1, "algorithm.name": "fedavg"}
@@ -60,3 +61,17 @@ def test_a_probed_plan_has_its_messages_checked():
 def test_a_summary_says_whose_algorithm_ran():
     assert run({}).summary["algorithm"] == "fedavg"
     assert "Python" in run({}, algorithm=algorithms.fedavg()).summary["algorithm"]
+
+
+def test_a_run_is_resumed_with_the_algorithm_that_it_had(tmp_path):
+    out = {"out": str(tmp_path / "own")}
+    own = algorithms.updates(objective=algorithms.Objective(penalty=lambda params, start: 0.0))
+    first = run(out, algorithm=own)
+    with pytest.raises(ConfigError, match="algorithm: the run in .* given in Python; pass it"):
+        run(out | {"rounds": 3}, resume=True)
+    resumed = run(out | {"rounds": 3}, resume=True, algorithm=own)
+    assert resumed.records[:2] == first.records
+    out = {"out": str(tmp_path / "named")}
+    run(out)
+    with pytest.raises(ConfigError, match="algorithm: .* leave algorithm= out"):
+        run(out | {"rounds": 3}, resume=True, algorithm=own)
