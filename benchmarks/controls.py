@@ -49,9 +49,9 @@ def runs_of(config: ExperimentConfig, seeds: int) -> list[dict]:
     first = dataclasses.replace(built[0].program, max_size=max_size)
     summaries = []
     for one in built:
-        first.data, first.test = one.program.data, one.program.test
-        first.settings = one.program.settings
-        outcome = simulate(first, first.start(one.weights), rounds=config.rounds)
+        own = one.program
+        shared = first.with_inputs(data=own.data, test=own.test, settings=own.settings)
+        outcome = simulate(shared, shared.start(one.weights), rounds=config.rounds)
         summaries.append(experiment.summary_of(one, outcome))
     return summaries
 

@@ -42,9 +42,9 @@ def runs_of(config: ExperimentConfig, seeds: int) -> list[dict[str, Any]]:
     first = dataclasses.replace(built[0].program, max_size=max_size)
     runs = []
     for seed, one in enumerate(built):
-        first.data, first.test = one.program.data, one.program.test
-        first.settings = one.program.settings
-        outcome = simulate(first, first.start(one.weights), rounds=config.rounds)
+        own = one.program
+        shared = first.with_inputs(data=own.data, test=own.test, settings=own.settings)
+        outcome = simulate(shared, shared.start(one.weights), rounds=config.rounds)
         summary = experiment.summary_of(one, outcome)
         weights = [np.asarray(leaf) for leaf in jax.tree.leaves(outcome.state.server)]
         runs.append(

@@ -180,7 +180,7 @@ def claim(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 def keep(base: ExperimentConfig, rows: list[dict[str, Any]]) -> Any:
     """Writes what there is so far."""
     result = {
-        "what": "accuracy (fraction) and bytes of every run, of all clients and rounds; differences "
+        "what": "accuracy (fraction) and bytes of each run, of all clients and rounds; differences "
         "in points; the table has means over seeds ± standard deviation, for differences ± "
         "standard error, and megabytes of 1,000,000 bytes",
         "config": to_dict(base),

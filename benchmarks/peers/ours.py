@@ -104,7 +104,7 @@ def main() -> None:
         setup_seconds=setup,
         round_seconds=seconds,
         plan=str(program.plan),
-        compile_seconds=program.compile_seconds,
+        compile_seconds=program.compiled.seconds,
     )
 
 

@@ -25,8 +25,8 @@ def make(setting: str, settings: Mapping[str, Any]) -> Compressor | None:
 
     Args:
       setting: what comes before their names in errors, ``algorithm.up.`` say.
-      settings: ``name`` and what the compressor takes; ``error_feedback``, which has no effect on
-        ``none``, and with it ``keep``.
+      settings: ``name`` and what the compressor takes; ``error_feedback``, how residuals are kept,
+        or ``none``.
 
     Returns:
       The compressor, or None for ``none``.
@@ -35,13 +35,12 @@ def make(setting: str, settings: Mapping[str, Any]) -> Compressor | None:
       ConfigError: a setting that the compressor does not take, or a value that it cannot have.
 
     Example:
-      >>> make("algorithm.up.", {"name": "topk", "error_feedback": True}).has_memory
+      >>> make("algorithm.up.", {"name": "topk", "error_feedback": "coded"}).has_memory
       True
     """
     others = dict(settings)
     name = others.pop("name")
-    feedback = others.pop("error_feedback", False)
-    keep = {"keep": others.pop("keep")} if feedback and name != "none" and "keep" in others else {}
+    keep = others.pop("error_feedback", "none")
     factory = registry[name]
     taken = inspect.signature(factory).parameters
     for each, value in others.items():
@@ -57,7 +56,7 @@ def make(setting: str, settings: Mapping[str, Any]) -> Compressor | None:
         raise ConfigError(f"{setting}{problem}") from error
     if name == "none":
         return None
-    return error_feedback(made, **keep) if feedback else made
+    return made if keep == "none" else error_feedback(made, keep)
 
 
 __all__ = [

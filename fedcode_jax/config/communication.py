@@ -62,10 +62,9 @@ class UpConfig(CompressorConfig):
 
     section: ClassVar[str] = "algorithm.up."
 
-    error_feedback: bool = True
-    """Keep what was left out of a change, and add it to the next one."""
-    keep: Literal["float32", "bfloat16", "coded"] = "float32"
-    """How a client keeps it: 4, 2 or 1 bytes a value."""
+    error_feedback: Literal["float32", "bfloat16", "coded", "none"] = "float32"
+    """How a client keeps what was left out of a change, to add it to the next one: in 4, 2 or 1
+    bytes a value; none: it is dropped."""
 
 
 @dataclasses.dataclass(frozen=True)

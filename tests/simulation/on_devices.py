@@ -60,7 +60,7 @@ def run(changes: dict, devices: int) -> tuple[np.ndarray, dict]:
     stored = jax.tree.leaves((state.store, state.contacted))
     facts = {
         "records": outcome.records,
-        "compilations": one.program.compilations,
+        "compilations": len(one.program.compiled.segments),
         "devices": one.program.plan.devices,
         "spread": [not leaf.sharding.is_fully_replicated for leaf in stored],
         "replicated": all(x.sharding.is_fully_replicated for x in jax.tree.leaves(state.server)),

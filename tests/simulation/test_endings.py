@@ -67,11 +67,11 @@ def test_a_run_is_resumed_with_the_algorithm_that_it_had(tmp_path):
     out = {"out": str(tmp_path / "own")}
     own = algorithms.updates(objective=algorithms.Objective(penalty=lambda params, start: 0.0))
     first = run(out, algorithm=own)
-    with pytest.raises(ConfigError, match="algorithm: the run in .* given in Python; pass it"):
+    with pytest.raises(ConfigError, match=r"algorithm: the run in .* given in Python; pass it"):
         run(out | {"rounds": 3}, resume=True)
     resumed = run(out | {"rounds": 3}, resume=True, algorithm=own)
     assert resumed.records[:2] == first.records
     out = {"out": str(tmp_path / "named")}
     run(out)
-    with pytest.raises(ConfigError, match="algorithm: .* leave algorithm= out"):
+    with pytest.raises(ConfigError, match=r"algorithm: .* leave algorithm= out"):
         run(out | {"rounds": 3}, resume=True, algorithm=own)

@@ -14,7 +14,7 @@ import pytest
 from fedcode_jax import experiment
 from fedcode_jax.clients.batches import shuffles
 from fedcode_jax.config import ExperimentConfig, replace
-from fedcode_jax.simulation.round import sample_cohort
+from fedcode_jax.simulation.opening import sample_cohort
 
 ROUNDS, K, CLIENTS, COHORT, EPOCHS, BATCH, RATE = 11, 16, 6, 4, 2, 32, 0.05
 START, F1, F2 = 2, 5, 2

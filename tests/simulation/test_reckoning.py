@@ -85,7 +85,7 @@ def test_a_sketch_is_counted_and_tells_the_variance_of_the_models():
         assert note.always
         if t > 1:  # codebooks and the sketch: two headers more than their floats
             assert (metrics.uplink_bits == 8 * (9 + 3 + 4 * 8 + 5 + 4 * 32)).all()
-            expected = schedules.model_variance(note.values, metrics.timing.arrived)
+            expected = schedules.model_variance(note.values, metrics.arrived)
             assert float(after.memory.signal) == pytest.approx(float(expected), rel=1e-5)
     assert check.messages == 4 * CLIENTS * 2
     assert check.encoded_bytes == check.counted_bytes
