@@ -1,8 +1,7 @@
 """Algorithms that send changes: compressed up and down, with any optimiser at the server."""
 
 import dataclasses
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,14 +14,14 @@ from fedcode_jax.algorithms.base import (
     Objective,
     Start,
     Work,
-    mean_of_clients,
     one,
 )
-from fedcode_jax.algorithms.groups import FLOATS, Group, Layout, Weights, parse
+from fedcode_jax.algorithms.groups import Layout, Weights
+from fedcode_jax.algorithms.ways import Ways, compressible
 from fedcode_jax.compress import Compressor, none
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.schedules import Exchange
-from fedcode_jax.wire import Dense, Kind, Message, Section
+from fedcode_jax.wire import Kind, Message
 
 
 class UpdatesServer(NamedTuple):
@@ -115,7 +114,7 @@ def updates(
             "weights are ahead of its clients goes with the next broadcast in any case, and would "
             "count twice"
         )
-    way = _Way(_compressible(groups), up or none(), down)
+    way = Ways(compressible(groups), up or none(), down)
     step = server or optax.sgd(1.0)
 
     def init(weights: Weights, num_clients: int) -> tuple[UpdatesServer, UpdatesClient]:
@@ -207,95 +206,6 @@ def updates(
         whole=None if down is None else whole,
         lost=None if way.up.undo is None else lost,
     )
-
-
-class _Way(NamedTuple):
-    """How the groups of a model go up and down."""
-
-    groups: tuple[Group, ...]
-    up: Compressor
-    down: Compressor | None
-
-    def layout(self, weights: Weights) -> Layout:
-        return Layout.of(weights, self.groups)
-
-    def compressed_in(self, layout: Layout) -> tuple[int, ...]:
-        """The places of the groups that are compressed."""
-        return tuple(g for g, policy in enumerate(layout.policies) if policy == "coded")
-
-    def floats(self, layout: Layout, vectors: Sequence[jax.Array]) -> tuple[Section, ...]:
-        """All groups as floats."""
-        return tuple(
-            Dense.rounded(vector, FLOATS.get(policy, "float32"))
-            for policy, vector in zip(layout.policies, vectors, strict=True)
-        )
-
-    def compressed(
-        self,
-        compressor: Compressor,
-        layout: Layout,
-        own: Sequence[jax.Array],
-        change: Sequence[jax.Array],
-        memories: tuple,
-        key: jax.Array,
-    ) -> tuple[tuple[Section, ...], tuple]:
-        """Groups as they are sent: changes compressed, the others as floats; and the memories."""
-        sections, after = list(self.floats(layout, own)), []
-        for g, memory in zip(self.compressed_in(layout), memories, strict=True):
-            sections[g], memory = compressor.compress(memory, change[g], jax.random.fold_in(key, g))
-            after.append(memory)
-        return tuple(sections), tuple(after)
-
-    def received(self, layout: Layout, message: Message, common: Weights | None) -> Weights:
-        """What a client holds after a broadcast, or after the whole."""
-        if common is None or self.down is None:
-            return layout.join([wire.values(section) for section in message.sections])
-        compressed, vectors = self.compressed_in(layout), []
-        for g, held in enumerate(layout.split(common)):
-            section = message.sections[g]
-            if g not in compressed:
-                vectors.append(wire.values(section))
-                continue
-            after = held + self.down.decompress(section, held.size)
-            if isinstance(section, Dense) and section.values.shape == held.shape:
-                after = jnp.where(message.kind == Kind.WEIGHTS, section.values, after)
-            vectors.append(after)
-        return layout.join(vectors)
-
-    def mean(
-        self, layout: Layout, messages: Message, weights: Weights, counted: jax.Array
-    ) -> Weights:
-        """The weights that the clients' mean change, and mean floats, come to."""
-        compressed, vectors = self.compressed_in(layout), []
-        for g, own in enumerate(layout.split(weights)):
-            section = messages.sections[g]
-            if g in compressed:
-                decoded = functools.partial(_decoded, self.up, own.size)
-                vectors.append(own + mean_of_clients(decoded, section, counted))
-            else:
-                vectors.append(mean_of_clients(wire.values, section, counted))
-        return layout.join(vectors)
-
-
-def _decoded(compressor: Compressor, size: int, section: Section) -> jax.Array:
-    return compressor.decompress(section, size)
-
-
-def _compressible(groups: str) -> tuple[Group, ...]:
-    """The groups, of which only params are compressed."""
-    parsed = parse(groups)
-    for group in parsed:
-        if group.policy == "local":
-            raise ConfigError(
-                f"algorithm.groups: {groups!r}: policy local cannot be used with compressed "
-                "updates, whose clients all hold the same; use dense"
-            )
-        if group.policy not in FLOATS and "stats" in group.kinds:
-            raise ConfigError(
-                f"algorithm.groups: {groups!r}: stats cannot be compressed as changes, which can "
-                "make a variance negative; write stats=dense"
-            )
-    return parsed
 
 
 def _params(weights: Weights) -> Weights:

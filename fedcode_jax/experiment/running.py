@@ -1,10 +1,8 @@
 """Runs an experiment, tells who watches, and writes its folder."""
 
 import dataclasses
-import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,31 +14,15 @@ from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.devices import claim_cores, replicated
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.building import Experiment, build
-from fedcode_jax.experiment.closing import evaluation_of, summary_of
+from fedcode_jax.experiment.closing import summary_of
+from fedcode_jax.experiment.journal import OWN, Journal, Observer
 from fedcode_jax.simulation import (
-    Outcome,
     Program,
     State,
     WireCheck,
-    checkpoint,
     processes,
     simulate,
 )
-
-_OWN = "an algorithm given in Python"
-
-
-class Observer(Protocol):
-    """Who watches a run; the command shows a progress bar this way."""
-
-    def started(self, info: Mapping[str, str], rounds: int) -> None:
-        """Called once, before the first round, with lines for people."""
-
-    def advanced(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Called after every evaluation with the new records."""
-
-    def finished(self, summary: Mapping[str, Any]) -> None:
-        """Called once, with the summary."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +95,7 @@ def run(
     program = experiment.program
     state = program.start(experiment.weights)
     own = algorithm is not None
-    journal, state = _Journal.opened(
+    journal, state = Journal.opened(
         experiment, state, observer, own=own, overwrite=overwrite, resume=resume
     )
     check = WireCheck() if wire_check else None
@@ -127,7 +109,7 @@ def run(
         wire_check=check,
     )
     summary = summary_of(experiment, outcome)
-    summary["algorithm"] = _OWN if own else config.algorithm.name
+    summary["algorithm"] = OWN if own else config.algorithm.name
     if check is not None:
         summary["wire_check"] = check.figures
     journal.closed(outcome, summary)
@@ -138,95 +120,6 @@ def run(
         weights=jax.tree.map(np.asarray, _server_weights(program, outcome.state)),
         folder=journal.folder.path if journal.folder is not None else None,
     )
-
-
-@dataclasses.dataclass
-class _Journal:
-    """What a run tells and writes as it goes; only the first process has a folder and an observer.
-
-    Attributes:
-      experiment: what runs.
-      folder: of the run, or None.
-      observer: who watches, or None.
-      records: of the rounds that an earlier start has done.
-      saved: the last round of which there is a checkpoint.
-    """
-
-    experiment: Experiment
-    folder: results.RunFolder | None
-    observer: Observer | None
-    records: list[dict]
-    saved: int
-
-    @classmethod
-    def opened(
-        cls,
-        experiment: Experiment,
-        state: State,
-        observer: Observer | None,
-        *,
-        own: bool,
-        overwrite: bool,
-        resume: bool,
-    ) -> tuple["_Journal", State]:
-        """Makes or reopens the folder; gives the journal, and the state from which to go on."""
-        config, first = experiment.config, processes.is_first()
-        text = configs.to_yaml(config)
-        versions = results.installed_versions(experiment.info["device"])
-        if own:
-            versions["algorithm"] = _OWN
-        journal = cls(experiment, None, observer if first else None, [], 0)
-        if resume:
-            with processes.together():
-                latest = checkpoint.latest(journal.checkpoints) if first else journal.checkpoints
-            state = checkpoint.restore(latest, state)
-        journal.saved = int(state.round)
-        with processes.together():
-            if first and resume:
-                journal.folder, journal.records = results.RunFolder.reopen(
-                    config.out or "", text, versions, rounds=journal.saved
-                )
-            elif first and config.out is not None:
-                folder = results.RunFolder.create(config.out, text, versions, overwrite=overwrite)
-                folder.describe(experiment.dataset, experiment.partition)
-                journal.folder = folder
-            if journal.observer is not None:
-                journal.observer.started(experiment.info, config.rounds)
-        if resume:
-            journal.records = json.loads(processes.text_from_first(json.dumps(journal.records)))
-        return journal, state
-
-    @property
-    def checkpoints(self) -> pathlib.Path:
-        """Where they lie."""
-        return pathlib.Path(self.experiment.config.out or "") / results.CHECKPOINTS
-
-    def advanced(self, new: list[dict], state: State) -> None:
-        """Notes the records of an evaluation, and saves the state when it is time."""
-        with processes.together():
-            if self.folder is not None:
-                self.folder.append(new)
-            if self.observer is not None:
-                self.observer.advanced(new)
-        config, done = self.experiment.config, new[-1]["round"]
-        if config.out and config.checkpoint_every and done - self.saved >= config.checkpoint_every:
-            checkpoint.save(self.checkpoints, state)
-            self.saved = done
-
-    def closed(self, outcome: Outcome, summary: dict[str, Any]) -> None:
-        """Saves the last state, and writes what the run came to."""
-        config = self.experiment.config
-        if config.out is not None and len(outcome.records) > self.saved:
-            assert outcome.state is not None
-            checkpoint.save(self.checkpoints, outcome.state)
-        with processes.together():
-            if self.folder is not None:
-                label = f"{summary['algorithm']} on {config.data.name}"
-                path = self.folder.path / results.CURVES
-                results.plot_curves({label: outcome.records}, path)
-                self.folder.finish(summary, evaluation_of(self.experiment, outcome.scores))
-            if self.observer is not None:
-                self.observer.finished(summary)
 
 
 def _server_weights(program: Program, state: State | None) -> Any:
@@ -290,10 +183,10 @@ def _check_same(config: ExperimentConfig, *, own: bool) -> None:
     if config.out is None:
         raise ConfigError("out: --resume needs the folder of a run; pass --out")
     text = results.read(config.out).config_text
-    if (results.noted_versions(text).get("algorithm") == _OWN) != own:
+    if (results.noted_versions(text).get("algorithm") == OWN) != own:
         raise ConfigError(
             f"algorithm: the run in {config.out!r} had "
-            + ("one that its config names; leave algorithm= out" if own else f"{_OWN}; pass it")
+            + ("one that its config names; leave algorithm= out" if own else f"{OWN}; pass it")
             + " to resume it"
         )
     free: dict[str, Any] = {

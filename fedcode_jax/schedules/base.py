@@ -77,11 +77,13 @@ class Schedule:
       rule: i32[], place of the rule in ``rules``.
       settings: its numbers.
       rules: every rule there is; schedules of different rules share one program.
+      adaptive: those of them that go by what was seen, and so repeat after no period.
     """
 
     rule: Number
     settings: Settings
     rules: tuple[Rule, ...] = dataclasses.field(metadata={"static": True})
+    adaptive: tuple[Rule, ...] = dataclasses.field(default=(), metadata={"static": True})
 
     @property
     def period(self) -> int | None:
@@ -89,9 +91,7 @@ class Schedule:
 
         None where the rule has none, because it goes by what it has seen.
         """
-        from fedcode_jax.schedules.rules import ADAPTIVE
-
-        if self.rules[int(self.rule)] in ADAPTIVE:
+        if self.rules[int(self.rule)] in self.adaptive:
             return None
         return math.lcm(int(self.settings.server_period), int(self.settings.client_period))
 

@@ -279,7 +279,7 @@ def _paced(rule: Rule, start: int, f1: int, f2: int, **others: np.generic) -> Sc
 def _made(rule: Rule, **numbers: np.generic) -> Schedule:
     defaults = Settings(*(np.asarray(value, _dtype(value))[()] for value in Settings()))
     place = np.int32(rules.RULES.index(rule))
-    return Schedule(place, defaults._replace(**numbers), rules.RULES)
+    return Schedule(place, defaults._replace(**numbers), rules.RULES, rules.ADAPTIVE)
 
 
 def _dtype(value: object) -> type:

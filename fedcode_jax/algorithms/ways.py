@@ -1,0 +1,105 @@
+"""How the groups of a model go up and down as changes."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedcode_jax import wire
+from fedcode_jax.algorithms.base import mean_of_clients
+from fedcode_jax.algorithms.groups import FLOATS, Group, Layout, Weights, parse
+from fedcode_jax.compress import Compressor
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.wire import Dense, Kind, Message, Section
+
+
+class Ways(NamedTuple):
+    """How the groups of a model go up and down."""
+
+    groups: tuple[Group, ...]
+    up: Compressor
+    down: Compressor | None
+
+    def layout(self, weights: Weights) -> Layout:
+        """How the groups make up these weights."""
+        return Layout.of(weights, self.groups)
+
+    def compressed_in(self, layout: Layout) -> tuple[int, ...]:
+        """The places of the groups that are compressed."""
+        return tuple(g for g, policy in enumerate(layout.policies) if policy == "coded")
+
+    def floats(self, layout: Layout, vectors: Sequence[jax.Array]) -> tuple[Section, ...]:
+        """All groups as floats."""
+        return tuple(
+            Dense.rounded(vector, FLOATS.get(policy, "float32"))
+            for policy, vector in zip(layout.policies, vectors, strict=True)
+        )
+
+    def compressed(
+        self,
+        compressor: Compressor,
+        layout: Layout,
+        own: Sequence[jax.Array],
+        change: Sequence[jax.Array],
+        memories: tuple,
+        key: jax.Array,
+    ) -> tuple[tuple[Section, ...], tuple]:
+        """Groups as they are sent: changes compressed, the others as floats; and the memories."""
+        sections, after = list(self.floats(layout, own)), []
+        for g, memory in zip(self.compressed_in(layout), memories, strict=True):
+            sections[g], memory = compressor.compress(memory, change[g], jax.random.fold_in(key, g))
+            after.append(memory)
+        return tuple(sections), tuple(after)
+
+    def received(self, layout: Layout, message: Message, common: Weights | None) -> Weights:
+        """What a client holds after a broadcast, or after the whole."""
+        if common is None or self.down is None:
+            return layout.join([wire.values(section) for section in message.sections])
+        compressed, vectors = self.compressed_in(layout), []
+        for g, held in enumerate(layout.split(common)):
+            section = message.sections[g]
+            if g not in compressed:
+                vectors.append(wire.values(section))
+                continue
+            after = held + self.down.decompress(section, held.size)
+            if isinstance(section, Dense) and section.values.shape == held.shape:
+                after = jnp.where(message.kind == Kind.WEIGHTS, section.values, after)
+            vectors.append(after)
+        return layout.join(vectors)
+
+    def mean(
+        self, layout: Layout, messages: Message, weights: Weights, counted: jax.Array
+    ) -> Weights:
+        """The weights that the clients' mean change, and mean floats, come to."""
+        compressed, vectors = self.compressed_in(layout), []
+        for g, own in enumerate(layout.split(weights)):
+            section = messages.sections[g]
+            if g in compressed:
+                decoded = functools.partial(_decoded, self.up, own.size)
+                vectors.append(own + mean_of_clients(decoded, section, counted))
+            else:
+                vectors.append(mean_of_clients(wire.values, section, counted))
+        return layout.join(vectors)
+
+
+def _decoded(compressor: Compressor, size: int, section: Section) -> jax.Array:
+    return compressor.decompress(section, size)
+
+
+def compressible(groups: str) -> tuple[Group, ...]:
+    """The groups, of which only params are compressed."""
+    parsed = parse(groups)
+    for group in parsed:
+        if group.policy == "local":
+            raise ConfigError(
+                f"algorithm.groups: {groups!r}: policy local cannot be used with compressed "
+                "updates, whose clients all hold the same; use dense"
+            )
+        if group.policy not in FLOATS and "stats" in group.kinds:
+            raise ConfigError(
+                f"algorithm.groups: {groups!r}: stats cannot be compressed as changes, which can "
+                "make a variance negative; write stats=dense"
+            )
+    return parsed
