@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fedcode_jax.clients import ClientData
 from fedcode_jax.clients.training import Weights
-from fedcode_jax.devices import check_room
+from fedcode_jax.devices import check_room, mesh
 from fedcode_jax.simulation.evaluation import EvaluationData
 from fedcode_jax.simulation.program import Program
 from fedcode_jax.simulation.segment import SegmentOutput
@@ -108,7 +108,7 @@ class Fleet:
 
     @functools.cached_property
     def _mesh(self) -> Mesh:
-        return Mesh(np.array(jax.devices()[: self.devices]), (AXIS,))
+        return mesh(self.devices, AXIS)
 
     def _call(self, key: Any, run: Callable, state: State | None, crew: "Crew") -> Any:
         """Calls ``run`` for each experiment, compiled once for each key."""

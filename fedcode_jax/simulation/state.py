@@ -10,6 +10,7 @@ import numpy as np
 from fedcode_jax import wire
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients.training import Weights
+from fedcode_jax.errors import ConfigError
 from fedcode_jax.network import Links, Timing
 from fedcode_jax.schedules import SKETCH_SIZE, Costs, Exchange, Memory, Schedule, forgotten
 from fedcode_jax.wire import Coded, Kind, Message
@@ -148,11 +149,21 @@ def initial_state(
 
     Returns:
       The state, in which no client has received anything.
+
+    Raises:
+      ConfigError: an algorithm whose parts do not go together.
     """
     server, store = algorithm.init(weights, num_clients)
     silent = Exchange(jnp.zeros((), bool), jnp.zeros((), bool))
     message, _ = algorithm.broadcast(server, silent, jax.random.key(0))
     known = None
+    if (algorithm.common is None) != (algorithm.whole is None):
+        raise ConfigError("algorithm: common and whole need each other; give both, or neither")
+    if algorithm.common is not None and wire.is_conditional(message):
+        raise ConfigError(
+            "algorithm: a broadcast of changes goes to all alike, and cannot be coded given what "
+            "each client holds; use the coding adaptive"
+        )
     if wire.is_conditional(message):
         shapes = jax.eval_shape(wire.reference, message)
         known = jax.tree.map(lambda x: jnp.zeros((num_clients, *x.shape), x.dtype), shapes)

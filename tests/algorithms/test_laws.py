@@ -19,6 +19,8 @@ from rounds import (
 )
 
 from fedcode_jax import wire
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.simulation import initial_state
 from fedcode_jax.wire import Kind
 
 SENDS = exchange(True, True)
@@ -115,3 +117,17 @@ def values_of(message):
     """What the first section stands for, which holds all params."""
     size = sum(leaf.size for leaf in jax.tree.leaves(weights()["params"]))
     return np.asarray(wire.values(message.sections[0], size))
+
+
+def test_parts_that_do_not_go_together_are_refused():
+    algorithm = made("fedavg, down")
+    with pytest.raises(ConfigError, match="common and whole need each other"):
+        initial_state(algorithm._replace(whole=None), weights(), CLIENTS)
+
+    def conditionally(server, exchange, key):
+        message, server = algorithm.broadcast(server, exchange, key)
+        codes = wire.Coded(jnp.zeros(2), jnp.zeros(9, jnp.uint8), "conditional")
+        return wire.Message(message.kind, (*message.sections, codes)), server
+
+    with pytest.raises(ConfigError, match="cannot be coded given what each client holds"):
+        initial_state(algorithm._replace(broadcast=conditionally), weights(), CLIENTS)
