@@ -23,6 +23,7 @@ from fedcode_jax.config import (
     setting_names,
     to_dict,
     to_yaml,
+    value_of,
 )
 from fedcode_jax.errors import ConfigError
 
@@ -96,6 +97,25 @@ CHANGED = {
 # These do not go with each other, nor with algorithm.merge as it is above.
 ALONE = {"algorithm.block": 2, "algorithm.rate_weight": 0.01}
 
+# These go with the algorithm fedavg, and each with its compressor.
+COMPRESSED = {
+    "algorithm.up.name": "codebook",
+    "algorithm.up.num_clusters": 4,
+    "algorithm.up.coding": "entropy",
+    "algorithm.up.rate_weight": 0.1,
+    "algorithm.up.error_feedback": "coded",
+    "algorithm.down.name": "topk",
+    "algorithm.down.fraction": 0.5,
+}
+MIRRORED = {
+    "algorithm.up.name": "topk",
+    "algorithm.up.fraction": 0.5,
+    "algorithm.down.name": "codebook",
+    "algorithm.down.num_clusters": 4,
+    "algorithm.down.coding": "entropy",
+    "algorithm.down.rate_weight": 0.1,
+}
+
 
 def test_defaults_are_the_documented_ones():
     config = ExperimentConfig()
@@ -104,7 +124,7 @@ def test_defaults_are_the_documented_ones():
     assert config.partition == PartitionConfig("iid", 10, 0.5, 2, 1)
     assert config.model == ModelConfig("cnn", None)
     assert config.local == LocalConfig("adam", 1e-3, 4, 32, 0.0, "none", "none")
-    assert config.algorithm == AlgorithmConfig("fedcode", 64, "kernels", "union", "fixed", 5)
+    assert config.algorithm == AlgorithmConfig("fedcode", 64, None, "union", "fixed", 5)
     assert config.schedule == ScheduleConfig("periodic", 2, 5, 2, 1e-3, "codebook", 0.1, 2.0, "all")
     links = ("mobile", None, None, 0.05, None, None)
     assert config.network == NetworkConfig(*links, None, 0.0, 0.0, 0.0, 0.0, None, None)
@@ -131,7 +151,8 @@ def test_making_a_config_of_defaults_imports_no_jax():
 
 
 def test_round_trips():
-    assert {*CHANGED, *ALONE, "network.table"} == set(setting_names())
+    others = {*ALONE, *COMPRESSED, *MIRRORED, "network.table"}
+    assert {*CHANGED, *others} == set(setting_names())
     config = replace(ExperimentConfig(), CHANGED)
     default = to_dict(ExperimentConfig())
     for name, value in CHANGED.items():
@@ -143,6 +164,24 @@ def test_round_trips():
     assert from_yaml(to_yaml(config)) == config
     assert from_yaml(to_yaml(ExperimentConfig())) == ExperimentConfig()
     assert hash(config) == hash(from_yaml(to_yaml(config)))
+
+
+@pytest.mark.parametrize("changes", [COMPRESSED, MIRRORED])
+def test_settings_of_compressors_round_trip(changes):
+    config = replace(ExperimentConfig(), {"algorithm.name": "fedavg", **changes})
+    for name, value in changes.items():
+        assert value_of(to_dict(config), name) == value
+        assert value_of(to_dict(ExperimentConfig()), name) != value
+    assert from_dict(to_dict(config)) == config
+    assert from_yaml(to_yaml(config)) == config
+    assert hash(config) == hash(from_yaml(to_yaml(config)))
+
+
+def test_a_mistake_in_a_section_of_a_section_is_named_in_full():
+    with pytest.raises(ConfigError, match=r"^algorithm\.up: 'topk' .* such as algorithm\.up\.name"):
+        from_dict({"algorithm": {"up": "topk"}})
+    with pytest.raises(ConfigError, match=r"algorithm\.up\.fracton: .*algorithm\.up\.fraction"):
+        from_dict({"algorithm": {"up": {"fracton": 0.1}}})
 
 
 @pytest.mark.parametrize("name", list(ALONE))

@@ -15,10 +15,7 @@ QUICK = {"small, fedcode", "small, fedavg", "small, skip", "small, conditional",
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow)
-        for case in HELD["cases"]
-    ],
+    [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in HELD["cases"]],
 )
 def test_figures_are_those_of_before(case):
     """Elsewhere rounding differs, and k-means amplifies it: bytes must agree, accuracies nearly."""

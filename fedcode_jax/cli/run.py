@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> int:
         what = {"diverged": "the run diverged: its loss is not finite", "interrupted": status}
         kept = f"; the results so far are in {result.folder}" if result.folder else ""
         print(f"fedcode: {what[status]}{kept}", file=sys.stderr)
-    elif not result.summary["arrived_uploads"]:
+    elif result.summary.get("arrived_uploads") == 0:
         print(
             "fedcode: no upload arrived in any round: the model is the initial one; set a longer "
             "network.deadline or faster links, or less network.dropout and loss",

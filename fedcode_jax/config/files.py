@@ -74,9 +74,10 @@ def _build(section: Any, settings: Mapping[str, Any]) -> Any:
             if value is None:  # a section whose settings are all commented out
                 continue
             if not isinstance(value, Mapping):
+                full = f"{section.section}{name}"
                 raise ConfigError(
-                    f"{name}: {value!r} cannot be used; it must be a section with settings"
-                    f" of its own, such as {name}.{dataclasses.fields(kind)[0].name}"
+                    f"{full}: {value!r} cannot be used; it must be a section with settings"
+                    f" of its own, such as {full}.{dataclasses.fields(kind)[0].name}"
                 )
             value = _build(kind, value)
         arguments[name] = value

@@ -58,7 +58,7 @@ def test_what_is_sent_explains_some_of_the_vector(name):
     compressor, values = COMPRESSORS[name], vector()
     section, _ = compressor.compress(compressor.init(values.size), values, KEY)
     left = values - compressor.decompress(section, values.size)
-    assert float(jnp.sum(left**2)) < 0.95 * float(jnp.sum(values**2))
+    assert float(jnp.sum(left**2)) < 0.98 * float(jnp.sum(values**2))
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.3, 1.0])
