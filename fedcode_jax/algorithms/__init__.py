@@ -12,6 +12,7 @@ from fedcode_jax.algorithms.base import (
     one,
     weighted_mean,
 )
+from fedcode_jax.algorithms.checking import check_contract
 from fedcode_jax.algorithms.controls import skip, weight_clustering
 from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedcode import fedcode
@@ -35,6 +36,7 @@ __all__ = [
     "Objective",
     "Start",
     "Work",
+    "check_contract",
     "fedavg",
     "fedavg_every",
     "fedcode",

@@ -86,9 +86,17 @@ class Algorithm(NamedTuple):
     Functions of a client are for one client, and vmapped over the M clients of a round. Those
     that are None are not used, and cost nothing.
 
+    Weights are the variables of the model: a mapping of flax collections, ``params`` among them and
+    ``batch_stats`` where it has running statistics. A message is a kind, ``jnp.int32`` of a
+    ``wire.Kind``, and a tuple of sections; ``wire.values`` says what a section stands for. Its kind
+    is WEIGHTS if it tells what the receiver is to hold, UPDATE if it tells a change (downwards only
+    with a ``common``), CODEBOOK for centers alone, and NOTHING where nothing is sent. Without a
+    schedule of its own an algorithm gets the exchanges of the run's, which it need not heed. Run a
+    new one with ``wire_check=True`` once: it holds every message against its bytes.
+
     Attributes:
       init: (weights, num_clients) -> (server state, store). Once. The store holds what every
-        client keeps between rounds, with a leading client axis.
+        client keeps between rounds, with a leading client axis; None for nothing.
       broadcast: (server state, exchange, key) -> (message, server state). Once a round.
       receive: client: (stored, message, common) -> Start. ``common`` as it was before this
         broadcast; None where the algorithm has none.
@@ -96,7 +104,8 @@ class Algorithm(NamedTuple):
       aggregate: (server state, messages, sample counts f32[M], exchange) -> server state.
         Once a round; the messages have a leading axis of the M clients in the round. Their kinds
         say what arrived of each: not all need be what the exchange asked for, and one that was
-        lost is of kind NOTHING. Whatever did not arrive is zero.
+        lost is of kind NOTHING. Whatever did not arrive is zero, and so is the sample count of a
+        client of which nothing did.
       report: (server state, store) -> (weights, deployed). The models to evaluate, with a
         leading axis over which figures are averaged: the server's own, and the one that
         clients would receive; None for ``deployed`` where the two are the same.

@@ -91,6 +91,11 @@ def _decoded(compressor: Compressor, size: int, section: Section) -> jax.Array:
 def compressible(groups: str) -> tuple[Group, ...]:
     """The groups, of which only params are compressed."""
     parsed = parse(groups)
+    if all(group.policy in FLOATS for group in parsed):
+        raise ConfigError(
+            f"algorithm.groups: {groups!r}: nothing would be compressed; give a group the policy "
+            "coded or layered"
+        )
     for group in parsed:
         if group.policy == "local":
             raise ConfigError(

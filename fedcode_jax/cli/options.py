@@ -10,6 +10,7 @@ import tyro
 
 from fedcode_jax.config import ExperimentConfig, from_dict, to_dict, unchecked
 from fedcode_jax.config import files as config_files
+from fedcode_jax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,8 @@ def parse(
     finder.add_argument("--config")
     file = finder.parse_known_args(arguments)[0].config
     base = load(file) if file is not None else ExperimentConfig()
+    if file is not None:
+        _check_named(file)
     # Unchecked, since tyro would report our errors in its own words, without the setting's name.
     with unchecked():
         options = tyro.cli(
@@ -73,6 +76,19 @@ def parse(
         )
     checked = from_dict(to_dict(options.experiment))
     return dataclasses.replace(options, experiment=checked)
+
+
+def _check_named(file: str) -> None:
+    """Refuses the config of a run whose algorithm it does not name."""
+    from fedcode_jax.results.folder import noted_versions
+
+    own = noted_versions(Path(file).read_text(encoding="utf-8")).get("algorithm")
+    if own is not None:
+        raise ConfigError(
+            f"config: {file} is of a run with {own}, which a command cannot run; call "
+            "fedcode_jax.run(config, algorithm=...) with it, or take the line `algorithm:` out of "
+            "its versions"
+        )
 
 
 _REGISTRY = tyro.constructors.ConstructorRegistry()

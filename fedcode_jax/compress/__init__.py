@@ -41,6 +41,11 @@ def make(setting: str, settings: Mapping[str, Any]) -> Compressor | None:
     others = dict(settings)
     name = others.pop("name")
     keep = others.pop("error_feedback", "none")
+    if name == "none" and keep not in ("none", "float32"):
+        raise ConfigError(
+            f"{setting}error_feedback: {keep!r} has no use with {setting}name none, which leaves "
+            "nothing out"
+        )
     factory = registry[name]
     taken = inspect.signature(factory).parameters
     for each, value in others.items():
@@ -52,8 +57,9 @@ def make(setting: str, settings: Mapping[str, Any]) -> Compressor | None:
     try:
         made = factory(**others)
     except ConfigError as error:
-        problem = str(error).removeprefix("compressor.")
-        raise ConfigError(f"{setting}{problem}") from error
+        problem = str(error).replace("compressor.", setting)
+        problem = problem if problem.startswith(setting) else setting + problem
+        raise ConfigError(problem) from error
     if name == "none":
         return None
     return made if keep == "none" else error_feedback(made, keep)

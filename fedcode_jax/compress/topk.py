@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.compress.base import Compressor, stateless
-from fedcode_jax.errors import ConfigError
+from fedcode_jax.limits import check_real
 from fedcode_jax.wire import Dense, Sparse
 
 
@@ -30,8 +30,7 @@ def topk(fraction: float = 0.01) -> Compressor:
       >>> section.positions.tolist(), section.values.values.tolist()
       ([1, 3], [-5.0, 2.0])
     """
-    if not 0 < fraction <= 1:
-        raise ConfigError(f"fraction: {fraction} cannot be used; give a number above 0, at most 1")
+    check_real("compressor.fraction", fraction, 0, 1, above=True)
 
     def compress(vector: jax.Array, key: jax.Array) -> Sparse:
         k = max(1, math.ceil(fraction * vector.size - 1e-6))

@@ -29,7 +29,7 @@ class CompressorConfig(Section):
     """Of codebook: how codes are written, as of algorithm.coding; not conditional."""
     rate_weight: Annotated[float, checks.real(0)] = 0.0
     """Of codebook: price of a bit of code length, as of algorithm.rate_weight."""
-    fraction: Annotated[float, checks.real(0, above=True)] = 0.01
+    fraction: Annotated[float, checks.real(0, 1, above=True)] = 0.01
     """Of topk: share of the values that are sent."""
 
     def check_together(self) -> None:

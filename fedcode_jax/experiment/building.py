@@ -61,7 +61,11 @@ class Experiment:
         values = sum(leaf.size for leaf in jax.tree.leaves(self.weights))
         state = f" + {values - parameters:,} running statistics" if values > parameters else ""
         device = jax.devices()[0]
+        ways = {way: getattr(self.config.algorithm, way).name for way in ("up", "down")}
+        ways = {way: name for way, name in ways.items() if name != "none"}
+        changes = {"changes": ", ".join(f"{way} {name}" for way, name in ways.items())}
         return {
+            **(changes if ways else {}),
             "data": str(self.dataset).splitlines()[0],
             "partition": f"{self.partition}; {self.program.cohort} a round",
             "model": f"{self.config.model.name}: {parameters:,} parameters{state}",
@@ -90,7 +94,8 @@ def build(config: ExperimentConfig, *, algorithm: algorithms.Algorithm | None = 
       The experiment, ready to run.
 
     Raises:
-      ConfigError: settings that do not fit the data, or each other.
+      ConfigError: settings that do not fit the data, or each other, or an algorithm that does not
+        keep to its contract.
       DataError: the data set is missing or malformed.
 
     Example:
@@ -104,6 +109,8 @@ def build(config: ExperimentConfig, *, algorithm: algorithms.Algorithm | None = 
     partition = materials.partition_of(config, dataset)
     devices = device_count(config.execution.devices, materials.cohort_of(config, partition))
     weights = materials.weights_of(config, dataset)
+    if algorithm is not None:
+        algorithms.check_contract(algorithm, weights)
     model = materials.model_of(config, dataset)
     clients = materials.clients_of(dataset, partition)
     test = materials.test_of(

@@ -72,9 +72,9 @@ def records_of(
                 "sending_seconds": float(timing.sending[i]),
                 "waiting_seconds": float(timing.waiting[i]),
                 "wall_seconds": seconds / num_rounds,
-                "padding_waste": float(
-                    metrics.executed_steps[i] / max(int(metrics.needed_steps[i]), 1) - 1
-                ),
+                "padding_waste": float(metrics.executed_steps[i] / metrics.needed_steps[i] - 1)
+                if metrics.needed_steps[i]
+                else 0.0,
             }
         )
     return records

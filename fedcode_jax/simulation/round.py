@@ -12,6 +12,7 @@ from fedcode_jax.simulation.bookkeeping import close
 from fedcode_jax.simulation.local_work import LocalWork, Member
 from fedcode_jax.simulation.opening import opened
 from fedcode_jax.simulation.state import RoundMetrics, Settings, State, Traffic
+from fedcode_jax.wire import Kind
 
 Round = Callable[[State, ClientData, Settings], tuple[State, RoundMetrics, Traffic]]
 
@@ -60,8 +61,9 @@ def make_round(
         members = Member(stored, known, asked, now.met, now.samples, post.first, post.bits)
         done = work.run(now, settings.links.deadline, post, members, data)
 
-        num_samples = now.num_samples.astype(jnp.float32)
-        server = algorithm.aggregate(server, done.outputs.message, num_samples, now.exchange)
+        arrived = done.outputs.message
+        heard = jnp.where(arrived.kind == Kind.NOTHING, 0, now.num_samples).astype(jnp.float32)
+        server = algorithm.aggregate(server, arrived, heard, now.exchange)
 
         return close(algorithm, state, settings, now, post, members, done, server)
 

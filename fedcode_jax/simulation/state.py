@@ -157,8 +157,6 @@ def initial_state(
     silent = Exchange(jnp.zeros((), bool), jnp.zeros((), bool))
     message, _ = algorithm.broadcast(server, silent, jax.random.key(0))
     known = None
-    if (algorithm.common is None) != (algorithm.whole is None):
-        raise ConfigError("algorithm: common and whole need each other; give both, or neither")
     if algorithm.common is not None and wire.is_conditional(message):
         raise ConfigError(
             "algorithm: a broadcast of changes goes to all alike, and cannot be coded given what "

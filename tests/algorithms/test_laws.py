@@ -19,6 +19,7 @@ from rounds import (
 )
 
 from fedcode_jax import wire
+from fedcode_jax.algorithms import Start, check_contract
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.simulation import initial_state
 from fedcode_jax.wire import Kind
@@ -122,7 +123,7 @@ def values_of(message):
 def test_parts_that_do_not_go_together_are_refused():
     algorithm = made("fedavg, down")
     with pytest.raises(ConfigError, match="common and whole need each other"):
-        initial_state(algorithm._replace(whole=None), weights(), CLIENTS)
+        check_contract(algorithm._replace(whole=None), weights())
 
     def conditionally(server, exchange, key):
         message, server = algorithm.broadcast(server, exchange, key)
@@ -131,3 +132,40 @@ def test_parts_that_do_not_go_together_are_refused():
 
     with pytest.raises(ConfigError, match="cannot be coded given what each client holds"):
         initial_state(algorithm._replace(broadcast=conditionally), weights(), CLIENTS)
+
+
+def test_every_algorithm_keeps_to_its_contract(algorithm):
+    check_contract(algorithm, weights())
+
+
+def _stored_without_axis(weights, num_clients):
+    server, _ = made("fedavg").init(weights, num_clients)
+    return server, jnp.zeros(())
+
+
+def _sections_in_a_list(server, exchange, key):
+    message, server = made("fedavg").broadcast(server, exchange, key)
+    return wire.Message(message.kind, list(message.sections)), server
+
+
+WRONG = {
+    "receive: gives dict": {"receive": lambda stored, message, common: weights()},
+    "init: its store has an array of shape": {"init": _stored_without_axis},
+    "broadcast: its message has sections of type list": {"broadcast": _sections_in_a_list},
+    "report: weights without their leading axis": {
+        "report": lambda server, store: (server.weights, None)
+    },
+    "aggregate: the server's state must have": {
+        "aggregate": lambda server, messages, samples, exchange: server.weights
+    },
+    "receive: weights must have": {
+        "receive": lambda stored, message, common: Start({"params": jnp.zeros(3)})
+    },
+}
+
+
+@pytest.mark.parametrize("complaint", WRONG)
+def test_what_does_not_keep_to_the_contract_is_named(complaint):
+    algorithm = made("fedavg")._replace(**WRONG[complaint])
+    with pytest.raises(ConfigError, match=f"algorithm.{complaint}"):
+        check_contract(algorithm, weights())

@@ -6,9 +6,11 @@ import pytest
 
 import fedcode_jax
 from fedcode_jax import algorithms
+from fedcode_jax.cli import main
 from fedcode_jax.clients import cohort
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.results.report.runs import read_run
 from fedcode_jax.simulation import segment
 
 SMALL = {"rounds": 2, "model.name": "mlp", "local.epochs": 1, "algorithm.name": "fedavg"}
@@ -75,3 +77,23 @@ def test_a_run_is_resumed_with_the_algorithm_that_it_had(tmp_path):
     run(out)
     with pytest.raises(ConfigError, match=r"algorithm: .* leave algorithm= out"):
         run(out | {"rounds": 3}, resume=True, algorithm=own)
+
+
+def test_a_run_of_ones_own_is_not_taken_for_what_its_config_names(tmp_path, capsys):
+    out = str(tmp_path / "own")
+    run({"out": out}, algorithm=algorithms.fedavg())
+    assert main(["run", "--config", f"{out}/config.yaml", "--out", str(tmp_path / "again")]) == 2
+    assert "given in Python, which a command cannot run" in capsys.readouterr().err
+    found = read_run(tmp_path / "own")
+    assert found.settings["algorithm.name"] == "an algorithm given in Python"
+
+
+def test_a_run_in_which_nothing_arrives_says_so(tmp_path, capsys):
+    options = ["--rounds", "2", "--model.name", "mlp", "--local.epochs", "1", "--quiet"]
+    slow = ["--network.deadline", "0.0001", "--out", str(tmp_path / "slow")]
+    assert main(["run", *options, *slow]) == 0
+    out, err = capsys.readouterr()
+    assert "no upload arrived in any round: the model is the initial one" in err
+    assert "padding waste" not in out or "-100" not in out
+    assert main(["run", *options, "--out", str(tmp_path / "fast")]) == 0
+    assert "no upload" not in capsys.readouterr().err

@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 
 from fedcode_jax import config as configs
 from fedcode_jax.errors import CheckpointError, ConfigError
-from fedcode_jax.results.folder import CHECKPOINTS, CONFIG, EVALUATION, METRICS, SUMMARY, read
+from fedcode_jax.results.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    EVALUATION,
+    METRICS,
+    SUMMARY,
+    noted_versions,
+    read,
+)
 
 UNFINISHED = "unfinished"
 
@@ -155,6 +163,9 @@ def read_run(folder: Path) -> Run:
             f" {summary['rounds']}"
         )
     settings = {name: configs.value_of(nested, name) for name in configs.setting_names()}
+    own = noted_versions(files.config_text).get("algorithm")
+    if own is not None:  # what the config names is not what ran
+        settings["algorithm.name"] = own
     return Run(folder, settings, files.records, summary, _evaluation(folder))
 
 
