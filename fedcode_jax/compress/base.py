@@ -64,7 +64,8 @@ def error_feedback(compressor: Compressor, keep: str = "float32") -> Compressor:
 
         u = v + e,   send C(u),   e <- u - D(C(u))
 
-    and if it did not arrive, e <- e + D(C(u)) = u: nothing is lost but time.
+    and if it did not arrive, e <- e + D(C(u)) = u: nothing is lost but time. What is not finite is
+    not kept, so that a client that diverged and was not heard can go on.
 
     Args:
       compressor: what u is compressed by; it has no memory of this kind itself.
@@ -96,12 +97,12 @@ def error_feedback(compressor: Compressor, keep: str = "float32") -> Compressor:
         whole = vector + form.load(residual)
         section, inner = compressor.compress(inner, whole, key)
         left = whole - compressor.decompress(section, vector.size)
-        return section, (form.store(left), inner)
+        return section, (form.store(_finite(left)), inner)
 
     def undo(memory: Memory, vector: jax.Array) -> Memory:
         residual, inner = memory
         inner = inner if compressor.undo is None else compressor.undo(inner, vector)
-        return form.store(form.load(residual) + vector), inner
+        return form.store(_finite(form.load(residual) + vector)), inner
 
     return compressor._replace(
         init=lambda size: (form.store(jnp.zeros(size)), compressor.init(size)),
@@ -109,3 +110,7 @@ def error_feedback(compressor: Compressor, keep: str = "float32") -> Compressor:
         undo=undo,
         has_memory=True,
     )
+
+
+def _finite(values: jax.Array) -> jax.Array:
+    return jnp.where(jnp.isfinite(values), values, 0)

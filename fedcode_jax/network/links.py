@@ -269,7 +269,7 @@ def timing(
     down, work, up = _phases(met, rates, down_bits, up_bits, samples, fits)
     total = down + work + up
     last = jnp.max(jnp.where(present, total, 0.0), initial=0.0)
-    waits_in_vain = jnp.any(present & met.lost) | ~jnp.any(present)
+    waits_in_vain = jnp.any(present & met.lost & (up_bits > 0)) | ~jnp.any(present)
     ends = jnp.isfinite(deadline) & (waits_in_vain | (last > deadline))
     seconds = jnp.where(ends, deadline, last)
 

@@ -81,11 +81,21 @@ class Program:
 
         Returns:
           The other program.
+
+        Raises:
+          TypeError: another change.
+          ValueError: data of a client with more samples than the program is made for.
         """
         unfit = set(changes) - {"data", "test", "settings", "plan"}
         plan = changes.get("plan", self.plan)
         if unfit or dataclasses.replace(plan, reason=self.plan.reason) != self.plan:
             raise TypeError(f"{sorted(unfit) or 'plan'} would change what is compiled")
+        largest = int(np.max(changes["data"].sizes)) if "data" in changes else 0
+        if largest > self.max_size:
+            raise ValueError(
+                f"data: a client has {largest} samples, and the program is for at most "
+                f"{self.max_size}; use dataclasses.replace with another max_size"
+            )
         other = dataclasses.replace(self, **changes)
         object.__setattr__(other, "compiled", self.compiled)
         return other

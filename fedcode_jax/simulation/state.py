@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedcode_jax import wire
-from fedcode_jax.algorithms import Algorithm
+from fedcode_jax.algorithms import Algorithm, Work
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.network import Links, Timing
@@ -170,10 +170,37 @@ def initial_state(
     ]
     note = wire.Dense(jnp.zeros(SKETCH_SIZE), always=True)
     extra = 8 * (header_bytes(note, Kind.CODEBOOK) + note.values.nbytes) if sketched else 0
-    costs = Costs(*sizes, *(size + extra * (size > 0) for size in sizes))
+    uploads = _upload_sizes(algorithm, server, store, message, sizes)
+    costs = Costs(*sizes, *(size + extra * (size > 0) for size in uploads))
     memory = forgotten(centers_of(message).shape[-1], costs)
     missed = jnp.full(num_clients, NEVER, jnp.uint32)
     return State(jnp.int32(0), server, store, missed, memory, known)
+
+
+def _upload_sizes(
+    algorithm: Algorithm, server: Any, store: Any, message: Message, sizes: list[jax.Array]
+) -> list[jax.Array]:
+    """Bits f32[] of an upload with weights and of another, as far as shapes tell.
+
+    An upload of the form of the broadcast takes as much; another one as much as it is published
+    to, and nothing where no weights are asked for.
+    """
+
+    def upload(server: Any, store: Any) -> Message:
+        common = None if algorithm.common is None else algorithm.common(server)
+        stored = jax.tree.map(lambda leaf: leaf[0], store)
+        start = algorithm.receive(stored, message, common)
+        work = Work(start, start.weights, jnp.int32(1), jnp.float32(0), jnp.float32(0))
+        exchange = Exchange(jnp.ones((), bool), jnp.ones((), bool))
+        return algorithm.upload(stored, work, exchange, jax.random.key(0))[0]
+
+    shapes, own = jax.eval_shape(upload, server, store), jax.eval_shape(lambda: message)
+    (leaves, structure), (others, other_structure) = map(jax.tree.flatten, (shapes, own))
+    if str(structure) == str(other_structure) and leaves == others:
+        return sizes
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    bits = wire.formula_bits(Message(jnp.int32(Kind.WEIGHTS), zeros.sections))
+    return [bits.astype(jnp.float32), jnp.float32(0)]
 
 
 def _fixed_width(message: Message, kind: jax.Array) -> jax.Array:

@@ -107,6 +107,14 @@ def test_error_feedback_is_the_recursion_of_the_paper():
     np.testing.assert_allclose(arrived + np.asarray(memory[0]), total, atol=1e-5)
 
 
+def test_a_residual_that_is_not_finite_is_not_kept():
+    compressor = error_feedback(topk(0.5))
+    _, memory = compressor.compress(compressor.init(4), jnp.array([1, jnp.nan, jnp.inf, 3.0]), KEY)
+    assert bool(jnp.isfinite(memory[0]).all())
+    memory = compressor.undo(memory, jnp.array([jnp.nan, 0, 0, 0]))
+    assert bool(jnp.isfinite(memory[0]).all())
+
+
 @pytest.mark.parametrize(("form", "bytes_each", "error"), [
     ("float32", 4, 0.0), ("bfloat16", 2, 2.0**-8), ("coded", 1, 0.05),
 ])  # fmt: skip

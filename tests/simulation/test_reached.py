@@ -138,3 +138,39 @@ def test_a_diverged_client_that_is_not_heard_does_not_poison_the_server(name):
         assert metrics.arrived.tolist() == (order != 2).tolist()
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.server))
     assert_same(ends[0][1].server, ends[1][1].server)
+
+
+@pytest.mark.parametrize(("way", "asked"), [("up", True), ("down", False)])
+def test_who_is_asked_goes_by_the_size_of_uploads_not_of_broadcasts(way, asked):
+    """Small changes up are in time where floats are not, and the other way round."""
+    changes = {
+        "schedule.uplink": "in_time",
+        "network.deadline": 0.2,
+        "algorithm.name": "fedavg",
+        f"algorithm.{way}.name": "topk",
+        "execution.client_axis": "map",
+    }
+    built = experiment.build(replace(SMALL, changes))
+    _, output = built.program.advance(built.program.start(built.weights), 2)
+    metrics = output.metrics
+    assert (metrics.uplink_bits > 0).all() == asked
+    assert (metrics.uploaded_weights == (CLIENTS if asked else 0)).all()
+
+
+def test_nobody_waits_for_an_upload_that_is_not_sent():
+    built = build({}, algorithm="fedavg_every", loss=0.5, deadline=1000.0)
+    seconds = [float(metrics.timing.seconds) for *_, metrics, _, _ in by_round(built, 5)]
+    # Weights go down in rounds 1 and 6, and up in round 5.
+    assert 0 < seconds[0] < 1
+    assert seconds[1:4] == [0, 0, 0]
+    assert seconds[4] == 1000
+
+
+def test_a_program_refuses_data_of_larger_clients_than_it_is_made_for():
+    built = build({})
+    data = built.program.data
+    larger = data._replace(sizes=data.sizes.at[0].set(built.program.max_size + 1))
+    with pytest.raises(ValueError, match="the program is for at most"):
+        built.program.with_inputs(data=larger)
+    with pytest.raises(TypeError, match="would change what is compiled"):
+        built.program.with_inputs(cohort=1)
