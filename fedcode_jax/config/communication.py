@@ -157,7 +157,8 @@ class ScheduleConfig(Section):
     codebooks, the first weights of the clients that are to be expected, and a calibration."""
     uplink: Literal["all", "in_time"] = "all"
     """Which clients are asked for weights when their time has come: all, or those that can expect
-    to deliver them by network.deadline; the others send their codebook."""
+    to deliver them by network.deadline; the others send their codebook, or nothing where the
+    algorithm has none."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,17 +1,8 @@
 """Links and devices: from the bytes and samples of a round to simulated seconds."""
 
-from fedcode_jax.network.links import (
-    Conditions,
-    Links,
-    Timing,
-    arrives,
-    check_links,
-    conditions,
-    deliverable,
-    received,
-    timing,
-)
+from fedcode_jax.network.links import Conditions, Links, check_links, conditions
 from fedcode_jax.network.presets import Network, Preset, presets
+from fedcode_jax.network.seconds import Timing, arrives, deliverable, received, timing
 from fedcode_jax.network.table import COLUMNS, read_table
 
 __all__ = [
