@@ -1,4 +1,6 @@
+import gc
 import os
+from pathlib import Path
 
 import chex
 import jax
@@ -6,6 +8,9 @@ import pytest
 
 # One device, whatever the machine has; tests of several start processes of their own.
 jax.config.update("jax_num_cpu_devices", 1)
+
+
+_MOST_MAPPINGS = 15_000
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -16,6 +21,16 @@ def _compilation_cache(tmp_path_factory):
         folder = folder.parent
     jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs():
+    """Every compiled program maps memory, and a process may have 65,530 mappings on Linux."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > _MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

