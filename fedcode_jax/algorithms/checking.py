@@ -31,7 +31,10 @@ def check_contract(algorithm: Algorithm, weights: Weights) -> None:
     """
     if (algorithm.common is None) != (algorithm.whole is None):
         raise ConfigError("algorithm: common and whole need each other; give both, or neither")
-    jax.eval_shape(lambda weights: _round(algorithm, weights), weights)
+    try:
+        jax.eval_shape(lambda weights: _round(algorithm, weights), weights)
+    except ConfigError as error:
+        raise ConfigError(str(error)) from None  # without JAX's notes on its own frames
 
 
 def _round(algorithm: Algorithm, weights: Weights) -> None:
