@@ -3,24 +3,27 @@
     from fedcode_jax import ExperimentConfig, run
     result = run(ExperimentConfig(rounds=10))
 
-The rooms: ``codebook``, ``wire``, ``compress``, ``schedules``, ``models``, ``data``,
-``algorithms``, ``clients``, ``simulation``, ``network``, ``results``, ``config``, ``experiment``.
+The rooms: ``codebook``, ``wire``, ``compress``, ``schedules``, ``models``, ``data``, ``network``,
+``algorithms``, ``clients``, ``simulation``, ``config``, ``experiment``, ``results``, ``advice``,
+``bench``.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fedcode_jax.version import VERSION as __version__
+
 if TYPE_CHECKING:
+    from fedcode_jax.advice import advise
     from fedcode_jax.config import ExperimentConfig
     from fedcode_jax.experiment import Result, SweepResult, build, run, sweep
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ExperimentConfig",
     "Result",
     "SweepResult",
     "__version__",
+    "advise",
     "build",
     "run",
     "sweep",
@@ -29,14 +32,15 @@ __all__ = [
 _HOMES = {
     "ExperimentConfig": "fedcode_jax.config",
     "Result": "fedcode_jax.experiment",
+    "SweepResult": "fedcode_jax.experiment",
+    "advise": "fedcode_jax.advice",
     "build": "fedcode_jax.experiment",
     "run": "fedcode_jax.experiment",
-    "SweepResult": "fedcode_jax.experiment",
     "sweep": "fedcode_jax.experiment",
 }
 _ROOMS = (
-    "algorithms", "clients", "codebook", "compress", "config", "data", "devices", "experiment",
-    "models", "network", "results", "schedules", "simulation", "wire",
+    "advice", "algorithms", "bench", "clients", "codebook", "compress", "config", "data", "devices",
+    "errors", "experiment", "models", "network", "results", "schedules", "simulation", "wire",
 )  # fmt: skip
 
 
@@ -47,3 +51,7 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"fedcode_jax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_ROOMS})

@@ -3,11 +3,11 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 from fedcode_jax import config as configs
-from fedcode_jax.advice.choices import AXIS, Choice, choices, yardstick
+from fedcode_jax.advice.choices import Choice, choices, yardstick
 from fedcode_jax.advice.choosing import (
     Estimate,
     Floor,
@@ -20,7 +20,11 @@ from fedcode_jax.advice.choosing import (
 )
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.experiment import SweepObserver, SweepRun, sweep
+from fedcode_jax.experiment import Given, SweepObserver, SweepRun, sweep
+from fedcode_jax.experiment.parts import named
+
+Tried = tuple[Choice, SweepRun]
+"""A choice, and an experiment with it."""
 
 _FIRST_SEEDS = 2
 _FINALISTS = 5
@@ -40,6 +44,8 @@ class Advice:
       recommended: the experiment with the recommended settings, ready to run.
       every_round: records of calibrations in every round, by seed: what a pilot would see.
       records: of the recommended choice, by seed.
+      num_clients: C.
+      network: the links and devices, in words.
     """
 
     config: ExperimentConfig
@@ -51,6 +57,8 @@ class Advice:
     recommended: ExperimentConfig
     every_round: list[list[dict[str, Any]]]
     records: list[list[dict[str, Any]]]
+    num_clients: int
+    network: str
 
 
 def advise(
@@ -61,6 +69,7 @@ def advise(
     seeds: int = 5,
     out: str | None = None,
     observer: SweepObserver | None = None,
+    **given: Unpack[Given],
 ) -> Advice:
     """Finds the cheapest schedule that keeps an accuracy.
 
@@ -70,13 +79,14 @@ def advise(
     not count.
 
     Args:
-      config: data, model, network, devices, rounds; its algorithm settings but for the name and K
-        apply to all choices.
+      config: data, model, network, devices, rounds; of its algorithm's settings, but for the name
+        and K, each choice has those that it knows.
       floor: what must be kept.
       objective: ``bytes`` or ``seconds``, what is to be little.
       seeds: runs of the choices that come last into question, from ``config.seed`` on, at least 3.
       out: folder for the two sweeps, to go on after an interruption; None keeps nothing.
       observer: is told of the progress of each sweep.
+      **given: parts of your own, as of ``run``; an algorithm is one more choice.
 
     Returns:
       The advice.
@@ -85,17 +95,26 @@ def advise(
       ConfigError: a setting that cannot be used, or nothing that ran to its end.
     """
     check(floor, objective, seeds)
+    config = named(config, given)
     first = [config.seed + i for i in range(min(_FIRST_SEEDS, seeds))]
     rest = [config.seed + i for i in range(len(first), seeds)]
     tried = [yardstick(config), *choices(config)]
-    runs = _run(config, tried, first, _part(out, "first"), observer)
+
+    def run(choices: Sequence[Choice], seeds: Sequence[int], part: str) -> list[Tried]:
+        folder = None if out is None else str(pathlib.Path(out) / part)
+        points = [{**choice.settings, "seed": seed} for choice in choices for seed in seeds]
+        runs = sweep(config, points, out=folder, observer=observer, **given).runs
+        whose = [choice for choice in choices for _ in seeds]
+        return list(zip(whose, runs, strict=True))
+
+    runs = run(tried, first, "first")
     finalists = [
         yardstick(config),
         *promising(_estimates(runs, tried), floor, objective, _FINALISTS),
     ]
     # Another floor has other finalists, and the same folder may hold both.
     told = hashlib.sha256(repr((finalists, rest)).encode()).hexdigest()[:8]
-    runs += _run(config, finalists, rest, _part(out, f"finalists-{told}"), observer)
+    runs += run(finalists, rest, f"finalists-{told}")
     estimates = _estimates(runs, tried)
     verdict = decide(estimates, floor, objective)
     if verdict is None:
@@ -103,7 +122,7 @@ def advise(
             "advise: no run came to its end; see the errors in the sweeps' results.csv, or set a "
             "smaller local.learning_rate"
         )
-    every_round = Choice("fedcode", config.algorithm.num_clusters, "periodic", 2, 1, 1)
+    every_round = Choice("fedcode", tried[0].num_clusters)
     recommended = configs.replace(config, {**verdict.best.choice.settings, "out": None})
     return Advice(
         config=config,
@@ -115,6 +134,11 @@ def advise(
         recommended=recommended,
         every_round=_records(runs, every_round),
         records=_records(runs, verdict.best.choice),
+        **next(
+            {name: run.summary[name] for name in ("num_clients", "network")}
+            for _, run in runs
+            if "num_clients" in run.summary
+        ),
     )
 
 
@@ -152,32 +176,13 @@ def check(floor: Floor, objective: str, seeds: int) -> None:
         raise ConfigError(f"seeds: {seeds} cannot be used; intervals need at least 3")
 
 
-def _run(
-    config: ExperimentConfig,
-    tried: Sequence[Choice],
-    seeds: Iterable[int],
-    out: str | None,
-    observer: SweepObserver | None,
-) -> list[SweepRun]:
-    axes: dict[Any, Any] = {AXIS: [tuple(choice) for choice in tried], "seed": list(seeds)}
-    return sweep(config, axes, out=out, observer=observer).runs
-
-
-def _part(out: str | None, name: str) -> str | None:
-    return None if out is None else str(pathlib.Path(out) / name)
-
-
-def _choice_of(run: SweepRun) -> Choice:
-    return Choice(*(run.point[name] for name in AXIS))
-
-
-def _estimates(runs: Sequence[SweepRun], tried: Sequence[Choice]) -> list[Estimate]:
+def _estimates(runs: Sequence[Tried], tried: Sequence[Choice]) -> list[Estimate]:
     """One for each choice, the yardstick's first."""
     found: dict[Choice, dict[int, Outcome]] = {choice: {} for choice in tried}
-    for run in runs:
-        found[_choice_of(run)][run.config.seed] = run.summary, run.records
+    for choice, run in runs:
+        found[choice][run.config.seed] = run.summary, run.records
     return [estimate(choice, found[choice], found[tried[0]]) for choice in tried]
 
 
-def _records(runs: Sequence[SweepRun], choice: Choice) -> list[list[dict[str, Any]]]:
-    return [run.records for run in runs if _choice_of(run) == choice]
+def _records(runs: Sequence[Tried], choice: Choice) -> list[list[dict[str, Any]]]:
+    return [run.records for whose, run in runs if whose == choice]

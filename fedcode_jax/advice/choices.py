@@ -3,16 +3,7 @@
 from typing import Any, NamedTuple
 
 from fedcode_jax.config import ExperimentConfig
-
-AXIS = (
-    "algorithm.name",
-    "algorithm.num_clusters",
-    "schedule.name",
-    "schedule.start",
-    "schedule.server_period",
-    "schedule.client_period",
-)
-"""The settings in which choices differ."""
+from fedcode_jax.names import is_given, is_own
 
 _PERIODS = ((1, 1), (2, 1), (5, 2), (5, 5), (10, 10), (20, 20))
 """f1 and f2, from a calibration every round to one every 20."""
@@ -20,31 +11,54 @@ _PERIODS = ((1, 1), (2, 1), (5, 2), (5, 5), (10, 10), (20, 20))
 _START = 2
 
 
+_NAMES = {"fedcode": "FedCode", "skip": "skip", "fedavg": "FedAvg"}
+
+
 class Choice(NamedTuple):
-    """A value for each setting of ``AXIS``."""
+    """What is tried: an algorithm with a schedule.
+
+    Attributes:
+      algorithm: its name; one of your own is tried as the experiment has it, with its schedule.
+      num_clusters: K, where it has codebooks.
+      schedule: the rule.
+      start: of the rule.
+      server_period: f1.
+      client_period: f2.
+    """
 
     algorithm: str
-    num_clusters: int
-    schedule: str
-    start: int
-    server_period: int
-    client_period: int
+    num_clusters: int = 64
+    schedule: str = "periodic"
+    start: int = _START
+    server_period: int = 1
+    client_period: int = 1
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Value by dotted name."""
-        return dict(zip(AXIS, self, strict=True))
+        """Value by dotted name, of what an experiment is changed in; nothing for one's own."""
+        if self.algorithm not in _NAMES:
+            return {}
+        K = {"algorithm.num_clusters": self.num_clusters}
+        whole = {"schedule.uplink": "all"}  # FedAvg's weights are all of use
+        return {
+            "algorithm.name": self.algorithm,
+            **(whole if self.algorithm == "fedavg" else K),
+            "schedule.name": self.schedule,
+            "schedule.start": self.start,
+            "schedule.server_period": self.server_period,
+            "schedule.client_period": self.client_period,
+        }
 
     @property
     def kind(self) -> str:
         """Algorithm and rule, without numbers."""
-        name = {"fedcode": "FedCode", "skip": "skip", "fedavg": "FedAvg"}[self.algorithm]
-        return name if self.algorithm == "fedavg" else f"{name}, {self.schedule}"
+        name = _NAMES.get(self.algorithm, self.algorithm)
+        return f"{name}, {self.schedule}" if self.algorithm in ("fedcode", "skip") else name
 
     def __str__(self) -> str:
-        if self.algorithm == "fedavg":
-            return "FedAvg"
-        name = {"fedcode": "FedCode", "skip": "skip"}[self.algorithm]
+        name = _NAMES.get(self.algorithm, self.algorithm)
+        if self.algorithm not in ("fedcode", "skip"):
+            return name
         pace = f"f1 {self.server_period}, f2 {self.client_period}"
         rules = {"paired": "paired, ", "warmup": "warm-up, up to ", "late": "late, from "}
         rule = rules.get(self.schedule, "")
@@ -53,12 +67,17 @@ class Choice(NamedTuple):
 
 def yardstick(config: ExperimentConfig) -> Choice:
     """FedAvg, which the floor may be measured from."""
-    return Choice("fedavg", config.algorithm.num_clusters, "periodic", 2, 1, 1)
+    return Choice("fedavg", _centers(config))
+
+
+def _centers(config: ExperimentConfig) -> int:
+    return getattr(config.algorithm, "num_clusters", Choice._field_defaults["num_clusters"])
 
 
 def choices(config: ExperimentConfig) -> list[Choice]:
     """What is tried for an experiment, FedAvg apart.
 
+    An algorithm of your own first, if the experiment has one.
     FedCode: the paper's schedule with periods from 1 to 20; where both periods are equal, the same
     paired, and with gaps that double or halve; rare calibrations also after a start of a sixth of
     the rounds. FedCode with K / 4 centers and ``skip``, which sends nothing between calibrations:
@@ -75,7 +94,7 @@ def choices(config: ExperimentConfig) -> list[Choice]:
       >>> len(tried), sorted({choice.start for choice in tried})
       (30, [2, 10])
     """
-    K = config.algorithm.num_clusters
+    K = _centers(config)
     few = max(2, K // 4)
     periods = [pair for pair in _PERIODS if 2 * max(pair) <= config.rounds] or [(1, 1)]
     equal = [pair for pair in periods if pair[0] == pair[1] > 1]
@@ -86,7 +105,9 @@ def choices(config: ExperimentConfig) -> list[Choice]:
     def paced(algorithm: str, size: int, rule: str, pairs: list[tuple[int, int]]) -> list[Choice]:
         return [Choice(algorithm, size, rule, _START, *pair) for pair in pairs]
 
-    tried = paced("fedcode", K, "periodic", periods)
+    own = config.algorithm.name
+    tried = [Choice(own)] if is_own(own) or is_given(own) else []
+    tried += paced("fedcode", K, "periodic", periods)
     tried += paced("fedcode", K, "late", rare)
     tried += paced("fedcode", few, "periodic", periods[:1])
     tried += paced("skip", K, "periodic", unequal)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from fedcode_jax.advice.advising import Advice
 from fedcode_jax.advice.choosing import Estimate, Floor, Objective
 from fedcode_jax.advice.rollout import rollout
-from fedcode_jax.experiment.materials import network_of
 from fedcode_jax.results import drawing
 from fedcode_jax.results.units import format_bytes, format_seconds
 
@@ -30,8 +29,8 @@ def markdown(advice: Advice) -> str:
     config, best = advice.config, advice.verdict.best
     title = f"# How often to synchronise: {config.model.name} on {config.data.name}"
     facts = [
-        f"- network: {network_of(config.network)}",
-        f"- clients: {config.partition.num_clients}, split {config.partition.name};"
+        f"- network: {advice.network}",
+        f"- clients: {advice.num_clients}, split {config.partition.name};"
         f" {config.clients_per_round or 'all of them'} a round, {config.rounds} rounds",
         question(advice.floor, advice.objective),
     ]

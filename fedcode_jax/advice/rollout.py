@@ -21,7 +21,7 @@ def rollout(advice: Advice) -> list[str]:
       recommended schedule.
     """
     config, best = advice.config, advice.verdict.best.choice
-    pilot = max(2, min(10, config.partition.num_clients // 5 or 2))
+    pilot = max(2, min(10, advice.num_clients // 5 or 2))
     settled = settled_after(advice.every_round)
     long = max(best.server_period, best.client_period)
     steps = list(_doublings(long))

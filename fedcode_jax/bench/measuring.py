@@ -5,7 +5,7 @@ import platform
 import statistics
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import numpy as np
@@ -24,12 +24,15 @@ from fedcode_jax.simulation import Program, RoundMetrics, State
 ROUND, REST = "round", "the rest"
 
 
-def measure(config: ExperimentConfig, repeats: int = 5) -> dict[str, Any]:
+def measure(
+    config: ExperimentConfig, repeats: int = 5, **given: Unpack[experiment.Given]
+) -> dict[str, Any]:
     """Builds an experiment, and times its first round, the parts of it, and this machine.
 
     Args:
       config: the experiment.
       repeats: timed calls of everything, in turns.
+      **given: parts of your own, as of ``fedcode_jax.run``.
 
     Returns:
       What a JSON file can hold. ``seconds`` has every sample; ``figures`` what follows from
@@ -41,7 +44,7 @@ def measure(config: ExperimentConfig, repeats: int = 5) -> dict[str, Any]:
     """
     began = time.perf_counter()
     with cache_reads() as reads:
-        built = experiment.build(config)
+        built = experiment.build(config, **given)
     program = built.program
     before = jax.block_until_ready(program.start(built.weights))
     startup = time.perf_counter() - began
@@ -80,7 +83,7 @@ def measure(config: ExperimentConfig, repeats: int = 5) -> dict[str, Any]:
         "versions": installed_versions(device),
         "cores": os.cpu_count(),
         "processor": platform.processor() or platform.machine(),
-        "config": to_dict(config),
+        "config": to_dict(built.config),
         "info": built.info,
         "references": {name: ref.what for name, ref in machine.items()},
         "repeats": repeats,

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-import fedcode_jax
+from fedcode_jax.version import VERSION
 from fedcode_jax.cli import advise, bench, data, report, run, sweep
 from fedcode_jax.errors import FedcodeError, check_name
 
@@ -66,7 +66,7 @@ def _dispatch(arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--version", action="version", version=f"fedcode_jax {fedcode_jax.__version__}"
+        "--version", action="version", version=f"fedcode_jax {VERSION}"
     )
     parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
     parser.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="its options")

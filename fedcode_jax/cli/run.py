@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import sys
 from collections.abc import Sequence
 
@@ -56,15 +57,14 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(RunOptions, "fedcode run", arguments)
     config = options.experiment
     if config.out is None:
-        data = config.data.name.replace("/", "-")
-        config = replace(config, {"out": f"runs/{config.algorithm.name}-{data}"})
+        name = f"{config.algorithm.name}-{config.data.name}"
+        config = replace(config, {"out": "runs/" + re.sub(r"[^\w.-]+", "-", name)})
 
     # After the options are known to be good: JAX takes a second or two to import.
     first = _joined(options)
     from rich.console import Console
 
     from fedcode_jax import experiment
-    from fedcode_jax.network import Network
     from fedcode_jax.results import ProgressObserver, closing_table
 
     # A log file has no width of its own; paths are not to be folded at rich's 80 columns.
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     status = result.summary["status"]
     if not first:
         return _EXIT_CODES[status]
-    network = Network(**dataclasses.asdict(config.network))
+    network = result.summary["network"]
     console.print(closing_table(result.summary, network=network, folder=result.folder))
 
     if status != "completed":

@@ -1,39 +1,55 @@
-"""The experiment as data: checked dataclasses, YAML in and out, dotted overrides."""
+"""The experiment as data: checked dataclasses, YAML in and out, dotted overrides.
 
-from fedcode_jax.config.communication import AlgorithmConfig, NetworkConfig, ScheduleConfig
-from fedcode_jax.config.files import (
-    from_dict,
-    from_yaml,
-    load,
-    plain,
-    replace,
-    setting_names,
-    to_dict,
-    to_yaml,
-    value_of,
-)
-from fedcode_jax.config.learning import DataConfig, LocalConfig, ModelConfig, PartitionConfig
-from fedcode_jax.config.schema import ExecutionConfig, ExperimentConfig
+The settings of each choice are a dataclass: ``config.algorithms.FedAvg``,
+``config.schedules.Paired``, ``config.models.Mlp`` and so on.
+"""
+
+from fedcode_jax.config import algorithms, datasets, models, network, partitions, schedules
+from fedcode_jax.config.algorithms import AlgorithmConfig
+from fedcode_jax.config.changes import replace
+from fedcode_jax.config.compressors import DownConfig, UpConfig
+from fedcode_jax.config.datasets import DataConfig
+from fedcode_jax.config.files import flattened, from_dict, from_yaml, load, plain, to_dict, to_yaml
+from fedcode_jax.config.known import all_setting_names, setting_names
+from fedcode_jax.config.models import ModelConfig
+from fedcode_jax.config.network import NetworkConfig
+from fedcode_jax.config.partitions import PartitionConfig
+from fedcode_jax.config.recorded import Recorded, recorded
+from fedcode_jax.config.schedules import ScheduleConfig
+from fedcode_jax.config.schema import ExecutionConfig, ExperimentConfig, check_schedule
 from fedcode_jax.config.section import unchecked
+from fedcode_jax.config.training import LocalConfig
 
 __all__ = [
     "AlgorithmConfig",
     "DataConfig",
+    "DownConfig",
     "ExecutionConfig",
     "ExperimentConfig",
     "LocalConfig",
     "ModelConfig",
     "NetworkConfig",
     "PartitionConfig",
+    "Recorded",
     "ScheduleConfig",
+    "UpConfig",
+    "algorithms",
+    "all_setting_names",
+    "check_schedule",
+    "datasets",
+    "flattened",
     "from_dict",
     "from_yaml",
     "load",
+    "models",
+    "network",
+    "partitions",
     "plain",
+    "recorded",
     "replace",
+    "schedules",
     "setting_names",
     "to_dict",
     "to_yaml",
     "unchecked",
-    "value_of",
 ]

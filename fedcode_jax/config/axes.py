@@ -8,9 +8,12 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedcode_jax.config.files import load_beside, replace, setting_names
+from fedcode_jax.config import checks
+from fedcode_jax.config.changes import replace
+from fedcode_jax.config.files import flattened, load_beside, plain
 from fedcode_jax.config.schema import ExperimentConfig
-from fedcode_jax.errors import ConfigError, check_name
+from fedcode_jax.config.section import Section
+from fedcode_jax.errors import ConfigError
 
 Point = dict[str, Any]
 """Value by setting, of one experiment of a sweep."""
@@ -37,7 +40,10 @@ class Range:
 
 
 Axes = Mapping[str | tuple[str, ...], Sequence[Any] | Range]
-"""Values by setting; or rows of values by several settings, which change together."""
+"""Values by setting; or rows of values by several settings, which change together.
+
+A setting may be a section (``algorithm``), and its values mappings or sections of the config.
+"""
 
 
 def parse_axis(text: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]] | Range]:
@@ -84,13 +90,18 @@ def parse_axis(text: str) -> tuple[tuple[str, ...], list[tuple[Any, ...]] | Rang
 
 
 def points(
-    base: ExperimentConfig, axes: Axes, *, samples: int | None = None, seed: int = 0
+    base: ExperimentConfig,
+    axes: Axes | Sequence[Mapping[str, Any]],
+    *,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> list[tuple[Point, ExperimentConfig]]:
-    """The experiments of a sweep, in the order of the grid or of the draws.
+    """The experiments of a sweep, in the order of the grid, of the draws, or as they are listed.
 
     Args:
       base: what is not on an axis.
-      axes: values by setting in dotted form, or rows by a tuple of settings.
+      axes: values by setting in dotted form, or rows by a tuple of settings; or the experiments
+        themselves, each a mapping of settings to values.
       samples: experiments to draw at random; None for the whole grid.
       seed: of the draws.
 
@@ -106,11 +117,12 @@ def points(
       >>> [tuple(point.values()) for point, _ in points(ExperimentConfig(), axes)]
       [(0, 2), (0, 5), (1, 2), (1, 5)]
     """
-    steps = [_steps(base, names, values) for names, values in axes.items()]
+    if not isinstance(axes, Mapping):
+        return [_point(base, one) for one in _listed(axes, samples)]
+    steps = [_steps(names, values) for names, values in axes.items()]
     known: set[str] = set()
     for names, _ in steps:
         for name in names:
-            check_name("axis", name, setting_names())
             if name in known or name == "out":
                 what = "is on two axes" if name in known else "is set by the sweep; use --out"
                 raise ConfigError(f"axis: {name} {what}")
@@ -136,21 +148,52 @@ def points(
         point: Point = {}
         for (names, _), chosen in zip(steps, row, strict=True):
             point |= dict(zip(names, chosen, strict=True))
-        found.append((point, replace(base, point)))
+        found.append(_point(base, point))
     return found
 
 
+def _point(base: ExperimentConfig, changes: Mapping[str, Any]) -> tuple[Point, ExperimentConfig]:
+    """A point in dotted form, a section by its settings, and the config."""
+    changes = {name: plain(value) for name, value in changes.items()}
+    try:
+        config = replace(base, changes)
+    except ConfigError as error:
+        raise ConfigError(f"axis: {error}") from error
+    sections = {name for name in changes if isinstance(getattr(base, name, None), Section)}
+    point = {name: value for name, value in changes.items() if name not in sections}
+    for name in sections:
+        written = {"name": getattr(config, name).name, **changes[name]}
+        point |= flattened({name: written})
+    return point, config
+
+
+def _listed(
+    experiments: Sequence[Mapping[str, Any]], samples: int | None
+) -> Sequence[Mapping[str, Any]]:
+    if samples is not None:
+        raise ConfigError("samples: draws from axes; the experiments of this sweep are listed")
+    if isinstance(experiments, str) or not isinstance(experiments, Sequence) or not experiments:
+        raise ConfigError(
+            "axes: give values by setting, or a list of experiments, each a mapping of settings"
+        )
+    for one in experiments:
+        if not isinstance(one, Mapping) or not one or "out" in one:
+            raise ConfigError(f"axes: {one!r} is not a mapping of settings to values, without out")
+    return experiments
+
+
 def _steps(
-    base: ExperimentConfig, names: str | tuple[str, ...], values: Sequence[Any] | Range
+    names: str | tuple[str, ...], values: Sequence[Any] | Range
 ) -> tuple[tuple[str, ...], list[tuple[Any, ...]] | Range]:
     settings = (names,) if isinstance(names, str) else tuple(names)
     if isinstance(values, Range):
         return settings, values
+    values = checks.native(values)
     if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
         raise ConfigError(f"axis: {', '.join(settings)}: {values!r} is not a list of values")
     if isinstance(names, str):
         return settings, [(value,) for value in values]
-    rows = [tuple(row) for row in values]
+    rows = [tuple(checks.native(row)) for row in values]
     for row in rows:
         if len(row) != len(settings):
             raise ConfigError(f"axis: {', '.join(settings)}: {row} has another number of values")

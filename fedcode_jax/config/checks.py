@@ -7,12 +7,14 @@ checks into the annotations of its fields.
 
 import importlib
 import math
+import numbers
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedcode_jax.errors import check_name
 from fedcode_jax.limits import LARGEST, LARGEST_INT, check_real, check_whole, refuse
+from fedcode_jax.names import is_given, is_own
 
 Check = Callable[[str, Any], Any]
 
@@ -88,14 +90,102 @@ def sizes(setting: str, value: Any) -> tuple[int, ...]:
     return tuple(whole(1)(setting, each) for each in value)
 
 
-def named_numbers(setting: str, value: Any) -> dict[str, float]:
-    """A mapping from names to finite numbers, copied."""
+def metrics(setting: str, value: Any) -> tuple[str, ...]:
+    """Names of further metrics: of the registry, ``module:function``, or given in Python."""
+    values = (value,) if isinstance(value, str) else value
+    if not isinstance(values, list | tuple):
+        refuse(setting, value, "a list of names, such as [top5]")
+    for each in values:
+        if not (is_own(text(setting, each)) or is_given(each)):
+            registered("fedcode_jax.clients.losses", "metrics")(setting, each)
+    if len(set(values)) < len(values):
+        refuse(setting, value, "a list of different names")
+    return tuple(values)
+
+
+def truth(setting: str, value: Any) -> bool:
+    """True or false."""
+    if type(value).__name__ not in ("bool", "bool_") or getattr(value, "shape", ()) != ():
+        refuse(setting, value, "true or false")
+    return bool(value)
+
+
+def native(value: Any) -> Any:
+    """A value of NumPy or JAX as one of Python: scalars, arrays of any rank, and ranges as lists.
+
+    Example:
+      >>> import numpy as np
+      >>> native(np.int64(3)), native(np.arange(2)), native(range(2)), native("cnn")
+      (3, [0, 1], [0, 1], 'cnn')
+    """
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):
+        return value.tolist()
+    return list(value) if isinstance(value, range) else value
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is one that YAML holds: None, a truth, a number, a string, or a row of them.
+
+    Example:
+      >>> is_plain((1, 2.0, "three")), is_plain(len)
+      (True, False)
+    """
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def plain(kind: type | None) -> Check:
+    """A plain value: of a kind (bool, int, float for any number, str or tuple), or any.
+
+    Example:
+      >>> plain(float)("model.width", 2)
+      2
+      >>> plain(int)("model.depth", "three")
+      Traceback (most recent call last):
+      fedcode_jax.errors.ConfigError: model.depth: 'three' cannot be used; it must be a whole number
+    """
+
+    def check(setting: str, value: Any) -> Any:
+        if kind is bool:
+            return truth(setting, value)
+        if kind is str:
+            return text(setting, value)
+        if kind is tuple:
+            if not isinstance(value, list | tuple) or not is_plain(value):
+                refuse(setting, value, "a list of plain values")
+            return tuple(value)
+        if kind in (int, float):
+            is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            if is_whole:
+                return int(value)
+            return (
+                real(-math.inf)(setting, value)
+                if kind is float
+                else refuse(setting, value, "a whole number")
+            )
+        if not is_plain(value):
+            refuse(setting, value, "a plain value, such as a number or a string")
+        return tuple(value) if isinstance(value, list) else value
+
+    return check
+
+
+def named_values(setting: str, value: Any) -> dict[str, bool | float | str]:
+    """A mapping from argument names to numbers, truths and strings, copied."""
     if not isinstance(value, Mapping):
-        refuse(setting, value, "a mapping of names to numbers, such as {momentum: 0.9}")
+        refuse(setting, value, "a mapping of names to values, such as {momentum: 0.9}")
     for name in value:
         if not isinstance(name, str) or not name.isidentifier():
             refuse(setting, name, "a mapping whose keys are argument names")
-    return {name: real(-math.inf)(f"{setting}.{name}", number) for name, number in value.items()}
+
+    def checked(name: str, each: Any) -> Any:
+        each = native(each)
+        if isinstance(each, bool | str):
+            return each
+        return real(-math.inf)(f"{setting}.{name}", each)
+
+    return {name: checked(name, each) for name, each in value.items()}
 
 
 def registered(module: str, attribute: str) -> Check:

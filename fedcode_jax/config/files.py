@@ -1,19 +1,16 @@
 """Configs as dictionaries and as YAML, with errors that say where the mistake is."""
 
 import dataclasses
-import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedcode_jax.config import checks
+from fedcode_jax.config.earlier import with_names
 from fedcode_jax.config.schema import ExperimentConfig
 from fedcode_jax.errors import ConfigError
-
-# A run writes these beside its settings; they are read past, so its config repeats the run.
-IGNORED = frozenset({"versions"})
-
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
     """The config as nested dictionaries of plain values, in the order of its fields.
@@ -32,10 +29,32 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A setting as plain values: tuples as lists, also inside of dictionaries."""
-    if isinstance(value, dict):
+    """A setting as plain values: sections as dictionaries, tuples as lists, NumPy's as Python's."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    value = checks.native(value)
+    if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def flattened(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by dotted name; in a section, a mapping with a name is a section too.
+
+    Example:
+      >>> flattened({"seed": 1, "algorithm": {"name": "fedavg", "up": {"name": "topk"}}})
+      {'seed': 1, 'algorithm.name': 'fedavg', 'algorithm.up.name': 'topk'}
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if not isinstance(value, Mapping):
+            found[name] = value
+            continue
+        for last, each in value.items():
+            inner = isinstance(each, Mapping) and "name" in each
+            below = flattened({last: each}) if inner else {last: each}
+            found |= {f"{name}.{key}": one for key, one in below.items()}
+    return found
 
 
 def from_dict(settings: Mapping[str, Any]) -> ExperimentConfig:
@@ -58,106 +77,7 @@ def from_dict(settings: Mapping[str, Any]) -> ExperimentConfig:
       fedcode_jax.errors.ConfigError: algorithm.num_cluster: there is no such setting.
       Did you mean algorithm.num_clusters?
     """
-    return _build(ExperimentConfig, settings)
-
-
-def _build(section: Any, settings: Mapping[str, Any]) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(section)}
-    arguments: dict[str, Any] = {}
-    for name, value in settings.items():
-        if section is ExperimentConfig and name in IGNORED:
-            continue
-        if name not in fields:
-            raise _unknown(f"{section.section}{name}")
-        kind = fields[name].type
-        if dataclasses.is_dataclass(kind) and not isinstance(value, kind):  # type: ignore[arg-type]
-            if value is None:  # a section whose settings are all commented out
-                continue
-            if not isinstance(value, Mapping):
-                full = f"{section.section}{name}"
-                raise ConfigError(
-                    f"{full}: {value!r} cannot be used; it must be a section with settings"
-                    f" of its own, such as {full}.{dataclasses.fields(kind)[0].name}"
-                )
-            value = _build(kind, value)
-        arguments[name] = value
-    return section(**arguments)
-
-
-def setting_names() -> list[str]:
-    """Every setting in dotted form.
-
-    Example:
-      >>> "schedule.client_period" in setting_names()
-      True
-    """
-
-    def names_of(section: Any, prefix: str) -> Iterator[str]:
-        for field in dataclasses.fields(section):
-            if dataclasses.is_dataclass(field.type):
-                yield from names_of(field.type, f"{prefix}{field.name}.")
-            else:
-                yield prefix + field.name
-
-    return list(names_of(ExperimentConfig, ""))
-
-
-def value_of(settings: Mapping[str, Any], name: str) -> Any:
-    """A setting by its dotted name, of settings as ``to_dict`` gives them.
-
-    Example:
-      >>> value_of(to_dict(ExperimentConfig()), "algorithm.up.name")
-      'none'
-    """
-    value: Any = settings
-    for part in name.split("."):
-        value = value[part]
-    return value
-
-
-def _unknown(name: str) -> ConfigError:
-    """The error for an unknown setting; a right name in the wrong place is found too."""
-    names = setting_names()
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
-    if not near:
-        by_last = {known.rpartition(".")[2]: known for known in reversed(names)}
-        last = name.rpartition(".")[2]
-        near = [by_last[each] for each in difflib.get_close_matches(last, by_last, 1, 0.75)]
-    hint = f" Did you mean {near[0]}?" if near else ""
-    if not near:
-        section = name.rpartition(".")[0]
-        known = [each for each in names if each.rpartition(".")[0] == section] or names
-        hint = f" Known: {', '.join(known)}"
-    return ConfigError(f"{name}: there is no such setting.{hint}")
-
-
-def replace(config: ExperimentConfig, changes: Mapping[str, Any]) -> ExperimentConfig:
-    """The config with some settings changed, named in dotted form.
-
-    Args:
-      config: the config, which stays as it is.
-      changes: new value by dotted name. All are made before anything is checked.
-
-    Returns:
-      The changed, checked config.
-
-    Raises:
-      ConfigError: as ``from_dict``.
-
-    Example:
-      >>> replace(ExperimentConfig(), {"algorithm.num_clusters": 32}).algorithm.num_clusters
-      32
-    """
-    settings = to_dict(config)
-    for name, value in changes.items():
-        *sections, last = name.split(".")
-        place: Any = settings
-        for section in sections:
-            place = place.get(section) if isinstance(place, dict) else None
-        if not isinstance(place, dict):
-            raise _unknown(name)
-        place[last] = plain(value)
-    return from_dict(settings)
+    return ExperimentConfig.read(with_names(settings))
 
 
 def to_yaml(config: ExperimentConfig) -> str:
@@ -204,7 +124,7 @@ def from_yaml(source: str | os.PathLike[str]) -> ExperimentConfig:
     """
     if isinstance(source, os.PathLike) or re.fullmatch(r"[^\n]*\.ya?ml", source):
         return load(source)
-    return _parse(source, "YAML text")[0]
+    return _checked(_parse(source, "YAML text"), "YAML text")
 
 
 def load(path: str | os.PathLike[str]) -> ExperimentConfig:
@@ -237,18 +157,40 @@ def load_beside(
     Raises:
       ConfigError: as ``from_yaml``.
     """
+    settings = read_yaml(path)
+    others = {name: settings.pop(name) for name in beside if name in settings}
+    return _checked(settings, os.fspath(path)), others
+
+
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The settings in a YAML file as they are written, unchecked.
+
+    Args:
+      path: the file.
+
+    Returns:
+      They, nested.
+
+    Raises:
+      ConfigError: an unreadable or empty file, or broken YAML.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not a text file in UTF-8") from error
-    return _parse(text, os.fspath(path), beside)
+    return _parse(text, os.fspath(path))
 
 
-def _parse(
-    text: str, where: str, beside: Sequence[str] = ()
-) -> tuple[ExperimentConfig, dict[str, Any]]:
+def _checked(settings: Mapping[str, Any], where: str) -> ExperimentConfig:
+    try:
+        return from_dict(settings)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
     import yaml
 
     from fedcode_jax.config.yaml_loader import Loader
@@ -268,8 +210,4 @@ def _parse(
             f"{where}: holds a {type(settings).__name__}; it must hold settings by name,"
             " such as 'rounds: 60'"
         )
-    others = {name: settings.pop(name) for name in beside if name in settings}
-    try:
-        return from_dict(settings), others
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+    return settings

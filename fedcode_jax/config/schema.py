@@ -1,17 +1,22 @@
 """The whole experiment as data: frozen dataclasses, checked when they are made.
 
-Each field carries its check in its annotation and its help text below it; the command shows that
-text. Other rooms' registries are imported only when a name differs from the default, so making
-``ExperimentConfig()`` imports neither JAX nor a data set.
+Each field carries its check in its annotation and its help text below it; the command and the
+reference page show that text. Other rooms are imported only when a setting differs from its
+default, so making ``ExperimentConfig()`` imports neither JAX nor a data set.
 """
 
 import dataclasses
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from fedcode_jax.config import checks
-from fedcode_jax.config.communication import AlgorithmConfig, NetworkConfig, ScheduleConfig
-from fedcode_jax.config.learning import DataConfig, LocalConfig, ModelConfig, PartitionConfig
+from fedcode_jax.config.algorithms import AlgorithmConfig, FedCode
+from fedcode_jax.config.datasets import DataConfig, Digits
+from fedcode_jax.config.models import Cnn, ModelConfig
+from fedcode_jax.config.network import NetworkConfig, Preset
+from fedcode_jax.config.partitions import Iid, PartitionConfig
+from fedcode_jax.config.schedules import Periodic, ScheduleConfig
 from fedcode_jax.config.section import Section
+from fedcode_jax.config.training import LocalConfig
 from fedcode_jax.errors import ConfigError
 
 
@@ -40,7 +45,8 @@ class ExecutionConfig(Section):
 class ExperimentConfig(Section):
     """One experiment; the defaults are FedCode on scikit-learn's handwritten digits.
 
-    Every field is checked when the config is made.
+    Every field is checked when the config is made. A section is a dataclass of its settings, or a
+    mapping of them; where there are several choices, ``name`` says which.
 
     Raises:
       ConfigError: names the setting in dotted form, its value and what is allowed.
@@ -48,7 +54,9 @@ class ExperimentConfig(Section):
     Example:
       >>> ExperimentConfig(rounds=3).algorithm.num_clusters
       64
-      >>> ExperimentConfig(schedule=ScheduleConfig(server_period=0))
+      >>> ExperimentConfig(algorithm={"name": "fedavg", "up": {"name": "topk"}}).algorithm.up.fraction
+      0.01
+      >>> ExperimentConfig(schedule={"server_period": 0})
       Traceback (most recent call last):
       fedcode_jax.errors.ConfigError: schedule.server_period: 0 cannot be used;
         it must be a whole number of at least 1
@@ -66,50 +74,69 @@ class ExperimentConfig(Section):
     """Rounds between two checkpoints, at evaluations; None: one at the end."""
     out: Annotated[str | None, checks.path] = None
     """Folder of the run."""
-    data: DataConfig = DataConfig()
+    metrics: Annotated[tuple[str, ...], checks.metrics] = ()
+    """Further figures of each evaluation: top5, or module:function, your own."""
+    data: DataConfig = Digits()
     """The data set."""
-    partition: PartitionConfig = PartitionConfig()
+    partition: PartitionConfig = Iid()
     """How the training samples are dealt to the clients."""
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = Cnn()
     """The model that is trained."""
     local: LocalConfig = LocalConfig()
     """What a client does between receiving and sending."""
-    algorithm: AlgorithmConfig = AlgorithmConfig()
+    algorithm: AlgorithmConfig = FedCode()
     """What is sent, and how the server combines it."""
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: ScheduleConfig = Periodic()
     """In which rounds weights are sent, and in which codebooks alone."""
-    network: NetworkConfig = NetworkConfig()
+    network: NetworkConfig = Preset()
     """The links on which the simulated time is reckoned."""
     execution: ExecutionConfig = ExecutionConfig()
     """How the experiment runs on this machine."""
 
     def check_together(self) -> None:
         """Checks what depends on several sections."""
-        self._check_schedule()
-        per_round, clients = self.clients_per_round, self.partition.num_clients
-        if per_round is None or self.partition.name == "by_user":  # the data say how many
-            return
-        if per_round > clients:
+        check_schedule(self, self.algorithm.own_schedule)
+        per_round, clients = self.clients_per_round, getattr(self.partition, "num_clients", None)
+        if per_round is not None and isinstance(clients, int) and per_round > clients:
             raise ConfigError(
                 f"clients_per_round: {per_round} cannot be used; it must not be more than"
                 f" partition.num_clients, which is {clients}"
             )
 
-    def _check_schedule(self) -> None:
-        schedule, algorithm = self.schedule, self.algorithm
-        if schedule.uplink == "in_time" and self.network.deadline is None:
-            raise ConfigError(
-                "schedule.uplink: 'in_time' cannot be used without a deadline; set network.deadline"
-            )
-        if schedule.name != "drift":
-            return
-        if algorithm.name == "skip":
-            raise ConfigError(
-                "schedule.name: 'drift' cannot be used with algorithm.name skip, which sends"
-                " nothing by which to see a drift; use budget or periodic"
-            )
-        if algorithm.block > 1 and schedule.measure == "codebook":
-            raise ConfigError(
-                "schedule.measure: 'codebook' cannot be used with algorithm.block"
-                f" {algorithm.block}: codewords have no order; set it to sketch"
-            )
+
+def check_schedule(config: ExperimentConfig, own_schedule: bool) -> None:
+    """Checks that a schedule goes with the algorithm and the network.
+
+    Args:
+      config: the experiment.
+      own_schedule: whether its algorithm says itself in which rounds weights are sent.
+
+    Raises:
+      ConfigError: they do not go together.
+    """
+    schedule: Any = config.schedule
+    algorithm: Any = config.algorithm
+    if own_schedule and (schedule.adaptive or schedule.uplink != "all"):
+        setting, value = "name", schedule.name
+        if not schedule.adaptive:
+            setting, value = "uplink", schedule.uplink
+        raise ConfigError(
+            f"schedule.{setting}: {value!r} has no use with algorithm.name {algorithm.name}, which "
+            "sends in rounds of its own; leave it out"
+        )
+    if schedule.uplink == "in_time" and getattr(config.network, "deadline", 0) is None:
+        raise ConfigError(
+            "schedule.uplink: 'in_time' cannot be used without a deadline; set network.deadline"
+        )
+    if schedule.name != "drift":
+        return
+    if algorithm.name == "skip":
+        raise ConfigError(
+            "schedule.name: 'drift' cannot be used with algorithm.name skip, which sends"
+            " nothing by which to see a drift; use budget or periodic"
+        )
+    if getattr(algorithm, "block", 1) > 1 and schedule.measure == "codebook":
+        raise ConfigError(
+            "schedule.measure: 'codebook' cannot be used with algorithm.block"
+            f" {algorithm.block}: codewords have no order; set it to sketch"
+        )

@@ -1,8 +1,8 @@
 """The base of the config's dataclasses: every field is checked by its annotation.
 
-``Annotated[int | None, whole(1)]`` is a whole number of at least 1, or None; a ``Literal`` and a
-section need no check of their own. A field that has its default is not checked: tests check the
-defaults, and so a config of defaults imports no registry and with it no JAX.
+``Annotated[int | None, whole(1)]`` is a whole number of at least 1, or None; a ``Literal``, a bool
+and a section need no check of their own. A field that has its default is not checked: tests check
+the defaults, and so a config of defaults imports no registry and with it no JAX.
 """
 
 import contextlib
@@ -10,11 +10,12 @@ import contextvars
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+from fedcode_jax.config import checks
 from fedcode_jax.config.checks import Check
-from fedcode_jax.errors import check_name
+from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.limits import refuse
 
 _UNCHECKED = contextvars.ContextVar("unchecked", default=False)
@@ -22,7 +23,7 @@ _UNCHECKED = contextvars.ContextVar("unchecked", default=False)
 
 @contextlib.contextmanager
 def unchecked() -> Iterator[None]:
-    """Makes configs without checking them, for a parser whose own errors would hide ours."""
+    """Makes configs without checking them, where only the kinds of their settings are asked for."""
     token = _UNCHECKED.set(True)
     try:
         yield
@@ -35,15 +36,17 @@ class Section:
 
     section: ClassVar[str] = ""
     _checks: ClassVar[dict[str, tuple[bool, Check]]]
+    _sections: ClassVar[dict[str, type["Section"]]]
 
-    def __init_subclass__(cls) -> None:
-        cls._checks = _read_checks(cls)
+    def __init_subclass__(cls, **others: Any) -> None:
+        super().__init_subclass__(**others)
+        cls._checks, cls._sections = _read_annotations(cls)
 
     def __post_init__(self) -> None:
         if _UNCHECKED.get():
             return
-        for field in dataclasses.fields(typing.cast(Any, self)):
-            value = getattr(self, field.name)
+        for field in settings_of(type(self)):
+            value = checks.native(getattr(self, field.name))
             if type(value) is type(field.default) and value == field.default:
                 continue
             optional, check = self._checks[field.name]
@@ -56,10 +59,65 @@ class Section:
     def check_together(self) -> None:
         """Checks what depends on several fields."""
 
+    @classmethod
+    def kind_of(cls, settings: Mapping[str, Any]) -> type["Section"]:
+        """The dataclass that has these settings: this one, or one of those it stands for."""
+        return cls
 
-def _read_checks(section: Any) -> dict[str, tuple[bool, Check]]:
-    """By field: whether None is allowed, and the check of any other value."""
-    found = {}
+    @classmethod
+    def unknown(cls, name: str, value: Any) -> ConfigError:
+        """The error for a setting that this section does not have."""
+        from fedcode_jax.config.known import unknown_setting
+
+        beside = [cls.section + field.name for field in settings_of(cls)] if cls.section else None
+        return unknown_setting(f"{cls.section}{name}", beside)
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> Any:
+        """The section that a mapping describes; what it leaves out has its default.
+
+        Args:
+          settings: value by name; of a section in it a mapping, or the section itself.
+
+        Returns:
+          The checked section.
+
+        Raises:
+          ConfigError: an unknown setting or a value that is not allowed.
+        """
+        kind = cls.kind_of(settings)
+        arguments: dict[str, Any] = {}
+        for name, value in settings.items():
+            if name not in kind._checks:
+                raise kind.unknown(str(name), value)
+            if name in kind._sections:
+                if value is None:  # all of its settings are commented out
+                    continue
+                value = _read_section(kind._sections[name], value)
+            arguments[name] = value
+        return kind(**arguments)
+
+
+def settings_of(section: type[Section] | Section) -> tuple[dataclasses.Field, ...]:
+    """The fields of a section, in order."""
+    return dataclasses.fields(typing.cast(Any, section))
+
+
+def _read_section(kind: type[Section], value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return kind.read(value)
+    if isinstance(value, kind):
+        return value
+    full = kind.section.rstrip(".")
+    first = settings_of(kind)[0].name
+    refuse(full, value, f"a section with settings of its own, such as {full}.{first}")
+
+
+def _read_annotations(
+    section: Any,
+) -> tuple[dict[str, tuple[bool, Check]], dict[str, type[Section]]]:
+    """By field: whether None is allowed, and the check of any other value; and the sections."""
+    found, sections = {}, {}
     for name, hint in typing.get_type_hints(section, include_extras=True).items():
         if typing.get_origin(hint) is ClassVar:
             continue
@@ -70,18 +128,21 @@ def _read_checks(section: Any) -> dict[str, tuple[bool, Check]]:
         is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
         choices = typing.get_args(hint) if is_union else (hint,)
         kind = next(choice for choice in choices if choice is not types.NoneType)
+        if isinstance(kind, type) and issubclass(kind, Section):
+            sections[name] = kind
         found[name] = (types.NoneType in choices, check or _check_kind(kind))
-    return found
+    return found, sections
 
 
 def _check_kind(kind: Any) -> Check:
-    """The check of a field whose annotation says it all: a Literal or a section."""
+    """The check of a field whose annotation says it all: a Literal, a bool or a section."""
 
     def check(setting: str, value: Any) -> Any:
         if typing.get_origin(kind) is Literal:
             check_name(setting, value, typing.get_args(kind))
-        elif not isinstance(value, kind):
-            refuse(setting, value, f"of type {kind.__name__}")
-        return value
+            return value
+        if kind is bool:
+            return checks.truth(setting, value)
+        return _read_section(kind, value)
 
     return check

@@ -9,12 +9,14 @@ from fedcode_jax.data.arrays import from_arrays
 from fedcode_jax.data.audio import log_mel
 from fedcode_jax.data.augment import augmentations, crop_and_flip, spec_augment, time_shift
 from fedcode_jax.data.dataset import Dataset
+from fedcode_jax.data.own import as_dataset
 from fedcode_jax.data.partition import Partition
 from fedcode_jax.data.sources import load, registry
 
 __all__ = [
     "Dataset",
     "Partition",
+    "as_dataset",
     "augment",
     "augmentations",
     "crop_and_flip",

@@ -19,7 +19,9 @@ from fedcode_jax.errors import ConfigError
 _STREAM = 0x5E7  # keeps these draws apart from other uses of the same seed
 _ROWS_AT_ONCE = 1024
 _COARSE = 4
-_FEATURES = {"speech_commands": "log_mel"}  # of a source; raw for all others
+FEATURES = {"speech_commands": "log_mel"}
+"""What a model sees of a source, if it is not raw."""
+
 
 
 def load(
@@ -83,7 +85,7 @@ def load(
     if num_classes is not None:
         _at_least("data.num_classes", num_classes, 1)
     dataset = source(**given, **({"seed": seed} if "seed" in taken else {}))
-    return with_features(dataset, features or _FEATURES.get(name, "raw"))
+    return with_features(dataset, features or FEATURES.get(name, "raw"))
 
 
 def find(name: str, dir: str | os.PathLike[str] | None = None) -> Callable[..., Dataset]:

@@ -1,26 +1,24 @@
-"""Builds what a config names: data, partition, model, algorithm, plan."""
+"""Builds what a config names, or what was given in its place, into an experiment."""
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax import algorithms, data, models, wire
-from fedcode_jax.clients import Plan
+from fedcode_jax import data, models, wire
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.devices import claim_cores, device_count
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.experiment import materials
+from fedcode_jax.experiment.blueprint import Blueprint
 from fedcode_jax.experiment.cache import keep_compiled_programs
-from fedcode_jax.network import Network
+from fedcode_jax.experiment.parts import Given, Parts, named
 from fedcode_jax.schedules import Exchange, rules
 from fedcode_jax.simulation import Program
 from fedcode_jax.simulation.fleet import Member
 from fedcode_jax.simulation.memory import evaluation_batch
-from fedcode_jax.simulation.planning import planned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +26,12 @@ class Experiment:
     """A config with everything it names: data, partition, model, program.
 
     Attributes:
-      config: the config.
+      config: the config, with names for the parts that were given in Python.
       dataset: the data set.
       partition: which client holds which samples.
       program: what runs.
       weights: the initial variables of the model.
+      network: the simulated links and devices.
     """
 
     config: ExperimentConfig
@@ -40,6 +39,7 @@ class Experiment:
     partition: data.partition.Partition
     program: Program
     weights: Any
+    network: Any
 
     @property
     def period(self) -> int | None:
@@ -61,8 +61,8 @@ class Experiment:
         values = sum(leaf.size for leaf in jax.tree.leaves(self.weights))
         state = f" + {values - parameters:,} running statistics" if values > parameters else ""
         device = jax.devices()[0]
-        ways = {way: getattr(self.config.algorithm, way).name for way in ("up", "down")}
-        ways = {way: name for way, name in ways.items() if name != "none"}
+        both = {way: getattr(self.config.algorithm, way, None) for way in ("up", "down")}
+        ways = {way: one.name for way, one in both.items() if one and one.name != "none"}
         changes = {"changes": ", ".join(f"{way} {name}" for way, name in ways.items())}
         return {
             **(changes if ways else {}),
@@ -73,13 +73,8 @@ class Experiment:
             "device": f"{self.program.plan.devices} x {device.device_kind} ({device.platform})",
         }
 
-    @property
-    def network(self) -> Network:
-        """The simulated links and devices."""
-        return materials.network_of(self.config.network)
 
-
-def build(config: ExperimentConfig, *, algorithm: algorithms.Algorithm | None = None) -> Experiment:
+def build(config: ExperimentConfig, **given: Unpack[Given]) -> Experiment:
     """Loads and builds everything a config names, and checks what only the data can tell.
 
     Nothing is compiled here but the initial weights, and trial rounds if
@@ -88,14 +83,15 @@ def build(config: ExperimentConfig, *, algorithm: algorithms.Algorithm | None = 
 
     Args:
       config: the experiment.
-      algorithm: in place of the one that ``config.algorithm`` names.
+      **given: parts of your own in place of those that the config names, by keyword: ``model``,
+        ``dataset``, ``algorithm`` and so on, see ``experiment.Given``.
 
     Returns:
       The experiment, ready to run.
 
     Raises:
-      ConfigError: settings that do not fit the data, or each other, or an algorithm that does not
-        keep to its contract.
+      ConfigError: settings that do not fit the data, or each other, or a part of your own that does
+        not keep to its contract.
       DataError: the data set is missing or malformed.
 
     Example:
@@ -105,80 +101,26 @@ def build(config: ExperimentConfig, *, algorithm: algorithms.Algorithm | None = 
     """
     claim_cores()
     keep_compiled_programs()
-    dataset = materials.dataset_of(config)
-    partition = materials.partition_of(config, dataset)
-    devices = device_count(config.execution.devices, materials.cohort_of(config, partition))
-    weights = materials.weights_of(config, dataset)
-    if algorithm is not None:
-        algorithms.check_contract(algorithm, weights)
-    model = materials.model_of(config, dataset)
-    clients = materials.clients_of(dataset, partition)
-    test = materials.test_of(
-        dataset,
-        partition,
-        batch_size=evaluation_batch(model, weights, dataset.input_shape),
-        devices=devices,
+    config = named(config, given)
+    blueprint = Blueprint.of(config, Parts(given))
+    devices = device_count(config.execution.devices, blueprint.cohort)
+    batch = evaluation_batch(blueprint.model, blueprint.shapes, blueprint.dataset.input_shape)
+    member = Member(
+        blueprint.weights(),
+        blueprint.clients(),
+        blueprint.test(batch_size=batch, devices=devices),
+        blueprint.settings,
     )
-    settings = materials.settings_of(config, partition.num_clients)
-    largest = max(len(indices) for indices in partition.clients)
-    member = Member(weights, clients, test, settings)
-    chosen = planned_program(
-        config, dataset, partition, member, largest, devices, algorithm=algorithm
-    )
-    check_budget(config, chosen, weights)
-    return Experiment(config, dataset, partition, chosen, weights)
-
-
-def planned_program(
-    config: ExperimentConfig,
-    dataset: data.Dataset,
-    partition: data.partition.Partition,
-    member: Member,
-    max_size: int,
-    devices: int = 1,
-    *,
-    algorithm: algorithms.Algorithm | None = None,
-) -> Program:
-    """The program of an experiment, or of several that differ in their members, under its plan.
-
-    Args:
-      config: the experiment.
-      dataset: its data set.
-      partition: its partition.
-      member: weights, data, test set and settings.
-      max_size: the largest number of samples of any client.
-      devices: that share the clients of a round.
-      algorithm: in place of the one that ``config.algorithm`` names.
-
-    Returns:
-      The program.
-    """
-    chosen = materials.algorithm_of(config.algorithm) if algorithm is None else algorithm
-
-    def program(plan: Plan) -> Program:
-        return Program(
-            algorithm=chosen,
-            training=materials.training_of(config, dataset, plan),
-            model=materials.model_of(config, dataset),
-            plan=plan,
-            data=member.data,
-            test=member.test,
-            settings=member.settings,
-            cohort=materials.cohort_of(config, partition),
-            max_size=max_size,
-            sketched=materials.is_sketched(config, chosen),
-        )
-
-    execution = config.execution
-    return planned(
+    largest = int(blueprint.partition.sizes.max())
+    program = blueprint.program(member, largest, devices)
+    check_budget(config, program, member.weights)
+    return Experiment(
+        config,
+        blueprint.dataset,
+        blueprint.partition,
         program,
         member.weights,
-        devices=devices,
-        precision=execution.precision,
-        chunk=execution.chunk,
-        client_axis=execution.client_axis,
-        conv=execution.conv,
-        probe=execution.plan == "probe",
+        blueprint.network,
     )
 
 
@@ -194,7 +136,8 @@ def check_budget(config: ExperimentConfig, program: Program, weights: Any) -> No
       ConfigError: the codebooks of all rounds, the weights that everybody who is to be expected is
         sent first, and one calibration cost more, codes at fixed width.
     """
-    if config.schedule.name != "budget" or program.algorithm.schedule is not None:
+    budget = getattr(config.schedule, "budget_mb", None)
+    if budget is None or config.schedule.name != "budget":
         return
     silent = Exchange(jnp.zeros((), bool), jnp.zeros((), bool))
 
@@ -212,9 +155,9 @@ def check_budget(config: ExperimentConfig, program: Program, weights: Any) -> No
     met = rules.contacted(config.rounds, program.cohort, program.data.sizes.shape[0])
     weights_messages = met + 2 * program.cohort  # with one calibration, and its answer
     needed = 2 * config.rounds * program.cohort * quiet + weights_messages * (first - quiet)
-    if config.schedule.budget_mb < needed:
+    if budget < needed:
         raise ConfigError(
-            f"schedule.budget_mb: {config.schedule.budget_mb:g} cannot be used; {config.rounds} "
+            f"schedule.budget_mb: {budget:g} cannot be used; {config.rounds} "
             f"rounds of codebooks, weights in the first message to each of {met:.0f} clients, and "
             f"one calibration take {needed:.4g}; set more, or fewer rounds or clients_per_round"
         )

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 
-import fedcode_jax
 
 
 def keep_compiled_programs() -> pathlib.Path | None:
@@ -32,7 +31,7 @@ def keep_compiled_programs() -> pathlib.Path | None:
     home = os.environ.get("XDG_CACHE_HOME")
     try:
         folder = pathlib.Path(home) if home else pathlib.Path.home() / ".cache"
-        folder = folder / fedcode_jax.__name__ / f"compiled-{_machine()}"
+        folder = folder / "fedcode_jax" / f"compiled-{_machine()}"
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # a home that cannot be written, or none
         return None

@@ -47,6 +47,7 @@ def summary_of(
         "partition_checksum": experiment.partition.checksum,
         "data_checksum": experiment.dataset.checksum,
         "network": str(experiment.network),
+        "num_clients": experiment.partition.num_clients,
     }
 
 

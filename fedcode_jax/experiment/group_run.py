@@ -10,8 +10,7 @@ import jax
 
 from fedcode_jax.devices import device_count, on_cpu
 from fedcode_jax.errors import ConfigError, FedcodeError
-from fedcode_jax.experiment import materials
-from fedcode_jax.experiment.building import Experiment, check_budget, planned_program
+from fedcode_jax.experiment.building import Experiment, check_budget
 from fedcode_jax.experiment.closing import evaluation_of, summary_of
 from fedcode_jax.experiment.grouping import Group, Planned, Shelf
 from fedcode_jax.simulation import Outcome, Program
@@ -60,7 +59,7 @@ def run_group(
     fleet = Fleet(program, *_room(program, weights, len(left), wanted), group.one_dataset)
 
     def member_of(one: Planned) -> Member:
-        return shelf.member(one.config, group, batch)
+        return shelf.member(shelf.blueprint(one.config), group, batch)
 
     while left:
         try:
@@ -68,8 +67,10 @@ def run_group(
                 left = left[len(crew.experiments) :]
                 for one, member, outcome in crew.ended():
                     own = program.with_inputs(settings=member.settings)
-                    dataset, partition = shelf.dataset(one.config), shelf.partition(one.config)
-                    experiment = Experiment(one.config, dataset, partition, own, weights)
+                    plan = shelf.blueprint(one.config)
+                    experiment = Experiment(
+                        one.config, plan.dataset, plan.partition, own, weights, plan.network
+                    )
                     summary = summary_of(experiment, outcome, compile_seconds=fleet.compile_seconds)
                     finish(one, outcome.records, summary, evaluation_of(experiment, outcome.scores))
         except _FAILURES as error:
@@ -85,14 +86,11 @@ def run_group(
 
 def _template(group: Group, shelf: Shelf) -> tuple[Program, Any, int]:
     """The program of each experiment, planned for one device, its weights, and the test batch."""
-    config = group.experiments[0].config
-    dataset, partition = shelf.dataset(config), shelf.partition(config)
-    weights = materials.weights_of(config, dataset)
-    model = materials.model_of(config, dataset)
-    batch = evaluation_batch(model, weights, dataset.input_shape)
-    first = shelf.member(config, group, batch)
-    program = planned_program(config, dataset, partition, first, group.max_size)
-    return program, weights, batch
+    blueprint = shelf.blueprint(group.experiments[0].config)
+    shape = blueprint.dataset.input_shape
+    batch = evaluation_batch(blueprint.model, blueprint.shapes, shape)
+    first = shelf.member(blueprint, group, batch)
+    return blueprint.program(first, group.max_size), first.weights, batch
 
 
 def _room(program: Program, weights: Any, experiments: int, wanted: int | None) -> tuple[int, int]:

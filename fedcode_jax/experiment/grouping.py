@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from fedcode_jax import config as configs
@@ -13,22 +14,23 @@ from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.data import Dataset
 from fedcode_jax.data.partition import Partition
 from fedcode_jax.errors import FedcodeError
-from fedcode_jax.experiment import materials
+from fedcode_jax.experiment.blueprint import Blueprint
+from fedcode_jax.experiment.parts import Parts
+from fedcode_jax.names import is_own
 from fedcode_jax.simulation import EvaluationData
 from fedcode_jax.simulation.fleet import Member
 
-_TRACED_SECTIONS = ("schedule", "network")
 _TRACED = (
     "seed",
     "out",
     "checkpoint_every",
-    "partition.name",
-    "partition.alpha",
-    "partition.classes_per_client",
-    "partition.min_size",
+    "partition",
+    "schedule",
+    "network",
     "local.learning_rate",
 )
-"""Settings that change no shape, and so may differ between experiments of one program."""
+"""What changes no shape but the numbers of clients and of their samples, and so may differ between
+experiments of one program."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,54 +66,52 @@ class Group:
 
 
 class Shelf:
-    """Data sets and partitions, made once for all experiments that have the same."""
+    """Data sets and partitions, made once for all experiments that have the same.
 
-    def __init__(self) -> None:
+    Attributes:
+      parts: what builds them.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
         self._datasets: dict[Any, Dataset] = {}
         self._partitions: dict[Any, Partition] = {}
         self._clients: dict[int, ClientData] = {}
         self._tests: dict[int, EvaluationData] = {}
 
-    def dataset(self, config: ExperimentConfig) -> Dataset:
-        """The data set of a config."""
-        # Only synthetic samples depend on the seed.
-        key = _key(config, ("data",)), config.seed if config.data.name == "synthetic" else None
+    def blueprint(self, config: ExperimentConfig) -> Blueprint:
+        """What a config comes to."""
+        # Samples of one's own may depend on the seed, as synthetic ones do.
+        drawn = config.data.name == "synthetic" or is_own(config.data.name)
+        key = _key(config, "data"), config.seed if drawn else None
         if key not in self._datasets:
-            self._datasets[key] = materials.dataset_of(config)
-        return self._datasets[key]
-
-    def partition(self, config: ExperimentConfig) -> Partition:
-        """The partition of a config."""
-        dataset = self.dataset(config)
-        key = id(dataset), _key(config, ("partition",)), config.seed
-        if key not in self._partitions:
+            self._datasets[key] = self.parts.dataset(config)
+        dataset = self._datasets[key]
+        dealt = id(dataset), _key(config, "partition"), config.seed
+        if dealt not in self._partitions:
             if len(self._partitions) >= _MOST_PARTITIONS:
                 self._partitions.clear()
-            self._partitions[key] = materials.partition_of(config, dataset)
-        return self._partitions[key]
+            self._partitions[dealt] = self.parts.partition(config, dataset)
+        return Blueprint(config, self.parts, dataset, self._partitions[dealt])
 
-    def member(self, config: ExperimentConfig, group: Group, batch_size: int) -> Member:
-        """What a config's experiment is made of, padded to the shapes of its group."""
-        dataset, partition = self.dataset(config), self.partition(config)
-        if id(dataset) not in self._clients:
-            self._clients[id(dataset)] = materials.clients_of(dataset, partition)
-            self._tests[id(dataset)] = materials.test_of(
-                dataset, partition, batch_size=batch_size, devices=1
-            )
+    def member(self, blueprint: Blueprint, group: Group, batch_size: int) -> Member:
+        """What an experiment is made of, padded to the shapes of its group."""
+        partition, which = blueprint.partition, id(blueprint.dataset)
+        if which not in self._clients:
+            self._clients[which] = blueprint.clients()
+            self._tests[which] = blueprint.test(batch_size=batch_size, devices=1)
         held = np.concatenate(partition.clients)
-        sizes = np.array([len(indices) for indices in partition.clients], np.int32)
+        sizes = partition.sizes.astype(np.int32)
         rows: dict[str, Any] = {
             "order": np.pad(held, (0, group.max_samples - len(held))).astype(np.int32),
             "offsets": np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32),
             "sizes": sizes,
         }
-        counts = partition.counts(dataset.train_y, dataset.num_classes)
-        shares = (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
         return Member(
-            weights=materials.weights_of(config, dataset),
-            data=self._clients[id(dataset)]._replace(**rows),
-            test=self._tests[id(dataset)]._replace(shares=shares),
-            settings=materials.settings_of(config, partition.num_clients),
+            weights=blueprint.weights(),
+            data=self._clients[which]._replace(**rows),
+            test=self._tests[which]._replace(shares=blueprint.shares),
+            settings=blueprint.settings,
         )
 
 
@@ -135,42 +135,34 @@ def grouped(
     failed = []
     for one in experiments:
         try:
-            dataset, partition = shelf.dataset(one.config), shelf.partition(one.config)
-            cohort = materials.cohort_of(one.config, partition)
-            materials.settings_of(one.config, partition.num_clients)  # reads network.table
+            blueprint = shelf.blueprint(one.config)
+            key = _signature(blueprint)
         except FedcodeError as error:
             failed.append((one, error))
             continue
-        sizes = [len(indices) for indices in partition.clients]
-        key = (
-            _signature(one.config),
-            partition.num_clients,
-            cohort,
-            materials.is_sketched(one.config),
-        )
         group = groups.setdefault(key, Group([]))
         group.experiments.append(one)
-        group.max_size = max(group.max_size, *sizes)
-        group.max_samples = max(group.max_samples, sum(sizes))
-        datasets.setdefault(key, set()).add(id(dataset))
+        group.max_size = max(group.max_size, int(blueprint.partition.sizes.max()))
+        group.max_samples = max(group.max_samples, int(blueprint.partition.sizes.sum()))
+        datasets.setdefault(key, set()).add(id(blueprint.dataset))
         group.one_dataset = len(datasets[key]) == 1
     return list(groups.values()), failed
 
 
-def _signature(config: ExperimentConfig) -> str:
-    """All settings that change a shape or the program itself."""
-    settings = configs.to_dict(config)
-    for section in _TRACED_SECTIONS:
-        del settings[section]
+def _signature(blueprint: Blueprint) -> Any:
+    """All that changes a shape or the program itself."""
+    settings = configs.to_dict(blueprint.config)
     for name in _TRACED:
-        *sections, last = name.split(".")
-        place = settings
-        for section in sections:
-            place = place[section]
-        del place[last]
-    return json.dumps(settings, sort_keys=True)
+        section, _, last = name.rpartition(".")
+        del (settings[section] if section else settings)[last]
+    return (
+        json.dumps(settings, sort_keys=True),
+        blueprint.partition.num_clients,
+        blueprint.cohort,
+        blueprint.sketched,
+        jax.tree.structure(blueprint.settings),  # with the rules of the schedule
+    )
 
 
-def _key(config: ExperimentConfig, sections: Sequence[str]) -> str:
-    settings = configs.to_dict(config)
-    return json.dumps([settings[section] for section in sections], sort_keys=True)
+def _key(config: ExperimentConfig, section: str) -> str:
+    return json.dumps(configs.to_dict(config)[section], sort_keys=True)

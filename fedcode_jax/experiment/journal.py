@@ -12,10 +12,6 @@ from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.experiment.closing import evaluation_of
 from fedcode_jax.simulation import Outcome, State, checkpoint, processes
 
-OWN = "an algorithm given in Python"
-"""What a run folder notes where not the config names the algorithm."""
-
-
 class Observer(Protocol):
     """Who watches a run; the command shows a progress bar this way."""
 
@@ -54,7 +50,6 @@ class Journal:
         state: State,
         observer: Observer | None,
         *,
-        own: bool,
         overwrite: bool,
         resume: bool,
     ) -> tuple["Journal", State]:
@@ -62,8 +57,6 @@ class Journal:
         config, first = experiment.config, processes.is_first()
         text = configs.to_yaml(config)
         versions = results.installed_versions(experiment.info["device"])
-        if own:
-            versions["algorithm"] = OWN
         journal = cls(experiment, None, observer if first else None, [], 0)
         if resume:
             with processes.together():

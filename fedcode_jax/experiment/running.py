@@ -2,20 +2,20 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import numpy as np
 
 from fedcode_jax import config as configs
 from fedcode_jax import results
-from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.devices import claim_cores, replicated
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.building import Experiment, build
 from fedcode_jax.experiment.closing import summary_of
-from fedcode_jax.experiment.journal import OWN, Journal, Observer
+from fedcode_jax.experiment.journal import Journal, Observer
+from fedcode_jax.experiment.parts import Given, named
 from fedcode_jax.simulation import (
     Program,
     State,
@@ -25,12 +25,16 @@ from fedcode_jax.simulation import (
 )
 
 
+_WHATEVER_ROUNDS = ("periodic", "paired", "warmup", "step_size", "drift")
+"""Schedules by which what was sent so far does not depend on how many rounds there are to be."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Result:
     """What a run gives.
 
     Attributes:
-      config: that made it.
+      config: that made it, with names for the parts that were given in Python.
       records: one dict a round, as in ``metrics.jsonl``.
       summary: as in ``summary.json``.
       weights: the server's variables after the last round; of ``local_only``, those of
@@ -48,11 +52,11 @@ class Result:
 def run(
     config: ExperimentConfig,
     *,
-    algorithm: Algorithm | None = None,
     observer: Observer | None = None,
     overwrite: bool = False,
     resume: bool = False,
     wire_check: bool = False,
+    **given: Unpack[Given],
 ) -> Result:
     """Runs one experiment, and writes its folder if ``config.out`` names one.
 
@@ -61,13 +65,14 @@ def run(
 
     Args:
       config: the experiment.
-      algorithm: of your own, in place of the one that ``config.algorithm`` names; to resume, give
-        the same again.
       observer: is told of the start, of every evaluation and of the end.
       overwrite: replaces a run that ``config.out`` already holds.
       resume: goes on from the latest checkpoint in ``config.out``.
       wire_check: encodes and decodes every message for real, and holds the sizes that the run
         counts against the bytes; the summary then has ``wire_check``.
+      **given: parts of your own in place of those that the config names, by keyword: ``model``,
+        ``dataset``, ``algorithm``, ``optimizer``, ``loss``, ``metrics`` and so on, see
+        ``experiment.Given``; to resume, give the same again.
 
     Returns:
       The result. A run that diverged or was interrupted (one Ctrl-C) has one too; its
@@ -87,16 +92,16 @@ def run(
     """
     claim_cores()  # before the first look at the processes
     with processes.together():
-        _check_before(config, own=algorithm is not None, overwrite=overwrite, resume=resume)
+        config = named(config, given)
+        _check_before(config, overwrite=overwrite, resume=resume)
     with processes.together():
-        experiment = build(config, algorithm=algorithm)
+        experiment = build(config, **given)
     experiment = _with_common_plan(experiment)
     processes.check_same(_facts(experiment))
     program = experiment.program
     state = program.start(experiment.weights)
-    own = algorithm is not None
     journal, state = Journal.opened(
-        experiment, state, observer, own=own, overwrite=overwrite, resume=resume
+        experiment, state, observer, overwrite=overwrite, resume=resume
     )
     check = WireCheck() if wire_check else None
     outcome = simulate(
@@ -109,7 +114,7 @@ def run(
         wire_check=check,
     )
     summary = summary_of(experiment, outcome)
-    summary["algorithm"] = OWN if own else config.algorithm.name
+    summary["algorithm"] = config.algorithm.name
     if check is not None:
         summary["wire_check"] = check.figures
     journal.closed(outcome, summary)
@@ -137,7 +142,7 @@ def _server_weights(program: Program, state: State | None) -> Any:
     return reported(state)
 
 
-def _check_before(config: ExperimentConfig, *, own: bool, overwrite: bool, resume: bool) -> None:
+def _check_before(config: ExperimentConfig, *, overwrite: bool, resume: bool) -> None:
     """Checks what can be known before anything is loaded."""
     if processes.several() and config.execution.plan == "probe":
         raise ConfigError(
@@ -149,7 +154,7 @@ def _check_before(config: ExperimentConfig, *, own: bool, overwrite: bool, resum
     if config.out is not None and not (overwrite or resume):
         results.RunFolder.check_free(config.out)
     if resume:
-        _check_same(config, own=own)
+        _check_same(config)
 
 
 def _with_common_plan(experiment: Experiment) -> Experiment:
@@ -173,33 +178,23 @@ def _facts(experiment: Experiment) -> dict[str, str]:
     }
 
 
-def _check_same(config: ExperimentConfig, *, own: bool) -> None:
-    """Checks that a run to be resumed has the config that its folder holds, but for rounds.
-
-    Args:
-      config: of the run to be resumed.
-      own: whether an algorithm was given in Python.
-    """
+def _check_same(config: ExperimentConfig) -> None:
+    """Checks that a run to be resumed has the config that its folder holds, but for rounds."""
     if config.out is None:
         raise ConfigError("out: --resume needs the folder of a run; pass --out")
     text = results.read(config.out).config_text
-    if (results.noted_versions(text).get("algorithm") == OWN) != own:
-        raise ConfigError(
-            f"algorithm: the run in {config.out!r} had "
-            + ("one that its config names; leave algorithm= out" if own else f"{OWN}; pass it")
-            + " to resume it"
-        )
     free: dict[str, Any] = {
         "out": config.out,
         "checkpoint_every": config.checkpoint_every,
         "execution.devices": config.execution.devices,
     }
-    if config.local.decay == "none" and config.schedule.name not in ("late", "budget"):
+    if config.local.decay == "none" and config.schedule.name in _WHATEVER_ROUNDS:
         free["rounds"] = config.rounds  # else what came so far depended on their number
-    earlier = configs.to_dict(configs.replace(configs.from_yaml(text), free))
-    for section, value in configs.to_dict(config).items():
-        if value != earlier[section]:
+    earlier = configs.flattened(configs.to_dict(configs.replace(configs.from_yaml(text), free)))
+    now = configs.flattened(configs.to_dict(config))
+    for name in sorted({*now, *earlier}, key=lambda name: not name.endswith("name")):
+        if now.get(name) != earlier.get(name):
             raise ConfigError(
-                f"{section}: {value!r} is not what the run in {config.out!r} has, "
-                f"{earlier[section]!r}; to resume it, pass --config {config.out}/config.yaml"
+                f"{name}: {now.get(name)!r} is not what the run in {config.out!r} has, "
+                f"{earlier.get(name)!r}; to resume it, pass --config {config.out}/config.yaml"
             )

@@ -2,8 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Unpack
 
 import jax
 
@@ -16,6 +16,7 @@ from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.cache import keep_compiled_programs
 from fedcode_jax.experiment.group_run import run_group
 from fedcode_jax.experiment.grouping import Planned, Shelf, grouped
+from fedcode_jax.experiment.parts import Given, Parts, named
 from fedcode_jax.simulation import processes
 
 
@@ -70,14 +71,15 @@ class SweepResult:
 
 def sweep(
     config: ExperimentConfig,
-    axes: Axes,
+    axes: Axes | Sequence[Mapping[str, Any]],
     *,
     samples: int | None = None,
     search_seed: int = 0,
     out: str | None = None,
     observer: SweepObserver | None = None,
+    **given: Unpack[Given],
 ) -> SweepResult:
-    """Runs an experiment for every combination of some settings, or for some drawn at random.
+    """Runs an experiment for every combination of some settings, for some drawn, or as listed.
 
     Experiments that differ in nothing that changes a shape (seed, partition, learning rate,
     schedule, network) are one program: side by side under ``vmap`` on a GPU or TPU, one after
@@ -86,12 +88,15 @@ def sweep(
 
     Args:
       config: what is not on an axis; its ``out`` is ignored.
-      axes: values by setting, or rows of values by a tuple of settings that change together.
+      axes: values by setting, or rows of values by a tuple of settings that change together; a
+        setting may be a whole section, with mappings as its values. Or a list of the experiments,
+        each a mapping of settings to values.
       samples: experiments to draw at random; None for all combinations.
       search_seed: of the draws.
       out: folder for ``results.csv``, ``results.parquet``, and a run folder for each experiment in
         ``runs/``. If it holds this very sweep, what is finished there is not run again.
       observer: is told of the progress.
+      **given: parts of your own for all experiments, as of ``run``.
 
     Returns:
       The result.
@@ -108,7 +113,7 @@ def sweep(
     if processes.several():
         raise ConfigError("sweep: runs in one process; start it without --distributed")
     keep_compiled_programs()
-    base = dataclasses.replace(config, out=None)
+    base = named(dataclasses.replace(config, out=None), given)
     plan = [
         Planned(number, point, one)
         for number, (point, one) in enumerate(points(base, axes, samples=samples, seed=search_seed))
@@ -122,7 +127,7 @@ def sweep(
         earlier = None if folder is None else folder.read(one.number)
         if earlier is not None:
             done[one.number] = SweepRun(one.point, one.config, *earlier)
-    shelf = Shelf()
+    shelf = Shelf(Parts(given))
     groups, failed = grouped([one for one in plan if one.number not in done], shelf)
     if observer is not None:
         observer.started(len(plan), len(done), len(groups))

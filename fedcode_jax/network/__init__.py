@@ -1,6 +1,7 @@
 """Links and devices: from the bytes and samples of a round to simulated seconds."""
 
 from fedcode_jax.network.links import Conditions, Links, check_links, conditions
+from fedcode_jax.network.own import OwnLinks, as_network
 from fedcode_jax.network.presets import Network, Preset, presets
 from fedcode_jax.network.seconds import Timing, arrives, deliverable, received, timing
 from fedcode_jax.network.table import COLUMNS, read_table
@@ -10,9 +11,11 @@ __all__ = [
     "Conditions",
     "Links",
     "Network",
+    "OwnLinks",
     "Preset",
     "Timing",
     "arrives",
+    "as_network",
     "check_links",
     "conditions",
     "deliverable",

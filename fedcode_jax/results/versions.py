@@ -3,6 +3,8 @@
 import importlib.metadata
 import platform
 
+from fedcode_jax.version import VERSION
+
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -19,9 +21,7 @@ def installed_versions(device: str) -> dict[str, str]:
       >>> list(installed_versions("cpu"))[-3:]
       ['python', 'platform', 'device']
     """
-    from fedcode_jax import __version__
-
-    found = {"fedcode_jax": __version__}
+    found = {"fedcode_jax": VERSION}
     found |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     where = {"python": platform.python_version(), "platform": platform.platform()}
     return {**found, **where, "device": device}

@@ -15,6 +15,7 @@ from fedcode_jax.schedules.making import (
     warmup,
 )
 from fedcode_jax.schedules.memory import Costs, Memory, Seen, forgotten
+from fedcode_jax.schedules.own import from_rule
 from fedcode_jax.schedules.signals import SKETCH_SIZE, model_variance, moved, sketch
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "drift",
     "every",
     "forgotten",
+    "from_rule",
     "late",
     "model_variance",
     "moved",

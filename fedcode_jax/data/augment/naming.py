@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 from fedcode_jax.data.augment.audio import spec_augment, time_shift
 from fedcode_jax.data.augment.images import crop_and_flip
 from fedcode_jax.errors import ConfigError, check_name
+from fedcode_jax.names import one_line
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 """``(key, x[B, ...]) -> x`` of the same shape and dtype, in raw units."""
@@ -83,5 +84,34 @@ def make(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Augmentation | 
         return x
 
     augmentation = parts[0] if len(parts) == 1 else chain
-    jax.eval_shape(augmentation, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), dtype))
+    return checked(augmentation, shape, dtype)
+
+
+def checked(augmentation: Augmentation, shape: tuple[int, ...], dtype: DTypeLike) -> Augmentation:
+    """An augmentation, once it is known that the samples of a data set can have it.
+
+    Args:
+      augmentation: one of ours, or one's own.
+      shape: of one sample.
+      dtype: of the samples.
+
+    Returns:
+      It.
+
+    Raises:
+      ConfigError: it is not made for such samples, or gives others. Nothing is computed.
+    """
+    batch = jax.ShapeDtypeStruct((2, *shape), dtype)
+    try:
+        found = jax.eval_shape(augmentation, jax.random.key(0), batch)
+    except ConfigError as error:
+        raise ConfigError(str(error)) from None  # without JAX's notes on its own frames
+    except Exception as error:
+        raise ConfigError(
+            f"local.augment: on samples {dtype}{list(shape)} it raised {one_line(error)}"
+        ) from error
+    if getattr(found, "shape", None) != batch.shape or found.dtype != batch.dtype:
+        raise ConfigError(
+            f"local.augment: gives {found} of {batch}; it must keep the shape and type of a batch"
+        )
     return augmentation

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.data.partition.groups import by_class, by_user
 from fedcode_jax.data.partition.laws import dirichlet, iid, imbalanced, multinomial
+from fedcode_jax.data.partition.own import as_partition
 from fedcode_jax.data.partition.result import Partition
 from fedcode_jax.errors import ConfigError, check_name
 
 __all__ = [
     "Partition",
+    "as_partition",
     "by_class",
     "by_user",
     "dirichlet",

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fedcode_jax import config as configs
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.results.report.labels import default_of, full_name, label
+from fedcode_jax.results.report.labels import full_name, label
 from fedcode_jax.results.report.runs import Run
 
 # Where things lie and how a machine does its work; precision alone changes the result.
@@ -71,14 +70,15 @@ def group(runs: Sequence[Run], by: Iterable[str] = ()) -> list[Group]:
       ConfigError: an unknown setting in ``by``, or two runs that do not differ at all.
     """
     _check_seeds(runs)
-    by = [full_name(name) for name in by]
+    by = [full_name(name, settings_of(runs)) for name in by]
     keys = by or _differing(runs, ignored={"seed"})
     gathered: dict[str, list[Run]] = {}
     for run in runs:
         gathered.setdefault(_values(run, keys), []).append(run)
     groups = []
     for members in gathered.values():
-        settings = {key: members[0].settings[key] for key in keys}
+        own = members[0].settings
+        settings = {key: own[key] for key in keys if key in own}
         members.sort(key=lambda run: run.settings["seed"])
         pooled = tuple(_differing(members, ignored={"seed"}))
         name = label(settings, otherwise=members[0].settings["algorithm.name"])
@@ -100,7 +100,7 @@ def _shortened(groups: list[Group]) -> list[Group]:
             key: value
             for key, value in each.settings.items()
             if key == "algorithm.name"
-            or value != default_of(key)
+            or value != each.runs[0].defaults.get(key)
             or len(values[algorithm, key]) > 1
         }
         short.append(dataclasses.replace(each, label=label(telling, otherwise=algorithm)))
@@ -109,7 +109,7 @@ def _shortened(groups: list[Group]) -> list[Group]:
 
 def _check_seeds(runs: Sequence[Run]) -> None:
     """Two runs of the same config and seed would make a spread look smaller than it is."""
-    names = _effective(configs.setting_names())
+    names = _effective(settings_of(runs))
     seen: dict[str, Run] = {}
     for run in runs:
         key = _values(run, names)
@@ -123,9 +123,14 @@ def _check_seeds(runs: Sequence[Run]) -> None:
 
 def _values(run: Run, names: Sequence[str]) -> str:
     """The values of these settings as a key; 1 and 1.0 are the same."""
-    values = [run.settings[name] for name in names]
+    values = [run.settings.get(name) for name in names]
     numbers = [float(each) if type(each) is int else each for each in values]
     return json.dumps(numbers, sort_keys=True, default=str)
+
+
+def settings_of(runs: Iterable[Run]) -> list[str]:
+    """The settings that any of some runs has, by dotted name."""
+    return list(dict.fromkeys(name for run in runs for name in run.settings))
 
 
 def _effective(names: Iterable[str]) -> list[str]:
@@ -140,7 +145,8 @@ def _differing(runs: Sequence[Run], ignored: set[str]) -> list[str]:
     first, rest = runs[0], runs[1:]
     differing = [
         name
-        for name in _effective(configs.setting_names())
-        if name not in ignored and any(run.settings[name] != first.settings[name] for run in rest)
+        for name in _effective(settings_of(runs))
+        if name not in ignored
+        and any(run.settings.get(name) != first.settings.get(name) for run in rest)
     ]
     return sorted(differing, key=lambda name: name != "algorithm.name")

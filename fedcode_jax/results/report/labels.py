@@ -1,35 +1,20 @@
 """Settings in few words: their names as users type them, and labels made of them."""
 
 import difflib
-import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fedcode_jax import config as configs
 from fedcode_jax.errors import ConfigError
 
 
-@functools.cache
-def _defaults() -> dict[str, Any]:
-    return configs.to_dict(configs.ExperimentConfig())
-
-
-def default_of(name: str) -> Any:
-    """The default of a setting by its dotted name.
-
-    Example:
-      >>> default_of("schedule.client_period")
-      2
-    """
-    return configs.value_of(_defaults(), name)
-
-
-def full_name(name: str) -> str:
+def full_name(name: str, further: Collection[str] = ()) -> str:
     """The dotted name of a setting.
 
     Args:
       name: the same, or its last part if no other setting ends in it that is no deeper in its
         section; dashes may stand for underscores, as on the command line.
+      further: settings of parts of one's own.
 
     Returns:
       The dotted name.
@@ -41,11 +26,11 @@ def full_name(name: str) -> str:
       >>> full_name("client-period")
       'schedule.client_period'
     """
-    names = configs.setting_names()
+    names = [*configs.all_setting_names(), *further]
     wanted = name.replace("-", "_")
     if wanted in names:
         return wanted
-    ending = _ending_in(wanted)
+    ending = _ending_in(wanted, names)
     if len(ending) > 1:
         raise ConfigError(f"by: {name!r} could be {' or '.join(ending)}; write one of them")
     if not ending:
@@ -63,12 +48,12 @@ def short_name(name: str) -> str:
       ('client_period', 'model.name')
     """
     last = name.rpartition(".")[2]
-    return last if _ending_in(last) == [name] else name
+    return last if _ending_in(last, configs.all_setting_names()) == [name] else name
 
 
-def _ending_in(last: str) -> list[str]:
+def _ending_in(last: str, names: Collection[str]) -> list[str]:
     """The settings that end in a name, the least nested ones."""
-    ending = [name for name in configs.setting_names() if name.rpartition(".")[2] == last]
+    ending = list(dict.fromkeys(name for name in names if name.rpartition(".")[2] == last))
     least = min((name.count(".") for name in ending), default=0)
     return [name for name in ending if name.count(".") == least]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedcode_jax import config as configs
+from fedcode_jax.config.files import read_yaml
 from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.results.folder import (
     CHECKPOINTS,
@@ -17,7 +18,6 @@ from fedcode_jax.results.folder import (
     EVALUATION,
     METRICS,
     SUMMARY,
-    noted_versions,
     read,
 )
 
@@ -46,7 +46,8 @@ class Run:
 
     Attributes:
       folder: where it lies.
-      settings: value by dotted name, of all settings.
+      settings: value by dotted name, of the settings that its choices have.
+      defaults: the default of each that has one.
       records: one dictionary a round.
       summary: the closing figures; empty for a run that was killed.
       evaluation: accuracy by class and client; empty if there is none.
@@ -54,6 +55,7 @@ class Run:
 
     folder: Path
     settings: Mapping[str, Any]
+    defaults: Mapping[str, Any]
     records: list[dict[str, Any]]
     summary: Mapping[str, Any]
     evaluation: Mapping[str, Any]
@@ -142,15 +144,15 @@ def read_run(folder: Path) -> Run:
       folder: the folder.
 
     Returns:
-      What it holds. Settings are not checked: the data set of the run need not be here.
+      What it holds. Settings are not checked: neither the data set of the run nor a module with a
+      part of one's own need be here.
 
     Raises:
       CheckpointError: a file is missing or damaged, or they do not belong together.
-      ConfigError: the config has a setting that is not known.
+      ConfigError: the config cannot be read.
     """
     files = read(folder)
-    with configs.unchecked():
-        nested = configs.to_dict(configs.load(folder / CONFIG))
+    recorded = configs.recorded(read_yaml(folder / CONFIG))
     summary = files.summary if files.summary is not None else {}
     if not isinstance(summary, dict):
         raise CheckpointError(f"{folder / SUMMARY}: does not hold figures by name")
@@ -162,11 +164,14 @@ def read_run(folder: Path) -> Run:
             f"{folder / METRICS}: has {len(files.records)} rounds, but {SUMMARY} says"
             f" {summary['rounds']}"
         )
-    settings = {name: configs.value_of(nested, name) for name in configs.setting_names()}
-    own = noted_versions(files.config_text).get("algorithm")
-    if own is not None:  # what the config names is not what ran
-        settings["algorithm.name"] = own
-    return Run(folder, settings, files.records, summary, _evaluation(folder))
+    return Run(
+        folder,
+        recorded.values,
+        recorded.defaults,
+        files.records,
+        summary,
+        _evaluation(folder),
+    )
 
 
 def _evaluation(folder: Path) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from fedcode_jax.results import drawing
 from fedcode_jax.results.folder import CONFIG, METRICS, SUMMARY
 from fedcode_jax.results.report import bars, curves, frontier, rendering
 from fedcode_jax.results.report.groups import Group, group
-from fedcode_jax.results.report.labels import default_of, full_name, label
+from fedcode_jax.results.report.labels import label
 from fedcode_jax.results.report.runs import Run, find, read_run
 from fedcode_jax.results.report.table import Table, check_target, table_of
 from fedcode_jax.results.writing import named, write_atomically
@@ -70,7 +70,6 @@ def write_report(
     folder = Path(out)
     _check_free(folder, overwrite)
     check_target(target)
-    by = [full_name(name) for name in by]
     runs = [read_run(path) for path in find(folders)]
     table = table_of(group(runs, by), target)
     contents: dict[str, str | bytes] = {
@@ -181,8 +180,8 @@ def _common(runs: Sequence[Run]) -> str:
     shared = {}
     for name, value in runs[0].settings.items():
         ignored = name in ("seed", "out") or name.startswith("execution.")
-        is_shared = all(run.settings[name] == value for run in runs)
-        if is_shared and not ignored and value != default_of(name):
+        is_shared = all(run.settings.get(name) == value for run in runs)
+        if is_shared and not ignored and value != runs[0].defaults.get(name):
             shared[name] = value
     return f" All have: `{label(shared)}`." if shared else ""
 

@@ -1,0 +1,119 @@
+"""The settings of the algorithms: what is sent, and how the server combines it."""
+
+import dataclasses
+from typing import Annotated, Any, ClassVar, Literal
+
+from fedcode_jax.config import checks
+from fedcode_jax.config.checks import registered
+from fedcode_jax.config.choice import Choice
+from fedcode_jax.config.compressors import DownConfig, UpConfig
+
+
+def _check_groups(setting: str, value: Any) -> str:
+    from fedcode_jax.algorithms import groups
+
+    groups.parse(checks.text(setting, value))
+    return value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlgorithmConfig(Choice):
+    """What is sent, and how the server combines it."""
+
+    section: ClassVar[str] = "algorithm."
+    default: ClassVar[str] = "fedcode"
+    room: ClassVar[str] = "fedcode_jax.algorithms:registry"
+    product: ClassVar[str] = "fedcode_jax.algorithms:Algorithm"
+    own_schedule: ClassVar[bool] = False
+    """Of a member: whether it says itself in which rounds weights are sent."""
+
+    name: Annotated[str, checks.text] = ""
+    """fedcode or fedavg; or a control: skip, local_only, weight_clustering, fedavg_every; or
+    module:factory, an algorithm of your own."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Coded(AlgorithmConfig):
+    num_clusters: Annotated[int, checks.whole(1, 65536)] = 64
+    """Centers K of each codebook."""
+    groups: Annotated[str, _check_groups] = "kernels"
+    """Which values share a codebook: kernels, layers (each kernel by itself), params (all that is
+    trained), everything (the authors' program), or parts such as
+    kernel=coded,bias+norm+stats=dense."""
+    coding: Annotated[str, registered("fedcode_jax.wire", "CODINGS")] = "fixed"
+    """How codes are written: fixed (ceil(log2 K) bits each); entropy (by their frequencies);
+    adaptive (frequencies learnt on the way, by layer); conditional (given the codes that both
+    sides hold from the last weights message between them)."""
+    block: Annotated[int, checks.whole(1, 256)] = 1
+    """Consecutive values B that share a code; above 1, codewords are vectors."""
+    rate_weight: Annotated[float, checks.real(0, 1e6)] = 0.0
+    """Price of a bit of code length in the fit of codebooks, in squared error relative to the
+    variance of the values; 0: plain k-means. Needs a coding other than fixed."""
+
+    def check_together(self) -> None:
+        """Checks that the settings of codebooks go with each other."""
+        if (self.coding, self.block, self.rate_weight) != ("fixed", 1, 0.0):
+            self.build()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedCode(_Coded):
+    """Codebooks in most rounds, codebooks and codes in calibration rounds: the paper's."""
+
+    name: str = "fedcode"
+    merge: Literal["union", "rank_mean"] = "union"
+    """How the server combines the clients' codebooks in a codebook round: union, the paper's, or
+    rank_mean, the mean of the centers of equal rank."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Skip(_Coded):
+    """FedCode with nothing at all sent in its codebook rounds: a control."""
+
+    name: str = "skip"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightClustering(_Coded):
+    """FedCode with weights both ways in every round: a control."""
+
+    name: str = "weight_clustering"
+    own_schedule: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedAvg(AlgorithmConfig):
+    """Weights as float32, both ways, every round; or changes, compressed."""
+
+    name: str = "fedavg"
+    own_schedule: ClassVar[bool] = True
+    groups: Annotated[str, _check_groups] = "params"
+    """What is compressed together: params (all that is trained), kernels, layers (each kernel by
+    itself), everything, or parts such as kernel=coded,bias+norm+stats=dense."""
+    up: UpConfig = UpConfig.members["none"]()
+    """How the clients' changes are compressed."""
+    down: DownConfig = DownConfig.members["none"]()
+    """How the server's changes are compressed; what is left out goes with the next ones."""
+
+    def arguments(self) -> dict[str, Any]:
+        """With the compressors built, None for none."""
+        ways = {"up": self.up.build(), "down": self.down.build()}
+        return {**super().arguments(), **ways}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedAvgEvery(AlgorithmConfig):
+    """FedAvg each few rounds, local training alone in between: a control."""
+
+    name: str = "fedavg_every"
+    own_schedule: ClassVar[bool] = True
+    period: Annotated[int, checks.whole(1)] = 5
+    """Rounds between two exchanges."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalOnly(AlgorithmConfig):
+    """Each client trains on its own data, and nothing is sent but the first weights: a control."""
+
+    name: str = "local_only"
+    own_schedule: ClassVar[bool] = True

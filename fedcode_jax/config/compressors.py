@@ -1,0 +1,128 @@
+"""The settings of the compressors of changes, in either direction."""
+
+import dataclasses
+from typing import Annotated, Any, ClassVar, Literal
+
+from fedcode_jax.config import checks
+from fedcode_jax.config.choice import Choice
+from fedcode_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompressorConfig(Choice):
+    """How changes are compressed in one direction."""
+
+    default: ClassVar[str] = "none"
+    room: ClassVar[str] = "fedcode_jax.compress:registry"
+    product: ClassVar[str] = "fedcode_jax.compress:Compressor"
+
+    name: Annotated[str, checks.text] = ""
+    """none; codebook, K centers and a code for each value; topk, the largest values alone; or
+    module:factory, a compressor of your own."""
+
+    def check_together(self) -> None:
+        """Checks that the settings go with each other."""
+        if not self.is_default:
+            self.build()
+
+    def build(self, **inputs: Any) -> Any:
+        """The compressor, or None for none; errors name the direction's setting."""
+        if self.name == "none":
+            return None
+        try:
+            return super().build(**inputs)
+        except ConfigError as error:
+            text = str(error).replace("compressor.", self.section)
+            raise ConfigError(
+                text if text.startswith(self.section) else self.section + text
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoCompressor(CompressorConfig):
+    """Float32 values, all of them."""
+
+    name: str = "none"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Codebook(CompressorConfig):
+    """K centers, fitted to the change, and a code for each value."""
+
+    name: str = "codebook"
+    num_clusters: Annotated[int, checks.whole(1, 65536)] = 3
+    """Centers K."""
+    coding: Literal["fixed", "entropy", "adaptive"] = "adaptive"
+    """How codes are written: fixed (ceil(log2 K) bits each); entropy (by their frequencies);
+    adaptive (frequencies learnt on the way)."""
+    block: Annotated[int, checks.whole(1, 256)] = 1
+    """Consecutive values B that share a code; above 1, codewords are vectors."""
+    rate_weight: Annotated[float, checks.real(0, 1e6)] = 0.0
+    """Price of a bit of code length in the fit, in squared error relative to the variance of the
+    values; 0: plain k-means."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TopK(CompressorConfig):
+    """The largest values alone, with their positions."""
+
+    name: str = "topk"
+    fraction: Annotated[float, checks.real(0, 1, above=True)] = 0.01
+    """Share of the values that are sent."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UpConfig(CompressorConfig):
+    """How the clients' changes are compressed."""
+
+    section: ClassVar[str] = "algorithm.up."
+    default: ClassVar[str] = "none"
+
+    @classmethod
+    def basis(cls) -> type[Choice]:
+        """A compressor of one's own, too, is given what it left out."""
+        return _Fed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Fed(UpConfig):
+    beside: ClassVar[frozenset[str]] = frozenset({"error_feedback"})
+
+    error_feedback: Literal["float32", "bfloat16", "coded", "none"] = "float32"
+    """How a client keeps what was left out of a change, to add it to the next one: in 4, 2 or 1
+    bytes a value; none: it is dropped."""
+
+    def build(self, **inputs: Any) -> Any:
+        """The compressor with its error feedback."""
+        from fedcode_jax import compress
+
+        compressor = super().build(**inputs)
+        if self.error_feedback == "none":
+            return compressor
+        return compress.error_feedback(compressor, self.error_feedback)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DownConfig(CompressorConfig):
+    """How the server's changes are compressed; what is left out goes with the next ones."""
+
+    section: ClassVar[str] = "algorithm.down."
+    default: ClassVar[str] = "none"
+
+
+def _directed(direction: type[CompressorConfig], member: type[CompressorConfig]) -> None:
+    """Makes a compressor's settings those of a direction, found there by the same name."""
+    way = direction.section.split(".")[1].capitalize()
+    body = {
+        "__doc__": member.__doc__,
+        "__module__": __name__,
+        "__annotations__": {"name": str},
+        "name": member.names[0],
+    }
+    made = type(f"{way}{member.__name__}", (direction, member), body)
+    dataclasses.dataclass(frozen=True, kw_only=True)(made)
+
+
+for _member in tuple(CompressorConfig.members.values()):
+    _directed(UpConfig if _member is NoCompressor else _Fed, _member)
+    _directed(DownConfig, _member)

@@ -1,0 +1,76 @@
+"""The settings that a file of a finished run records, read without what it names.
+
+A report needs neither the data set of a run nor the module of a part of one's own.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from fedcode_jax.config.choice import Choice
+from fedcode_jax.config.earlier import with_names, without_effect
+from fedcode_jax.config.files import plain
+from fedcode_jax.config.schema import ExperimentConfig
+from fedcode_jax.config.section import Section, settings_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """Settings in dotted form.
+
+    Attributes:
+      values: of each, its value; a setting that the choice does not have is not there.
+      defaults: the default of each that has one.
+    """
+
+    values: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+
+
+def recorded(settings: Mapping[str, Any]) -> Recorded:
+    """The settings of a config as it is written; what is left out has its default.
+
+    Args:
+      settings: nested, as a YAML file has them.
+
+    Returns:
+      All of them by dotted name, unchecked.
+
+    Example:
+      >>> mine = recorded({"algorithm": {"name": "my_algorithms:mine", "mu": 0.1}})
+      >>> mine.values["algorithm.mu"], mine.values["schedule.client_period"]
+      (0.1, 2)
+    """
+    values: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    _gather(ExperimentConfig, with_names(settings), "", values, defaults)
+    return Recorded(values, defaults)
+
+
+def _gather(
+    kind: type[Section],
+    settings: Mapping[str, Any],
+    prefix: str,
+    values: dict[str, Any],
+    defaults: dict[str, Any],
+) -> None:
+    if issubclass(kind, Choice):
+        name = str(settings.get("name", kind.default))
+        kind = kind.unimported(name)
+        settings = without_effect(prefix, settings, set(kind._checks))
+        settings = {"name": name, **settings}
+    for field in settings_of(kind):
+        full = prefix + field.name
+        if field.name in kind._sections:
+            below = settings.get(field.name) or {}
+            _gather(kind._sections[field.name], below, f"{full}.", values, defaults)
+            continue
+        if field.default is not dataclasses.MISSING:
+            default = field.default
+        else:
+            default = field.default_factory()  # type: ignore[misc]
+        defaults[full] = plain(default)
+        value = settings.get(field.name, default)
+        values[full] = plain(value)
+    for name, value in settings.items():
+        values.setdefault(prefix + name, plain(value))

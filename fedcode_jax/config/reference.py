@@ -1,0 +1,129 @@
+"""The settings as a page and as a table, made from their dataclasses.
+
+``python -m fedcode_jax.config.reference`` prints SETTINGS.md, and with ``choices`` the table of
+README.
+"""
+
+import ast
+import functools
+import inspect
+import sys
+import textwrap
+import typing
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from fedcode_jax.config.choice import Choice
+from fedcode_jax.config.files import plain
+from fedcode_jax.config.schema import ExperimentConfig
+from fedcode_jax.config.section import Section, settings_of
+
+_HEAD = """# Settings
+
+Each is an option of the command (`--algorithm.num-clusters 32`), a line of YAML
+(`algorithm: {num_clusters: 32}`) and a field in Python (`config.algorithm.num_clusters`). Where a
+section is one of several choices, `name` says which; a setting that the choice does not have is
+refused. `module:factory` names a part of your own, whose keyword arguments are its settings.
+
+`python -m fedcode_jax.config.reference > fedcode_jax/config/SETTINGS.md` makes this page.
+"""
+
+
+@functools.cache
+def documented(section: type[Section]) -> dict[str, str]:
+    """What is written below each field of a section, on one line.
+
+    Example:
+      >>> from fedcode_jax.config.algorithms import FedCode
+      >>> documented(FedCode)["num_clusters"]
+      'Centers K of each codebook.'
+    """
+    found: dict[str, str] = {}
+    for kind in reversed(section.__mro__):
+        try:
+            source = textwrap.dedent(inspect.getsource(kind))
+        except (OSError, TypeError):  # made by a program
+            continue
+        (tree,) = ast.parse(source).body
+        body = tree.body if isinstance(tree, ast.ClassDef) else []
+        for field, text in zip(body, body[1:], strict=False):
+            is_field = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+            if is_field and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                name = typing.cast(ast.Name, typing.cast(ast.AnnAssign, field).target).id
+                found[name] = " ".join(str(text.value.value).split())
+    return found
+
+
+def page() -> str:
+    """The reference page, as Markdown."""
+    lines = [_HEAD, "## Of the experiment", "", *_table(ExperimentConfig, "", ())]
+    for field in settings_of(ExperimentConfig):
+        kind = ExperimentConfig._sections.get(field.name)
+        if kind is not None:
+            lines += ["", f"## {field.name}", "", *_section(kind, field.default)]
+    return "\n".join(lines) + "\n"
+
+
+def choices() -> str:
+    """The choices and the settings that each has, as a Markdown table."""
+    lines = ["| section | choices, with their settings |", "| --- | --- |"]
+    for kind in [*ExperimentConfig._sections.values()]:
+        for family in _families(kind):
+            shown = []
+            for member in dict.fromkeys([*family.members.values(), *family.others]):
+                names = [f.name for f in settings_of(member) if f.name != "name"]
+                names = [name for name in names if name not in family._checks]
+                called = ", ".join(f"`{name}`" for name in member.names) or "any other"
+                shown.append(f"{called} ({', '.join(names)})" if names else called)
+            lines.append(f"| `{family.section.rstrip('.')}` | {' · '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _families(kind: type[Section]) -> Iterator[type[Choice]]:
+    if issubclass(kind, Choice):
+        yield kind
+        for member in dict.fromkeys(kind.members.values()):
+            for below in member._sections.values():
+                yield from _families(below)
+
+
+def _section(kind: type[Section], default: Any = None) -> list[str]:
+    intro = [(inspect.getdoc(kind) or "").splitlines()[0], ""]
+    if not issubclass(kind, Choice):
+        return intro + _table(kind, kind.section, ())
+    common = [field.name for field in settings_of(kind)]
+    lines = intro + _table(kind, kind.section, (), default=kind.default)
+    for member in dict.fromkeys([*kind.members.values(), *kind.others]):
+        called = ", ".join(f"`{name}`" for name in member.names) or "any other name"
+        lines += ["", f"**{called}**: {(inspect.getdoc(member) or '').splitlines()[0]}"]
+        own = _table(member, kind.section, common)
+        lines += ["", *own] if len(own) > 2 else []
+        for name, below in member._sections.items():
+            lines += ["", f"### {kind.section}{name}", "", *_section(below)]
+    return lines
+
+
+def _table(
+    kind: type[Section], prefix: str, without: Collection[str], default: str = ""
+) -> list[str]:
+    lines = ["| setting | default | |", "| --- | --- | --- |"]
+    for field in settings_of(kind):
+        if field.name in without or field.name in kind._sections:
+            continue
+        value = default if field.name == "name" and default else plain(_default_of(field))
+        shown = {None: "none", "": "required"}.get(value, value) if _hashable(value) else value
+        text = documented(kind).get(field.name, "").replace("|", "\\|")
+        lines.append(f"| `{prefix}{field.name}` | `{shown}` | {text} |")
+    return lines
+
+
+def _default_of(field: Any) -> Any:
+    return field.default_factory() if callable(field.default_factory) else field.default
+
+
+def _hashable(value: Any) -> bool:
+    return not isinstance(value, list | dict)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(choices() if sys.argv[1:] == ["choices"] else page())

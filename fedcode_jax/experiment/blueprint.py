@@ -1,0 +1,215 @@
+"""An experiment as it is to be: its config, its data and its parts, and what they are made into."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from fedcode_jax import algorithms, models, schedules
+from fedcode_jax.clients import ClientData, LocalTraining, Plan
+from fedcode_jax.config import ExperimentConfig, check_schedule
+from fedcode_jax.data import Dataset, Partition
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.experiment.parts import Parts
+from fedcode_jax.names import is_given, is_own
+from fedcode_jax.simulation import EvaluationData, Program, Settings
+from fedcode_jax.simulation.fleet import Member
+from fedcode_jax.simulation.planning import planned
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Blueprint:
+    """What a config and one's own parts come to; each part is built once, when it is asked for.
+
+    Attributes:
+      config: the experiment.
+      parts: what builds its parts.
+      dataset: the data set.
+      partition: which client holds which samples.
+    """
+
+    config: ExperimentConfig
+    parts: Parts
+    dataset: Dataset
+    partition: Partition
+
+    @classmethod
+    def of(cls, config: ExperimentConfig, parts: Parts) -> "Blueprint":
+        """Loads and deals the data."""
+        dataset = parts.dataset(config)
+        return cls(config, parts, dataset, parts.partition(config, dataset))
+
+    @functools.cached_property
+    def cohort(self) -> int:
+        """M, clients in a round."""
+        clients = self.partition.num_clients
+        cohort = self.config.clients_per_round or clients
+        if cohort > clients:
+            raise ConfigError(
+                f"clients_per_round: {cohort} cannot be used; partition {self.config.partition.name} "
+                f"has {clients} clients"
+            )
+        return cohort
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The model that is evaluated, natively lowered; one's own is checked."""
+        model = self.parts.model(self.config, self.dataset)
+        name = self.config.model.name
+        if is_own(name) or is_given(name):
+            models.check_model(model, self.dataset.input_shape, self.dataset.num_classes)
+        return model
+
+    @functools.cached_property
+    def algorithm(self) -> algorithms.Algorithm:
+        """The algorithm; one's own is checked."""
+        algorithm, name = self.parts.algorithm(self.config), self.config.algorithm.name
+        if is_own(name) or is_given(name):
+            algorithms.check_contract(algorithm, self.shapes)
+            check_schedule(self.config, algorithm.schedule is not None)
+        return algorithm
+
+    @functools.cached_property
+    def schedule(self) -> schedules.Schedule:
+        """The schedule of the config; an algorithm may have one of its own."""
+        return self.parts.schedule(self.config)
+
+    @functools.cached_property
+    def network(self) -> Any:
+        """The links and devices."""
+        return self.parts.network(self.config, self.partition.num_clients)
+
+    @functools.cached_property
+    def metrics(self) -> tuple:
+        """Further figures of an evaluation, by name."""
+        return self.parts.metrics(self.config, self.dataset.num_classes)
+
+    @functools.cached_property
+    def shapes(self) -> Any:
+        """The variables of the model, as shapes."""
+        return jax.eval_shape(_initial(self.model, self.dataset.input_shape), np.uint32(0))
+
+    def weights(self) -> Any:
+        """The initial variables of the model."""
+        self.check_fixed_norm()
+        return _initial(self.model, self.dataset.input_shape)(np.uint32(self.config.seed))
+
+    def check_fixed_norm(self) -> None:
+        """Checks that there is a batch norm to be fixed, if that is asked for."""
+        last = self.config.local.fix_norm_after
+        if last is None:
+            return
+        if "batch_stats" not in self.shapes:
+            raise ConfigError(
+                f"local.fix_norm_after: {last} cannot be used; {self.config.model.name} has no "
+                "batch norm here: set model.norm to batch, or this to None"
+            )
+        models.check_fixed_norm(self.model, self.dataset.input_shape)
+
+    def clients(self) -> ClientData:
+        """The training set and who holds which samples."""
+        dataset = self.dataset
+        return ClientData.from_arrays(
+            dataset.train_x, dataset.train_y, dataset.mean, dataset.std, self.partition.clients
+        )
+
+    @functools.cached_property
+    def shares(self) -> np.ndarray:
+        """f32[C, K], share of each class among the training samples of each client."""
+        counts = self.partition.counts(self.dataset.train_y, self.dataset.num_classes)
+        return (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    def test(self, *, batch_size: int, devices: int) -> EvaluationData:
+        """The test set, with the class shares of the clients."""
+        dataset = self.dataset
+        return EvaluationData.from_arrays(
+            dataset.test_x,
+            dataset.test_y,
+            dataset.mean,
+            dataset.std,
+            users=dataset.test_user,
+            shares=self.shares,
+            batch_size=batch_size,
+            devices=devices,
+        )
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """What of an experiment is traced."""
+        config = self.config
+        return Settings(
+            seed=np.uint32(config.seed),
+            schedule=self.schedule,
+            learning_rate=np.float32(config.local.learning_rate),
+            rounds=np.int32(config.rounds),
+            links=self.network.links(self.partition.num_clients, config.seed),
+        )
+
+    @property
+    def sketched(self) -> bool:
+        """Whether uploads carry a sketch of the weights, for a schedule that looks at it."""
+        schedule: Any = self.config.schedule
+        drifts = schedule.name == "drift" and schedule.measure == "sketch"
+        return drifts and self.algorithm.schedule is None
+
+    def training(self, plan: Plan) -> LocalTraining:
+        """What a client does, the model lowered as the plan says."""
+        local = self.config.local
+        return LocalTraining(
+            model=self.parts.model(self.config, self.dataset, plan.conv),
+            optimizer=self.parts.optimizer(self.config),
+            epochs=local.epochs,
+            batch_size=local.batch_size,
+            augment=self.parts.augment(self.config, self.dataset),
+            dtype=plan.dtype,
+            fix_norm_after=local.fix_norm_after,
+            decay=local.decay,
+            loss=self.parts.loss(self.config, self.dataset.num_classes),
+        )
+
+    def program(self, member: Member, max_size: int, devices: int = 1) -> Program:
+        """The program of this experiment, or of several that differ in their members.
+
+        Args:
+          member: weights, data, test set and settings.
+          max_size: the largest number of samples of any client.
+          devices: that share the clients of a round.
+
+        Returns:
+          The program, under the plan that the config asks for.
+        """
+
+        def program(plan: Plan) -> Program:
+            return Program(
+                algorithm=self.algorithm,
+                training=self.training(plan),
+                model=self.model,
+                plan=plan,
+                data=member.data,
+                test=member.test,
+                settings=member.settings,
+                cohort=self.cohort,
+                max_size=max_size,
+                sketched=self.sketched,
+                metrics=self.metrics,
+            )
+
+        execution = self.config.execution
+        return planned(
+            program,
+            member.weights,
+            devices=devices,
+            precision=execution.precision,
+            chunk=execution.chunk,
+            client_axis=execution.client_axis,
+            conv=execution.conv,
+            probe=execution.plan == "probe",
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _initial(model: Any, input_shape: tuple[int, ...]) -> Any:
+    """Compiled once, however many seeds there are."""
+    return jax.jit(lambda seed: models.init(model, jax.random.key(seed), input_shape))

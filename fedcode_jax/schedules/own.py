@@ -1,0 +1,51 @@
+"""A schedule of one's own, from the function that decides."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from fedcode_jax.limits import check_whole
+from fedcode_jax.schedules.base import Exchange, Moment, Schedule, Settings
+from fedcode_jax.schedules.making import _dtype
+from fedcode_jax.schedules.memory import Memory
+
+
+def from_rule(
+    rule: Callable[[Settings, Memory, Moment], Any], *, period: int | None = None, **numbers: float
+) -> Schedule:
+    """A schedule that decides by a rule of one's own.
+
+    Args:
+      rule: ``(settings, memory, moment)`` to an ``Exchange``, or to the pair of truths that it is
+        made of: whether the server sends weights in this round, and whether the clients do. It is
+        traced: ``moment.number`` is the round, counted from 1.
+      period: rounds after which it repeats, over which accuracy is averaged; None: it does not.
+      **numbers: of ``Settings``, for the rule to look at.
+
+    Returns:
+      The schedule.
+
+    Raises:
+      ConfigError: a period below 1.
+
+    Example:
+      >>> thirds = from_rule(lambda settings, memory, moment: (moment.number % 3 == 1, True))
+      >>> [t for t in range(1, 9) if thirds(t).server_sends_weights]
+      [1, 4, 7]
+    """
+    if period is not None:
+        check_whole("schedule.period", period, 1)
+        numbers = {**numbers, "server_period": period, "client_period": period}
+
+    def decide(settings: Settings, memory: Memory, moment: Moment) -> Exchange:
+        server, clients = rule(settings, memory, moment)
+        return Exchange(jnp.asarray(server, bool), jnp.asarray(clients, bool))
+
+    values = {**Settings()._asdict(), **numbers}
+    typed = {
+        name: np.asarray(values[name], _dtype(each)) for name, each in Settings()._asdict().items()
+    }
+    settings = Settings(**{name: value[()] for name, value in typed.items()})
+    return Schedule(np.int32(0), settings, (decide,), () if period else (decide,))
