@@ -1,14 +1,18 @@
 import dataclasses
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fedcode_jax import config as configs
 from fedcode_jax.config import (
     AlgorithmConfig,
     DataConfig,
+    DownConfig,
     ExecutionConfig,
     ExperimentConfig,
     LocalConfig,
@@ -16,18 +20,35 @@ from fedcode_jax.config import (
     NetworkConfig,
     PartitionConfig,
     ScheduleConfig,
+    UpConfig,
+    all_setting_names,
+    flattened,
     from_dict,
     from_yaml,
     load,
+    recorded,
     replace,
     setting_names,
     to_dict,
     to_yaml,
-    value_of,
 )
 from fedcode_jax.errors import ConfigError
 
-# Every setting with a value of its own, so that a round trip cannot lean on a default.
+FAMILIES = {
+    "data": DataConfig,
+    "partition": PartitionConfig,
+    "model": ModelConfig,
+    "algorithm": AlgorithmConfig,
+    "schedule": ScheduleConfig,
+    "network": NetworkConfig,
+}
+WAYS = {"up": UpConfig, "down": DownConfig}
+MEMBERS = [
+    *((section, name) for section, family in FAMILIES.items() for name in family.members),
+    *((f"algorithm.{way}", name) for way, family in WAYS.items() for name in family.members),
+]
+
+# A value of its own for every setting, so that a round trip cannot lean on a default.
 CHANGED = {
     "seed": 7,
     "rounds": 12,
@@ -35,22 +56,23 @@ CHANGED = {
     "eval_every": 3,
     "checkpoint_every": 6,
     "out": "runs/a: b # c",
-    "data.name": "synthetic",
-    "data.path": ["a.npz", "b.npz"],
-    "data.dir": "sets",
-    "data.num_classes": 4,
-    "data.shape": [8, 8, 3],
-    "data.train_size": 100,
-    "data.test_size": 50,
-    "data.features": "log_mel",
-    "partition.name": "dirichlet",
-    "partition.num_clients": 6,
-    "partition.alpha": 0.1,
-    "partition.classes_per_client": 3,
-    "partition.min_size": 2,
-    "model.name": "mobilenet_v2",
-    "model.norm": "group",
-    "model.width": 0.5,
+    "metrics": ["top5"],
+    "path": ["a.npz", "b.npz"],
+    "dir": "sets",
+    "num_classes": 4,
+    "shape": [8, 8, 3],
+    "train_size": 100,
+    "test_size": 50,
+    "features": "log_mel",
+    "num_clients": 6,
+    "alpha": 0.1,
+    "classes_per_client": 3,
+    "min_size": 2,
+    "norm": "group",
+    "width": 0.5,
+    "widths": [8, 16],
+    "hidden": [32, 16],
+    "dropout": False,
     "local.optimizer": "sgd",
     "local.learning_rate": 1e-7,
     "local.epochs": 1,
@@ -59,34 +81,32 @@ CHANGED = {
     "local.decay": "cosine",
     "local.augment": "time_shift+spec_augment",
     "local.fix_norm_after": 9,
-    "local.optimizer_args": {"momentum": 0.9},
-    "algorithm.name": "skip",
-    "algorithm.num_clusters": 32,
-    "algorithm.groups": "everything",
-    "algorithm.merge": "rank_mean",
-    "algorithm.coding": "adaptive",
-    "algorithm.period": 4,
-    "schedule.name": "budget",
-    "schedule.start": 0,
-    "schedule.server_period": 3,
-    "schedule.client_period": 4,
-    "schedule.alpha": 0.5,
-    "schedule.measure": "sketch",
-    "schedule.threshold": 0.25,
-    "schedule.budget_mb": 7.5,
-    "schedule.uplink": "in_time",
-    "network.name": "flash",
-    "network.uplink_mbit": 2.5,
-    "network.downlink_mbit": 20.0,
-    "network.round_trip": 0.0,
-    "network.link_spread": 0.5,
-    "network.link_jitter": 0.25,
-    "network.samples_per_second": 100.0,
-    "network.fit_seconds": 2.0,
-    "network.speed_spread": 0.75,
+    "local.optimizer_args": {"momentum": 0.9, "nesterov": True},
+    "num_clusters": 32,
+    "groups": "everything",
+    "merge": "rank_mean",
+    "coding": "adaptive",
+    "period": 4,
+    "fraction": 0.5,
+    "error_feedback": "coded",
+    "start": 0,
+    "server_period": 3,
+    "client_period": 4,
+    "measure": "sketch",
+    "threshold": 0.25,
+    "budget_mb": 7.5,
+    "uplink_mbit": 2.5,
+    "downlink_mbit": 20.0,
+    "round_trip": 0.0,
+    "link_spread": 0.5,
+    "link_jitter": 0.25,
+    "samples_per_second": 100.0,
+    "fit_seconds": 2.0,
+    "speed_spread": 0.75,
     "network.dropout": 0.125,
     "network.loss": 0.0625,
-    "network.deadline": 30.0,
+    "deadline": 30.0,
+    "table": "clients.csv",
     "execution.plan": "probe",
     "execution.chunk": 1,
     "execution.client_axis": "map",
@@ -94,40 +114,46 @@ CHANGED = {
     "execution.devices": 1,
     "execution.precision": "bfloat16",
 }
-# These do not go with each other, nor with algorithm.merge as it is above.
-ALONE = {"algorithm.block": 2, "algorithm.rate_weight": 0.01}
+# These are set apart: they do not go with each other, or need another or a file of one's own.
+ALONE = {"block": 2, "rate_weight": 0.01, "uplink": "in_time"}
+ELSEWHERE = {"local.loss": "", "local.loss_args": {}}
 
-# These go with the algorithm fedavg, and each with its compressor.
-COMPRESSED = {
-    "algorithm.up.name": "codebook",
-    "algorithm.up.num_clusters": 4,
-    "algorithm.up.coding": "entropy",
-    "algorithm.up.rate_weight": 0.1,
-    "algorithm.up.error_feedback": "coded",
-    "algorithm.down.name": "topk",
-    "algorithm.down.fraction": 0.5,
-}
-MIRRORED = {
-    "algorithm.up.name": "topk",
-    "algorithm.up.fraction": 0.5,
-    "algorithm.down.name": "codebook",
-    "algorithm.down.num_clusters": 4,
-    "algorithm.down.coding": "entropy",
-    "algorithm.down.rate_weight": 0.1,
-}
+
+def changed(section, name):
+    """A config with this choice, and every setting of its section changed."""
+    first = {"algorithm.name": "fedavg"} if section.startswith("algorithm.") else {}
+    if name == "table":
+        first = {"network.table": "clients.csv"}
+    config = replace(ExperimentConfig(), {**first, f"{section}.name": name})
+    names = [n for n in setting_names(config) if n.rpartition(".")[0] == section]
+    changes = {}
+    for setting in names:
+        last = setting.rpartition(".")[2]
+        if last not in ("name", *ALONE):
+            changes[setting] = CHANGED.get(setting, CHANGED.get(last))
+    if name == "digits":
+        changes.pop("data.features")
+    if name == "codebook":
+        changes[f"{section}.coding"] = "entropy"
+    if name == "cnn":
+        changes["model.norm"] = "group"
+    return changes, {**first, f"{section}.name": name, **changes}
 
 
 def test_defaults_are_the_documented_ones():
     config = ExperimentConfig()
     assert (config.seed, config.rounds, config.clients_per_round) == (0, 60, None)
-    assert config.data == DataConfig("digits")
-    assert config.partition == PartitionConfig("iid", 10, 0.5, 2, 1)
-    assert config.model == ModelConfig("cnn", None)
+    assert config.data == configs.datasets.Digits()
+    assert config.partition == configs.partitions.Iid(num_clients=10, min_size=1)
+    assert config.model == configs.models.Cnn(norm="none", widths=(16, 32))
     assert config.local == LocalConfig("adam", 1e-3, 4, 32, 0.0, "none", "none")
-    assert config.algorithm == AlgorithmConfig("fedcode", 64, None, "union", "fixed", 5)
-    assert config.schedule == ScheduleConfig("periodic", 2, 5, 2, 1e-3, "codebook", 0.1, 2.0, "all")
-    links = ("mobile", None, None, 0.05, None, None)
-    assert config.network == NetworkConfig(*links, None, 0.0, 0.0, 0.0, 0.0, None, None)
+    assert config.algorithm == configs.algorithms.FedCode(
+        num_clusters=64, groups="kernels", merge="union", coding="fixed", block=1, rate_weight=0.0
+    )
+    assert config.schedule == configs.schedules.Periodic(
+        start=2, server_period=5, client_period=2, uplink="all"
+    )
+    assert config.network == configs.network.Preset(name="mobile", round_trip=0.05, deadline=None)
     assert config.execution == ExecutionConfig("auto", None, None, None, None, "float32")
 
 
@@ -142,6 +168,16 @@ def test_defaults_pass_their_own_checks():
             assert (value is None and optional) or check(name, value) == value
 
 
+@pytest.mark.parametrize(("section", "name"), MEMBERS)
+def test_defaults_of_every_choice_pass_their_own_checks(section, name):
+    family = WAYS.get(section.rpartition(".")[2]) or FAMILIES[section]
+    member = family.member(name)
+    for field in dataclasses.fields(member):
+        optional, check = member._checks[field.name]
+        value = name if field.name == "name" else field.default
+        assert (value is None and optional) or check(field.name, value) == value
+
+
 def test_making_a_config_of_defaults_imports_no_jax():
     code = (
         "import sys, fedcode_jax.config as c; c.ExperimentConfig(rounds=3);"
@@ -150,49 +186,98 @@ def test_making_a_config_of_defaults_imports_no_jax():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_round_trips():
-    others = {*ALONE, *COMPRESSED, *MIRRORED, "network.table"}
-    assert {*CHANGED, *others} == set(setting_names())
-    config = replace(ExperimentConfig(), CHANGED)
-    default = to_dict(ExperimentConfig())
-    for name, value in CHANGED.items():
-        section, _, last = name.rpartition(".")
-        holder = to_dict(config)[section] if section else to_dict(config)
-        assert holder[last] == value
-        assert (default[section] if section else default)[last] != value
+@pytest.mark.parametrize(("section", "name"), MEMBERS)
+def test_every_setting_of_every_choice_round_trips(section, name):
+    changes, whole = changed(section, name)
+    needed = {n: v for n, v in whole.items() if n.endswith("name") or n == "network.table"}
+    default = flattened(to_dict(replace(ExperimentConfig(), needed)))
+    config = replace(ExperimentConfig(), whole)
+    values = flattened(to_dict(config))
+    for setting, value in changes.items():
+        assert values[setting] == value
+        assert default[setting] != value or setting == "network.table"
     assert from_dict(to_dict(config)) == config
+    assert from_yaml(to_yaml(config)) == config
+    assert hash(config) == hash(from_yaml(to_yaml(config)))
+    assert recorded(to_dict(config)).values == values
+
+
+def test_all_other_settings_round_trip():
+    whole = {n: v for n, v in CHANGED.items() if n in setting_names(ExperimentConfig())}
+    config = replace(ExperimentConfig(), whole)
+    values = flattened(to_dict(config))
+    assert all(values[name] == value for name, value in whole.items())
     assert from_yaml(to_yaml(config)) == config
     assert from_yaml(to_yaml(ExperimentConfig())) == ExperimentConfig()
-    assert hash(config) == hash(from_yaml(to_yaml(config)))
 
 
-@pytest.mark.parametrize("changes", [COMPRESSED, MIRRORED])
-def test_settings_of_compressors_round_trip(changes):
-    config = replace(ExperimentConfig(), {"algorithm.name": "fedavg", **changes})
-    for name, value in changes.items():
-        assert value_of(to_dict(config), name) == value
-        assert value_of(to_dict(ExperimentConfig()), name) != value
-    assert from_dict(to_dict(config)) == config
-    assert from_yaml(to_yaml(config)) == config
-    assert hash(config) == hash(from_yaml(to_yaml(config)))
+def test_no_setting_is_left_out_of_these_tests():
+    known = {*CHANGED, *ALONE, *ELSEWHERE, "name"}
+    left = [n for n in all_setting_names() if n not in known and n.rpartition(".")[2] not in known]
+    assert left == []
+
+
+def test_settings_that_need_others_round_trip():
+    for changes in (
+        {"algorithm.block": 2, "algorithm.coding": "conditional"},
+        {"algorithm.rate_weight": 0.01, "algorithm.coding": "entropy"},
+        {"schedule.uplink": "in_time", "network.deadline": 3.0},
+    ):
+        config = replace(ExperimentConfig(), changes)
+        assert from_yaml(to_yaml(config)) == config != ExperimentConfig()
+    both = {"algorithm.block": 2, "algorithm.rate_weight": 0.01, "algorithm.coding": "entropy"}
+    with pytest.raises(ConfigError, match=r"algorithm\.rate_weight"):
+        replace(ExperimentConfig(), both)
+
+
+@pytest.mark.parametrize(("section", "name"), MEMBERS)
+def test_the_settings_of_a_choice_are_what_its_factory_takes(section, name):
+    """Their names, and their defaults; so a dataclass and its part cannot drift apart."""
+    if name == "none" or section == "network":
+        return
+    family = WAYS.get(section.rpartition(".")[2]) or FAMILIES[section]
+    kwargs = {"table": "clients.csv"} if name == "table" else {}
+    choice = family.member(name)(name=name, **kwargs)
+    settings = {
+        field.name: field.default
+        for field in dataclasses.fields(choice)
+        if field.name not in ("name", "up", "down", *choice.beside)
+    }
+    parameters = inspect.signature(choice.factory()).parameters
+    assert set(settings) <= set(parameters)
+    for setting, default in settings.items():
+        if parameters[setting].default is not inspect.Parameter.empty:
+            assert parameters[setting].default == default, setting
+    left = set(parameters) - set(settings) - family.inputs - {"up", "down"}
+    assert left <= {"norm"}  # of models that have but one
+
+
+def test_what_another_choice_has_is_refused_with_what_this_one_has():
+    """Over all choices: no setting of another one is passed over in silence."""
+    for section, family in FAMILIES.items():
+        for name, member in family.members.items():
+            own = {field.name for field in dataclasses.fields(member)}
+            for other in family.members.values():
+                for field in dataclasses.fields(other):
+                    if field.name in own:
+                        continue
+                    value = CHANGED.get(field.name, ALONE.get(field.name, 3))
+                    with pytest.raises(ConfigError) as caught:
+                        from_dict({section: {"name": name, field.name: value}})
+                    message = str(caught.value)
+                    assert message.startswith(f"{section}.{field.name}: ")
+                    assert f"{section}.name {name}, which has" in message
+                    assert all(each in message for each in own - {"name"})
 
 
 def test_a_mistake_in_a_section_of_a_section_is_named_in_full():
+    fedavg = {"name": "fedavg"}
     with pytest.raises(ConfigError, match=r"^algorithm\.up: 'topk' .* such as algorithm\.up\.name"):
-        from_dict({"algorithm": {"up": "topk"}})
+        from_dict({"algorithm": {**fedavg, "up": "topk"}})
     with pytest.raises(ConfigError, match=r"algorithm\.up\.fracton: .*algorithm\.up\.fraction"):
-        from_dict({"algorithm": {"up": {"fracton": 0.1}}})
-
-
-@pytest.mark.parametrize("name", list(ALONE))
-def test_settings_that_stand_alone_round_trip(name):
-    changes = {name: ALONE[name], "algorithm.coding": "conditional"}
-    config = replace(ExperimentConfig(), changes)
-    assert to_dict(config)["algorithm"][name.rpartition(".")[2]] == ALONE[name]
-    assert from_yaml(to_yaml(config)) == config
-    both = changes | ALONE
-    with pytest.raises(ConfigError, match=r"algorithm\.rate_weight"):
-        replace(ExperimentConfig(), both)
+        from_dict({"algorithm": {**fedavg, "up": {"name": "topk", "fracton": 0.1}}})
+    with pytest.raises(ConfigError, match=r"^algorithm\.up: .* no use with algorithm\.name fedcode"):
+        replace(ExperimentConfig(), {"algorithm.up.name": "topk"})
 
 
 def test_a_table_of_clients_round_trips_with_its_name():
@@ -204,12 +289,39 @@ def test_a_table_of_clients_round_trips_with_its_name():
 def test_yaml_keeps_the_order_of_the_fields():
     lines = [line.strip().partition(":")[0] for line in to_yaml(ExperimentConfig()).splitlines()]
     assert lines[:4] == ["seed", "rounds", "clients_per_round", "eval_every"]
-    assert lines[4:7] == ["checkpoint_every", "out", "data"]
+    assert lines[4:8] == ["checkpoint_every", "out", "metrics", "data"]
+
+
+CHOICE_OF = {
+    **dict.fromkeys(["data.path"], {"data.name": "npz"}),
+    **dict.fromkeys(
+        ["data.num_classes", "data.shape", "data.train_size"], {"data.name": "synthetic"}
+    ),
+    "partition.alpha": {"partition.name": "dirichlet"},
+    "partition.classes_per_client": {"partition.name": "by_class"},
+    "model.hidden": {"model.name": "mlp"},
+    "algorithm.period": {"algorithm.name": "fedavg_every"},
+    "schedule.alpha": {"schedule.name": "step_size"},
+    **dict.fromkeys(["schedule.measure", "schedule.threshold"], {"schedule.name": "drift"}),
+    "schedule.budget_mb": {"schedule.name": "budget"},
+    "network.table": {"network.name": "table"},
+    "algorithm.up.fraction": {"algorithm.name": "fedavg", "algorithm.up.name": "topk"},
+    "algorithm.up.coding": {"algorithm.name": "fedavg", "algorithm.up.name": "codebook"},
+    "algorithm.up.error_feedback": {"algorithm.name": "fedavg", "algorithm.up.name": "topk"},
+}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("model.hidden", [0]),
+        ("model.widths", 3),
+        ("algorithm.up.fraction", 0),
+        ("algorithm.up.coding", "conditional"),
+        ("algorithm.up.error_feedback", "float16"),
+        ("local.optimizer_args", {"momentum": None}),
+        ("metrics", 3),
+        ("metrics", ["top5", "top5"]),
         ("seed", -1),
         ("seed", True),
         ("seed", 1.0),
@@ -244,7 +356,7 @@ def test_yaml_keeps_the_order_of_the_fields():
         ("local.decay", "linear"),
         ("local.optimizer", ["adam"]),
         ("local.optimizer_args", [0.9]),
-        ("local.optimizer_args", {"momentum": "high"}),
+        ("local.optimizer_args", {"momentum": [1]}),
         ("local.optimizer_args", {3: 0.9}),
         ("algorithm.num_clusters", 0),
         ("algorithm.num_clusters", 65537),
@@ -282,7 +394,6 @@ def test_yaml_keeps_the_order_of_the_fields():
         ("network.loss", 1.5),
         ("network.deadline", 0),
         ("network.table", 3),
-        ("network.table", "clients.csv"),
         ("execution.plan", "best"),
         ("execution.chunk", 0),
         ("execution.client_axis", "scan"),
@@ -292,9 +403,10 @@ def test_yaml_keeps_the_order_of_the_fields():
 )
 def test_bad_values_name_the_setting(name, value):
     with pytest.raises(ConfigError) as caught:
-        replace(ExperimentConfig(), {name: value})
+        replace(ExperimentConfig(), {**CHOICE_OF.get(name, {}), name: value})
     message = str(caught.value)
     assert message.startswith(name)
+    assert ".name" not in message
     assert "\n" not in message
 
 
@@ -323,9 +435,10 @@ def test_values_take_their_normal_form():
     assert type(local.learning_rate) is float
     assert type(local.epochs) is int
     assert type(local.weight_decay) is float
-    assert DataConfig(path="a.npz").path == ("a.npz",)
-    assert DataConfig(path=[Path("a.npz"), "b.npz"]).path == ("a.npz", "b.npz")
-    assert DataConfig(shape=[8, 8]).shape == (8, 8)
+    datasets = configs.datasets
+    assert datasets.Npz(path="a.npz").path == ("a.npz",)
+    assert datasets.Npz(path=[Path("a.npz"), "b.npz"]).path == ("a.npz", "b.npz")
+    assert datasets.Synthetic(shape=[8, 8]).shape == (8, 8)
     assert ExperimentConfig(out=Path("runs/x")).out == "runs/x"
 
 
@@ -339,18 +452,22 @@ def test_arguments_of_the_optimizer_are_checked_and_copied():
 
 
 def test_a_section_must_be_a_section():
-    with pytest.raises(ConfigError, match=r"^algorithm: .* must be of type AlgorithmConfig"):
-        ExperimentConfig(algorithm={"num_clusters": 3})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^algorithm: 3 cannot be used; .*algorithm\.name"):
+        ExperimentConfig(algorithm=3)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"^algorithm: 'fedavg' .* such as algorithm\.name"):
         from_dict({"algorithm": "fedavg"})
-    assert from_dict({"algorithm": AlgorithmConfig(num_clusters=3)}).algorithm.num_clusters == 3
+    three = configs.algorithms.FedCode(num_clusters=3)
+    assert from_dict({"algorithm": three}).algorithm == three
+    assert ExperimentConfig(algorithm={"num_clusters": 3}).algorithm == three  # type: ignore
     assert from_dict({"algorithm": None}) == ExperimentConfig()
+    with pytest.raises(TypeError, match="AlgorithmConfig is one of several; make fedavg"):
+        AlgorithmConfig()
 
 
 def test_more_clients_per_round_than_clients():
     with pytest.raises(ConfigError, match=r"^clients_per_round: 11 .*num_clients, which is 10"):
         ExperimentConfig(clients_per_round=11)
-    by_user = PartitionConfig(name="by_user")
+    by_user = configs.partitions.ByUser()
     assert ExperimentConfig(clients_per_round=11, partition=by_user).clients_per_round == 11
 
 
@@ -361,7 +478,7 @@ def test_more_clients_per_round_than_clients():
         ("round", "Did you mean rounds?"),
         ("learning_rate", "Did you mean local.learning_rate?"),
         ("num_client", "Did you mean partition.num_clients?"),
-        ("schedule.xyz", "Known: schedule.name, schedule.start"),
+        ("schedule.xyz", "Known: schedule.name, schedule.uplink, schedule.start"),
         ("nonsense.xyz", "Known: seed"),
         ("seed.x", "Did you mean seed?"),
     ],
@@ -373,25 +490,84 @@ def test_unknown_settings_suggest_the_nearest(name, hint):
 
 
 @pytest.mark.parametrize(
-    ("changes", "setting"),
+    ("changes", "setting", "mended"),
     [
-        ({"schedule.name": "drift", "algorithm.name": "skip"}, "schedule.name"),
-        ({"schedule.name": "drift", "algorithm.block": 2}, "schedule.measure"),
-        ({"schedule.uplink": "in_time"}, "schedule.uplink"),
-        ({"network.name": "table"}, "network.table"),
+        (
+            {"schedule.name": "drift", "algorithm.name": "skip"},
+            "schedule.name",
+            {"algorithm.name": "fedcode"},
+        ),
+        (
+            {"schedule.name": "drift", "algorithm.block": 2},
+            "schedule.measure",
+            {"schedule.measure": "sketch"},
+        ),
+        ({"schedule.uplink": "in_time"}, "schedule.uplink", {"network.deadline": 3.0}),
+        ({"network.name": "table"}, "network.table", {"network.table": "clients.csv"}),
+        (
+            {"schedule.name": "budget", "algorithm.name": "fedavg"},
+            "schedule.name",
+            {"algorithm.name": "skip"},
+        ),
+        (
+            {
+                "schedule.uplink": "in_time",
+                "network.deadline": 3.0,
+                "algorithm.name": "weight_clustering",
+            },
+            "schedule.uplink",
+            {"algorithm.name": "fedcode"},
+        ),
     ],
 )
-def test_settings_that_need_another_name_it(changes, setting):
+def test_settings_that_need_another_name_it(changes, setting, mended):
     with pytest.raises(ConfigError, match=rf"^{setting}"):
         replace(ExperimentConfig(), changes)
-    others = {
-        "algorithm.name": "fedcode",
-        "schedule.measure": "sketch",
-        "network.deadline": 3.0,
-        "network.name": "table",
-        "network.table": "clients.csv",
-    }
-    assert replace(ExperimentConfig(), changes | others).network.table == "clients.csv"
+    assert replace(ExperimentConfig(), changes | mended) != ExperimentConfig()
+
+
+def test_a_changed_name_keeps_what_was_set_and_the_new_choice_has():
+    """And it leaves defaults behind: those of the new choice are its own."""
+    config = replace(ExperimentConfig(), {"algorithm.num_clusters": 32, "algorithm.merge": "rank_mean"})
+    skip = replace(config, {"algorithm.name": "skip"})
+    assert skip.algorithm == configs.algorithms.Skip(num_clusters=32)
+    fedavg = replace(config, {"algorithm.name": "fedavg"})
+    assert fedavg.algorithm == configs.algorithms.FedAvg()
+    three = {"algorithm.up.name": "codebook", "algorithm.up.error_feedback": "coded"}
+    coded = replace(fedavg, three)
+    assert replace(coded, {"algorithm.up.name": "topk"}).algorithm.up == UpConfig.member("topk")(
+        error_feedback="coded"
+    )
+    whole = replace(config, {"algorithm": {"name": "skip"}})
+    assert whole.algorithm == configs.algorithms.Skip()
+    assert replace(config, {"algorithm": skip.algorithm}) == skip
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.int64(3), np.array(3), np.uint8(3), jnp.int32(3), jnp.asarray(3)],
+    ids=["int64", "array0", "uint8", "jax32", "jax"],
+)
+def test_numbers_of_numpy_and_jax_are_numbers(value):
+    for name in ("rounds", "local.learning_rate", "algorithm.num_clusters", "network.deadline"):
+        found = flattened(to_dict(replace(ExperimentConfig(), {name: value})))[name]
+        assert found == 3
+        assert type(found) in (int, float)
+    assert ExperimentConfig(rounds=value).rounds == 3
+    assert from_yaml(to_yaml(ExperimentConfig(rounds=value))).rounds == 3
+
+
+def test_arrays_and_ranges_are_rows():
+    for row in (np.array([8, 8]), jnp.array([8, 8]), range(8, 10), (np.int32(8), 9)):
+        config = replace(ExperimentConfig(), {"model.name": "mlp", "model.hidden": row})
+        assert config.model.hidden == tuple(int(each) for each in row)
+    data = configs.datasets.Synthetic(shape=np.array([8, 8, 1]))
+    assert data.shape == (8, 8, 1)
+    pfl = replace(ExperimentConfig(), {"model.name": "cnn_pfl", "model.dropout": np.bool_(False)})
+    assert pfl.model.dropout is False
+    for bad in (np.array([3, 4]), np.array(0.5), np.array("x"), jnp.array([1.0])):
+        with pytest.raises(ConfigError, match=r"^rounds: .* cannot be used"):
+            ExperimentConfig(rounds=bad)
 
 
 def test_replace_checks_only_the_outcome():
@@ -405,7 +581,7 @@ def test_replace_checks_only_the_outcome():
 
 
 def test_yaml_numbers_and_paths_as_people_write_them():
-    config = from_yaml("{local: {learning_rate: 1e-3, weight_decay: 5E-4}, data: {path: a.npz}}")
+    config = from_yaml("{local: {learning_rate: 1e-3, weight_decay: 5E-4}, data: {name: npz, path: a.npz}}")
     assert (config.local.learning_rate, config.local.weight_decay) == (1e-3, 5e-4)
     assert config.data.path == ("a.npz",)
 

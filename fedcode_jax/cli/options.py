@@ -136,7 +136,7 @@ def _unknown(
     for section in sections:
         place = getattr(place, section, None)
     if sections and isinstance(place, Section):
-        return type(place).unknown(last, value)
+        return type(place).unknown(last, value, getattr(place, "name", None))
     near = difflib.get_close_matches(name, [*setting_names(chosen), *others], n=1, cutoff=0.75)
     if near:
         shown = near[0].replace("_", "-")

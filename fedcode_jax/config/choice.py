@@ -111,17 +111,17 @@ class Choice(Section):
         return super().read(without_effect(cls.section, settings, set(kind._checks)))
 
     @classmethod
-    def unknown(cls, name: str, value: Any) -> ConfigError:
+    def unknown(cls, name: str, value: Any, called: Any = None) -> ConfigError:
         """The error for a setting that this choice does not have, others perhaps."""
         known = [field.name for field in settings_of(cls) if field.name != "name"]
-        named = next(field.default for field in settings_of(cls) if field.name == "name")
+        named = called or (cls.names[0] if cls.names else cls.default)
         has = f"has {', '.join(known)}" if known else "has no settings"
         if any(name in other._checks for other in cls.members.values()) or is_own(named):
             return ConfigError(
                 f"{cls.section}{name}: {value!r} has no use with {cls.section}name {named}, "
                 f"which {has}"
             )
-        return super().unknown(name, value)
+        return super().unknown(name, value, called)
 
     def factory(self) -> Callable[..., Any]:
         """What builds the part, from the registry of its room, which is imported now."""

@@ -69,6 +69,7 @@ def unknown_setting(name: str, beside: list[str] | None = None) -> ConfigError:
     hint = f" Did you mean {near[0]}?" if near else ""
     if not near:
         section = name.rpartition(".")[0]
-        known = beside or [each for each in names if each.rpartition(".")[0] == section] or names
+        known = beside or [each for each in names if each.rpartition(".")[0] == section]
+        known = known or [each.partition(".")[0] for each in names]
         hint = f" Known: {', '.join(dict.fromkeys(known))}"
     return ConfigError(f"{name}: there is no such setting.{hint}")

@@ -72,5 +72,5 @@ def _gather(
         defaults[full] = plain(default)
         value = settings.get(field.name, default)
         values[full] = plain(value)
-    for name, value in settings.items():
-        values.setdefault(prefix + name, plain(value))
+    for name in settings.keys() - kind._checks.keys():  # of a part of one's own
+        values[prefix + name] = plain(settings[name])

@@ -65,8 +65,8 @@ class Section:
         return cls
 
     @classmethod
-    def unknown(cls, name: str, value: Any) -> ConfigError:
-        """The error for a setting that this section does not have."""
+    def unknown(cls, name: str, value: Any, called: Any = None) -> ConfigError:
+        """The error for a setting that this section, as it is called, does not have."""
         from fedcode_jax.config.known import unknown_setting
 
         beside = [cls.section + field.name for field in settings_of(cls)] if cls.section else None
@@ -89,7 +89,7 @@ class Section:
         arguments: dict[str, Any] = {}
         for name, value in settings.items():
             if name not in kind._checks:
-                raise kind.unknown(str(name), value)
+                raise kind.unknown(str(name), value, settings.get("name"))
             if name in kind._sections:
                 if value is None:  # all of its settings are commented out
                     continue

@@ -124,7 +124,7 @@ def late(
 
 
 def step_size(
-    start: int = 2, server_period: int = 5, client_period: int = 2, alpha: float = 1.0
+    start: int = 2, server_period: int = 5, client_period: int = 2, alpha: float = 1e-3
 ) -> Schedule:
     """Less often as the learning rate falls (QSR).
 
