@@ -105,7 +105,9 @@ def lay(tree: Any, sharding: Any) -> Any:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return jax.device_put(leaf, where)
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(one(jax.random.key_data(leaf), where))
+            return jax.random.wrap_key_data(
+                one(jax.random.key_data(leaf), where), impl=jax.random.key_impl(leaf)
+            )
         host = np.asarray(leaf)
         # Not device_put, which has every process gather what all others have, to compare.
         return jax.make_array_from_callback(host.shape, where, lambda index: host[index])

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax import algorithms, data, models, wire
+from fedcode_jax import algorithms, data, models, randomness, wire
 from fedcode_jax.clients import Plan
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.devices import claim_cores, device_count
@@ -79,6 +79,7 @@ class Experiment:
         return materials.network_of(self.config.network)
 
 
+@randomness.standardised
 def build(config: ExperimentConfig, *, algorithm: algorithms.Algorithm | None = None) -> Experiment:
     """Loads and builds everything a config names, and checks what only the data can tell.
 
@@ -200,7 +201,7 @@ def check_budget(config: ExperimentConfig, program: Program, weights: Any) -> No
 
     def broadcast(weights: Any) -> wire.Message:
         server, _ = program.algorithm.init(weights, 1)
-        return program.algorithm.broadcast(server, silent, jax.random.key(0))[0]
+        return program.algorithm.broadcast(server, silent, randomness.key(0))[0]
 
     shapes = jax.eval_shape(broadcast, weights)
     message = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

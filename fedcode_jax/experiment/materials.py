@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedcode_jax import algorithms, compress, data, models, schedules
+from fedcode_jax import algorithms, compress, data, models, randomness, schedules
 from fedcode_jax import config as configs
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
 from fedcode_jax.clients.optimizers import optimizer
@@ -73,7 +73,7 @@ def model_of(config: ExperimentConfig, dataset: Dataset, lowering: str = "native
 
 def weights_of(config: ExperimentConfig, dataset: Dataset) -> Any:
     """The initial variables of the model."""
-    weights = _initial(model_of(config, dataset), dataset.input_shape)(config.seed)
+    weights = _initial(model_of(config, dataset), dataset.input_shape)(np.uint32(config.seed))
     if config.local.fix_norm_after is not None and "batch_stats" not in weights:
         raise ConfigError(
             f"local.fix_norm_after: {config.local.fix_norm_after} cannot be used; "
@@ -85,7 +85,7 @@ def weights_of(config: ExperimentConfig, dataset: Dataset) -> Any:
 @functools.lru_cache(maxsize=8)
 def _initial(model: Any, input_shape: tuple[int, ...]) -> Any:
     """Compiled once, however many seeds there are."""
-    return jax.jit(lambda seed: models.init(model, jax.random.key(seed), input_shape))
+    return jax.jit(lambda seed: models.init(model, randomness.key(seed), input_shape))
 
 
 def clients_of(dataset: Dataset, partition: Partition) -> ClientData:

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax import randomness
+
 SKETCH_SIZE = 32
 """Floats S of a sketch: the variance it tells is off by about sqrt(2 / S / (M - 1)) of itself."""
 
@@ -54,7 +56,7 @@ def sketch(values: jax.Array, size: int = SKETCH_SIZE) -> jax.Array:
       >>> sketch(jnp.ones(64)).shape
       (32,)
     """
-    signs = jax.random.rademacher(jax.random.key(_SIGNS), values.shape, values.dtype)
+    signs = jax.random.rademacher(randomness.key(_SIGNS), values.shape, values.dtype)
     padding = -values.size % size
     signed = jnp.pad(values * signs, (0, padding))
     return jnp.sum(signed.reshape(-1, size), axis=0)

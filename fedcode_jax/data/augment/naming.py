@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 from jax.typing import DTypeLike
 
+from fedcode_jax import randomness
 from fedcode_jax.data.augment.audio import spec_augment, time_shift
 from fedcode_jax.data.augment.images import crop_and_flip
 from fedcode_jax.errors import ConfigError, check_name
@@ -83,5 +84,5 @@ def make(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Augmentation | 
         return x
 
     augmentation = parts[0] if len(parts) == 1 else chain
-    jax.eval_shape(augmentation, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), dtype))
+    jax.eval_shape(augmentation, randomness.key(0), jax.ShapeDtypeStruct((1, *shape), dtype))
     return augmentation
