@@ -11,6 +11,7 @@ SKETCH_SIZE = 32
 _SIGNS = 0x51A  # the key of the signs, which all clients share
 
 
+@randomness.standardised
 def moved(reference: jax.Array, centers: jax.Array, arrived: jax.Array) -> jax.Array:
     """How far the clients' codebooks lie from a reference, relative to its spread.
 
@@ -37,6 +38,7 @@ def moved(reference: jax.Array, centers: jax.Array, arrived: jax.Array) -> jax.A
     return jnp.sum(jnp.where(arrived, far, 0)) / jnp.maximum(jnp.sum(arrived), 1)
 
 
+@randomness.standardised
 def sketch(values: jax.Array, size: int = SKETCH_SIZE) -> jax.Array:
     """A few numbers that keep distances: sums of values under signs that all clients share.
 
@@ -62,6 +64,7 @@ def sketch(values: jax.Array, size: int = SKETCH_SIZE) -> jax.Array:
     return jnp.sum(signed.reshape(-1, size), axis=0)
 
 
+@randomness.standardised
 def model_variance(sketches: jax.Array, arrived: jax.Array) -> jax.Array:
     """Variance of the clients' models about their mean, relative to the mean's squared length.
 

@@ -136,6 +136,7 @@ class Traffic(NamedTuple):
     upload_bits: jax.Array
 
 
+@randomness.standardised
 def initial_state(
     algorithm: Algorithm, weights: Weights, num_clients: int, *, sketched: bool = False
 ) -> State:
