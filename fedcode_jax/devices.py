@@ -1,5 +1,6 @@
 """Devices, as the whole house uses them: which there are, what lies where, what has room."""
 
+import contextlib
 import os
 from typing import Any
 
@@ -19,15 +20,32 @@ def claim_cores() -> None:
 
     One client a core is faster than one client on all cores: inside a small convolution there
     is little to share. To be called before anything runs; other backends are not affected.
+
+    Raises:
+      ConfigError: there is no device of the kind that JAX_PLATFORMS asks for.
     """
-    if getattr(jax.config, "jax_num_cpu_devices", 0) > 0 or "device_count" in os.environ.get(
-        "XLA_FLAGS", ""
-    ):
-        return
+    told = getattr(jax.config, "jax_num_cpu_devices", 0) > 0
+    if not told and "device_count" not in os.environ.get("XLA_FLAGS", ""):
+        # The first: JAX has begun; the second: a system without affinities.
+        with contextlib.suppress(RuntimeError, AttributeError):
+            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    _begin()
+
+
+def _begin() -> None:
+    """Has JAX look for its devices, after which their number stands."""
     try:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    except (RuntimeError, AttributeError):  # JAX has begun; or a system without affinities
-        return
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # of CUDA, JAX merely asserts that it is there
+        platforms = getattr(jax.config, "jax_platforms", None)
+        if not platforms:
+            raise
+        reason = str(error).partition(" (set JAX_PLATFORMS")[0].replace("\n", " ").rstrip(".")
+        raise ConfigError(
+            f"JAX_PLATFORMS: {platforms!r} cannot be used; JAX has no such device here"
+            + (f" ({reason})" if reason else "")
+            + "; unset it, set it to cpu, or install JAX for that device"
+        ) from error
 
 
 def on_cpu() -> bool:
@@ -105,7 +123,9 @@ def lay(tree: Any, sharding: Any) -> Any:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return jax.device_put(leaf, where)
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(one(jax.random.key_data(leaf), where))
+            return jax.random.wrap_key_data(
+                one(jax.random.key_data(leaf), where), impl=jax.random.key_impl(leaf)
+            )
         host = np.asarray(leaf)
         # Not device_put, which has every process gather what all others have, to compare.
         return jax.make_array_from_callback(host.shape, where, lambda index: host[index])

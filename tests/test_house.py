@@ -13,7 +13,7 @@ FILES = sorted(HOME.rglob("*.py"))
 MOST_LINES = 60
 
 ROOMS = (
-    ("errors", "limits", "devices"),
+    ("errors", "limits", "randomness", "devices"),
     ("codebook",),
     ("wire",),
     ("compress", "schedules"),

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax import schedules
+from fedcode_jax import randomness, schedules
 from fedcode_jax.algorithms.base import Algorithm, Start, Work
 from fedcode_jax.algorithms.groups import Weights
 from fedcode_jax.errors import ConfigError
@@ -38,7 +38,7 @@ def check_contract(algorithm: Algorithm, weights: Weights) -> None:
 
 
 def _round(algorithm: Algorithm, weights: Weights) -> None:
-    clients, sends, key = 2, schedules.always()(1), jax.random.key(0)
+    clients, sends, key = 2, schedules.always()(1), randomness.key(0)
     server, store = algorithm.init(weights, clients)
     _check_axis("init", "store", store, clients)
     common = None if algorithm.common is None else algorithm.common(server)

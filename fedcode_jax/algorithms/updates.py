@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fedcode_jax import schedules, wire
+from fedcode_jax import randomness, schedules, wire
 from fedcode_jax.algorithms.base import (
     Algorithm,
     Objective,
@@ -190,7 +190,7 @@ def updates(
     def report(server: UpdatesServer, store: UpdatesClient) -> tuple[Weights, Weights | None]:
         if down is None:
             return one(server.weights), None
-        _, sent = broadcast(server, schedules.always()(1), jax.random.key(0))
+        _, sent = broadcast(server, schedules.always()(1), randomness.key(0))
         return one(server.weights), one(sent.common)
 
     return Algorithm(

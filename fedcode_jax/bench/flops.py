@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from fedcode_jax import randomness
 from fedcode_jax.clients import LocalTraining
 from fedcode_jax.clients.memory import inner_jaxprs
 from fedcode_jax.clients.training import Weights
@@ -89,7 +90,7 @@ def training_flops(training: LocalTraining, model: Any, weights: Weights, x: Any
     labels = jax.ShapeDtypeStruct((size,), jnp.int32)
     mask = jax.ShapeDtypeStruct((size,), jnp.bool_)
     loss = dataclasses.replace(training, model=model).loss
-    key = jax.random.key(0)
+    key = randomness.key(0)
     return work_of(loss, params, state, params, images, labels, mask, key).times(2)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import jax
 import numpy as np
 
-from fedcode_jax import experiment
+from fedcode_jax import experiment, randomness
 from fedcode_jax.bench.flops import training_flops
 from fedcode_jax.bench.machine import peak_resident_bytes, references
 from fedcode_jax.bench.parts import PARTS, TRAINING, parts_of, repeated_round
@@ -24,6 +24,7 @@ from fedcode_jax.simulation import Program, RoundMetrics, State
 ROUND, REST = "round", "the rest"
 
 
+@randomness.standardised
 def measure(
     config: ExperimentConfig, repeats: int = 5, **given: Unpack[experiment.Given]
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax import wire
+from fedcode_jax import randomness, wire
 from fedcode_jax.algorithms import Start, Work
 from fedcode_jax.bench.timing import Timed, compiled
 from fedcode_jax.clients import ClientData, LocalTraining, dealt, run_cohort
@@ -68,7 +68,7 @@ def parts_of(program: Program, weights: Weights, before: State, after: State) ->
     epochs, batch_size = program.training.epochs, program.training.batch_size
     steps = num_steps(program.data.sizes[clients], epochs, batch_size)
     clients = clients[dealt(program.plan, steps)]
-    key = jax.random.key(program.settings.seed)
+    key = randomness.key(program.settings.seed)
     rows = jax.tree.map(lambda leaf: leaf[clients], (before.store, ~before.contacted))
     exchange = jax.tree.map(jnp.asarray, (algorithm.schedule or program.settings.schedule)(1))
     samples = program.data.sizes[clients].astype(jnp.float32)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import Objective, Start, Work
 from fedcode_jax.clients.batches import ClientData
 from fedcode_jax.clients.places import places
@@ -44,6 +45,7 @@ class _Given(NamedTuple):
     learning_rate: jax.Array
 
 
+@randomness.standardised
 def run_cohort(
     training: LocalTraining,
     plan: Plan,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from fedcode_jax import randomness
 from fedcode_jax.clients.training import LocalTraining
 from fedcode_jax.devices import leaf_bytes, tree_bytes
 
@@ -42,7 +43,7 @@ def client_bytes(training: LocalTraining, weights: Any, sample_shape: Sequence[i
     state = {name: value for name, value in weights.items() if name != "params"}
 
     def kept(params: Any, state: Any, x: jax.Array, y: jax.Array, mask: jax.Array) -> Any:
-        key = jax.random.key(0)
+        key = randomness.key(0)
         return jax.vjp(lambda p: training.loss(p, state, p, x, y, mask, key)[0], params)[1]
 
     batch = training.batch_size

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import At, Objective
 from fedcode_jax.clients.batches import ClientData, normalise, shuffles
 from fedcode_jax.clients.training import LocalTraining, Weights
 
 
+@randomness.standardised
 def train_reference(
     training: LocalTraining,
     start: Weights,

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import At, Objective, Start
 from fedcode_jax.clients.batches import ClientData, batch_at, normalise, num_steps, shuffles
 from fedcode_jax.models.norm import fixed_norm
@@ -124,6 +125,7 @@ class Trained(NamedTuple):
     loss: jax.Array
 
 
+@randomness.standardised
 def train(
     training: LocalTraining,
     axis: ClientAxis,

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax import randomness
 from fedcode_jax.codebook import blocks
 from fedcode_jax.errors import DataError
 
@@ -10,6 +11,7 @@ _MOST_CENTERS = 65536  # that codes of 16 bits tell apart
 _MOST_COMPARED = 4  # bits of a code, at the price of 2^4 - 1 comparisons
 
 
+@randomness.standardised
 def encode(centers: jax.Array, values: jax.Array, *, limits: jax.Array | None = None) -> jax.Array:
     """Codes each value by its nearest center; ties go to the lower center.
 
@@ -95,6 +97,7 @@ def _limits(centers: jax.Array) -> jax.Array:
     return jax.lax.cummin(jnp.where(lower < upper, limit, jnp.inf), reverse=True)
 
 
+@randomness.standardised
 def decode(centers: jax.Array, codes: jax.Array, size: int | None = None) -> jax.Array:
     """The centers that codes stand for.
 
@@ -134,6 +137,7 @@ def decode(centers: jax.Array, codes: jax.Array, size: int | None = None) -> jax
     return values[:size]
 
 
+@randomness.standardised
 def snap(centers: jax.Array, values: jax.Array) -> jax.Array:
     """Moves every value to its nearest center: decode(centers, encode(centers, values)).
 
@@ -173,6 +177,7 @@ def snap(centers: jax.Array, values: jax.Array) -> jax.Array:
     return centers[_rank(_limits(centers), values)]
 
 
+@randomness.standardised
 def union(codebooks: jax.Array) -> jax.Array:
     """All centers of several codebooks, as one.
 

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax import randomness
 from fedcode_jax.codebook import blocks
 from fedcode_jax.codebook.atoms import Atoms, condense
 from fedcode_jax.codebook.batching import one_by_one_on_cpu
@@ -28,6 +29,7 @@ _WORTHWHILE = 0.003
 _WORTHWHILE_FOR_ALL = 0.1
 
 
+@randomness.standardised
 def fit(
     values: jax.Array,
     num_clusters: int,

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax import randomness
 from fedcode_jax.codebook.atoms import Atoms, condense
 from fedcode_jax.codebook.batching import one_by_one_on_cpu
 from fedcode_jax.codebook.cells import Tree, make_tree, measure, unpack
@@ -51,6 +52,7 @@ class RateCodebook(NamedTuple):
     limits: jax.Array
 
 
+@randomness.standardised
 def fit_rate(
     values: jax.Array,
     num_clusters: int,

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from fedcode_jax import randomness
 from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.errors import ConfigError, DataError
 
@@ -21,6 +22,7 @@ _CLIPS_AT_ONCE = 64  # 26 MB for clips of one second; more is slower on a CPU
 _FULL_SCALE = 32768  # int16
 
 
+@randomness.standardised
 def log_mel(
     waveforms: ArrayLike,
     *,

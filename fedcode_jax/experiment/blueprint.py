@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedcode_jax import algorithms, models, schedules
+from fedcode_jax import algorithms, models, randomness, schedules
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
 from fedcode_jax.config import ExperimentConfig, check_schedule
 from fedcode_jax.data import Dataset, Partition
@@ -212,4 +212,4 @@ class Blueprint:
 @functools.lru_cache(maxsize=8)
 def _initial(model: Any, input_shape: tuple[int, ...]) -> Any:
     """Compiled once, however many seeds there are."""
-    return jax.jit(lambda seed: models.init(model, jax.random.key(seed), input_shape))
+    return jax.jit(lambda seed: models.init(model, randomness.key(seed), input_shape))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax import data, models, wire
+from fedcode_jax import data, models, randomness, wire
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.devices import claim_cores, device_count
 from fedcode_jax.errors import ConfigError
@@ -74,6 +74,7 @@ class Experiment:
         }
 
 
+@randomness.standardised
 def build(config: ExperimentConfig, **given: Unpack[Given]) -> Experiment:
     """Loads and builds everything a config names, and checks what only the data can tell.
 
@@ -143,7 +144,7 @@ def check_budget(config: ExperimentConfig, program: Program, weights: Any) -> No
 
     def broadcast(weights: Any) -> wire.Message:
         server, _ = program.algorithm.init(weights, 1)
-        return program.algorithm.broadcast(server, silent, jax.random.key(0))[0]
+        return program.algorithm.broadcast(server, silent, randomness.key(0))[0]
 
     shapes = jax.eval_shape(broadcast, weights)
     message = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

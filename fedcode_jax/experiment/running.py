@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from fedcode_jax import config as configs
-from fedcode_jax import results
+from fedcode_jax import randomness, results
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.devices import claim_cores, replicated
 from fedcode_jax.errors import ConfigError
@@ -49,6 +49,7 @@ class Result:
     folder: pathlib.Path | None
 
 
+@randomness.standardised
 def run(
     config: ExperimentConfig,
     *,

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Unpack
 import jax
 
 from fedcode_jax import config as configs
-from fedcode_jax import results
+from fedcode_jax import randomness, results
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.config.axes import Axes, points
 from fedcode_jax.devices import claim_cores
@@ -69,6 +69,7 @@ class SweepResult:
         return [results.sweep_row(i, run.point, run.summary) for i, run in enumerate(self.runs)]
 
 
+@randomness.standardised
 def sweep(
     config: ExperimentConfig,
     axes: Axes | Sequence[Mapping[str, Any]],

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedcode_jax import randomness
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.limits import SMALLEST, refuse
 
@@ -122,6 +123,7 @@ class Conditions(NamedTuple):
     lost: jax.Array
 
 
+@randomness.standardised
 def conditions(links: Links, clients: jax.Array, key: jax.Array) -> Conditions:
     """Draws what the clients of a round meet with.
 

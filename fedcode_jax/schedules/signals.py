@@ -3,12 +3,15 @@
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax import randomness
+
 SKETCH_SIZE = 32
 """Floats S of a sketch: the variance it tells is off by about sqrt(2 / S / (M - 1)) of itself."""
 
 _SIGNS = 0x51A  # the key of the signs, which all clients share
 
 
+@randomness.standardised
 def moved(reference: jax.Array, centers: jax.Array, arrived: jax.Array) -> jax.Array:
     """How far the clients' codebooks lie from a reference, relative to its spread.
 
@@ -35,6 +38,7 @@ def moved(reference: jax.Array, centers: jax.Array, arrived: jax.Array) -> jax.A
     return jnp.sum(jnp.where(arrived, far, 0)) / jnp.maximum(jnp.sum(arrived), 1)
 
 
+@randomness.standardised
 def sketch(values: jax.Array, size: int = SKETCH_SIZE) -> jax.Array:
     """A few numbers that keep distances: sums of values under signs that all clients share.
 
@@ -54,12 +58,13 @@ def sketch(values: jax.Array, size: int = SKETCH_SIZE) -> jax.Array:
       >>> sketch(jnp.ones(64)).shape
       (32,)
     """
-    signs = jax.random.rademacher(jax.random.key(_SIGNS), values.shape, values.dtype)
+    signs = jax.random.rademacher(randomness.key(_SIGNS), values.shape, values.dtype)
     padding = -values.size % size
     signed = jnp.pad(values * signs, (0, padding))
     return jnp.sum(signed.reshape(-1, size), axis=0)
 
 
+@randomness.standardised
 def model_variance(sketches: jax.Array, arrived: jax.Array) -> jax.Array:
     """Variance of the clients' models about their mean, relative to the mean's squared length.
 

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
+from fedcode_jax import randomness
 from fedcode_jax.clients import normalise
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import CLIENTS, lay, mesh, replicated, spread
@@ -114,6 +115,7 @@ class _Totals(NamedTuple):
     loss: jax.Array
 
 
+@randomness.standardised
 def evaluate(model: Any, models: Weights, data: EvaluationData, devices: int = 1) -> Score:
     """Scores one or more models on a test set; every sample counts once, padding never.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fedcode_jax import randomness
 from fedcode_jax.clients import ClientData
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import check_room, mesh
@@ -64,6 +65,7 @@ class Fleet:
         """Experiments that run at once."""
         return self.devices * self.abreast
 
+    @randomness.standardised
     def start(self, members: Sequence[Member]) -> tuple[State, "Crew"]:
         """The states before the first round, and what the experiments are made of, on the devices.
 
@@ -82,6 +84,7 @@ class Fleet:
         state = self._call(key, lambda _, member: (None, first(member)), None, crew)[1]
         return state, crew
 
+    @randomness.standardised
     def advance(
         self, state: State, crew: "Crew", evaluations: int, rounds: int
     ) -> tuple[State, SegmentOutput]:

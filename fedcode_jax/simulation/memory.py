@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from fedcode_jax import schedules
+from fedcode_jax import randomness, schedules
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients.memory import client_bytes, sample_bytes
 from fedcode_jax.clients.training import Weights
@@ -74,7 +74,7 @@ def carried_bytes(algorithm: Algorithm, weights: Weights) -> int:
     def carried(weights: Weights) -> Any:
         server, store = algorithm.init(weights, 1)
         common = None if algorithm.common is None else algorithm.common(server)
-        message, _ = algorithm.broadcast(server, schedules.always()(1), jax.random.key(0))
+        message, _ = algorithm.broadcast(server, schedules.always()(1), randomness.key(0))
         stored = jax.tree.map(lambda leaf: leaf[0], store)
         return algorithm.receive(stored, message, common).carried
 

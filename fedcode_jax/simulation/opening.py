@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax import network
+from fedcode_jax import network, randomness
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, LocalTraining, Plan, dealt
 from fedcode_jax.clients.batches import num_steps
@@ -71,7 +71,7 @@ def opened(
       The opening; its clients stand in the order in which the plan is best given them.
     """
     number = state.round + 1
-    key = jax.random.key(settings.seed)
+    key = randomness.key(settings.seed)
     rate = decayed(training.decay, settings.learning_rate, number, settings.rounds)
     schedule = settings.schedule if algorithm.schedule is None else algorithm.schedule
     moment = Moment(number, rate, cohort, data.sizes.shape[0])

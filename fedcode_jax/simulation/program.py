@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fedcode_jax import randomness
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
 from fedcode_jax.clients.training import Weights
@@ -65,6 +66,7 @@ class Program:
     sketched: bool = False
     compiled: Compiled = dataclasses.field(default_factory=Compiled, init=False)
 
+    @randomness.standardised
     def __post_init__(self) -> None:
         """Lays the clients' data and the settings on every device."""
         everywhere = replicated(self.plan.devices)
@@ -105,6 +107,7 @@ class Program:
         """Samples of every client."""
         return np.asarray(self.data.sizes).tolist()
 
+    @randomness.standardised
     def start(self, weights: Weights) -> State:
         """The state before the first round, from the initial variables of the model."""
         first = self.first_state
@@ -112,6 +115,7 @@ class Program:
         weights = lay(weights, replicated(self.plan.devices))
         return jax.jit(first, out_shardings=shardings)(weights)
 
+    @randomness.standardised
     def first_state(self, weights: Weights) -> State:
         """``start`` as a function to be traced."""
         clients = self.data.sizes.shape[0]
@@ -129,6 +133,7 @@ class Program:
         }
         return State(**parts)
 
+    @randomness.standardised
     def advance(
         self, state: State, num_rounds: int, *, traffic: bool = False
     ) -> tuple[State, SegmentOutput]:
@@ -183,6 +188,7 @@ class Program:
             run_round, self.algorithm, self.model, self.plan, num_rounds, traffic=traffic
         )
 
+        @randomness.standardised
         def exact(*inputs: Any) -> tuple[State, SegmentOutput]:
             with jax.default_matmul_precision("float32"):
                 return segment(*inputs)

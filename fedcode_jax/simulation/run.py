@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import jax
 
+from fedcode_jax import randomness
 from fedcode_jax.simulation import processes
 from fedcode_jax.simulation.evaluation import Score
 from fedcode_jax.simulation.program import Program
@@ -37,6 +38,7 @@ class Outcome:
     scores: tuple[Score, Score] | None = None
 
 
+@randomness.standardised
 def simulate(
     program: Program,
     state: State,

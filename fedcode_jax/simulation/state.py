@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax import wire
+from fedcode_jax import randomness, wire
 from fedcode_jax.algorithms import Algorithm, Work
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.errors import ConfigError
@@ -136,6 +136,7 @@ class Traffic(NamedTuple):
     upload_bits: jax.Array
 
 
+@randomness.standardised
 def initial_state(
     algorithm: Algorithm, weights: Weights, num_clients: int, *, sketched: bool = False
 ) -> State:
@@ -155,7 +156,7 @@ def initial_state(
     """
     server, store = algorithm.init(weights, num_clients)
     silent = Exchange(jnp.zeros((), bool), jnp.zeros((), bool))
-    message, _ = algorithm.broadcast(server, silent, jax.random.key(0))
+    message, _ = algorithm.broadcast(server, silent, randomness.key(0))
     known = None
     if algorithm.common is not None and wire.is_conditional(message):
         raise ConfigError(
@@ -192,7 +193,7 @@ def _upload_sizes(
         start = algorithm.receive(stored, message, common)
         work = Work(start, start.weights, jnp.int32(1), jnp.float32(0), jnp.float32(0))
         exchange = Exchange(jnp.ones((), bool), jnp.ones((), bool))
-        return algorithm.upload(stored, work, exchange, jax.random.key(0))[0]
+        return algorithm.upload(stored, work, exchange, randomness.key(0))[0]
 
     shapes, own = jax.eval_shape(upload, server, store), jax.eval_shape(lambda: message)
     (leaves, structure), (others, other_structure) = map(jax.tree.flatten, (shapes, own))

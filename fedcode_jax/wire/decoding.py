@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fedcode_jax import randomness
 from fedcode_jax.wire.format import (
     CHECKSUM,
     MAGIC,
@@ -23,6 +24,7 @@ from fedcode_jax.wire.table import read_header
 __all__ = ["DecodeError", "check_claims", "decode"]
 
 
+@randomness.standardised
 def decode(data: bytes, *, given: Message | None = None) -> Message:
     """Decodes the bytes of one message.
 

@@ -3,6 +3,7 @@
 import struct
 import zlib
 
+from fedcode_jax import randomness
 from fedcode_jax.wire.decoding import check_claims
 from fedcode_jax.wire.format import CHECKSUM, MAGIC, PREFIX, VERSION
 from fedcode_jax.wire.kinds import Kind
@@ -11,6 +12,7 @@ from fedcode_jax.wire.reading import DecodeError, Reader
 from fedcode_jax.wire.table import handling_of, read_header
 
 
+@randomness.standardised
 def encode(message: Message, *, given: Message | None = None) -> bytes:
     """Encodes a message to the bytes that are sent.
 

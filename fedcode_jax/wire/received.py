@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax import randomness
 from fedcode_jax.wire.kinds import Array, Kind, carries_values
 from fedcode_jax.wire.message import Message
 from fedcode_jax.wire.sections import Section
 from fedcode_jax.wire.table import handling_of
 
 
+@randomness.standardised
 def values(section: Section, size: int | None = None) -> jax.Array:
     """The values that a section stands for.
 

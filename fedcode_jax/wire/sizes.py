@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedcode_jax import randomness
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.wire.kinds import Kind
 from fedcode_jax.wire.message import Message
@@ -15,6 +16,7 @@ __all__ = ["MESSAGE_HEADER_BYTES", "code_width", "formula_bits", "header_bytes",
 MESSAGE_HEADER_BYTES = 9
 
 
+@randomness.standardised
 def size_bits(message: Message, *, given: Message | None = None) -> jax.Array:
     """Length of the encoded message, in bits: ``8 * len(encode(message, given=given))``.
 

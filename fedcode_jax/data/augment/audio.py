@@ -5,10 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax import randomness
 from fedcode_jax.data.audio import FLOOR
 from fedcode_jax.errors import ConfigError
 
 
+@randomness.standardised
 def time_shift(key: jax.Array, x: jax.Array, *, samples: int = 1600, frames: int = 10) -> jax.Array:
     """Shifts each clip in time by up to 100 ms, silence coming in at the end that is left free.
 
@@ -55,6 +57,7 @@ def time_shift(key: jax.Array, x: jax.Array, *, samples: int = 1600, frames: int
     return jnp.where(_over(inside, x), shifted, jnp.asarray(fill, x.dtype))
 
 
+@randomness.standardised
 def spec_augment(
     key: jax.Array,
     x: jax.Array,

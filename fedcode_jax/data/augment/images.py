@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax import randomness
 from fedcode_jax.errors import ConfigError
 
 
+@randomness.standardised
 def crop_and_flip(key: jax.Array, images: jax.Array, pad: int = 4) -> jax.Array:
     """Shifts each image at random, zeros coming in at the border, and flips every other one.
 

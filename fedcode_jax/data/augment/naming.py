@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 from jax.typing import DTypeLike
 
+from fedcode_jax import randomness
 from fedcode_jax.data.augment.audio import spec_augment, time_shift
 from fedcode_jax.data.augment.images import crop_and_flip
 from fedcode_jax.errors import ConfigError, check_name
@@ -103,7 +104,7 @@ def checked(augmentation: Augmentation, shape: tuple[int, ...], dtype: DTypeLike
     """
     batch = jax.ShapeDtypeStruct((2, *shape), dtype)
     try:
-        found = jax.eval_shape(augmentation, jax.random.key(0), batch)
+        found = jax.eval_shape(augmentation, randomness.key(0), batch)
     except ConfigError as error:
         raise ConfigError(str(error)) from None  # without JAX's notes on its own frames
     except Exception as error:
