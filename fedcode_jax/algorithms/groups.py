@@ -24,6 +24,8 @@ variables; as float32, float16 or bfloat16 in weights messages; never."""
 FLOATS = {"dense": "float32", "dense16": "float16", "densebf16": "bfloat16"}
 """The type of the floats of a policy that sends floats."""
 
+_SCALES, _BIASES = ("scale", "gamma"), ("bias", "b", "beta")
+
 _PRESETS = {
     "kernels": "kernel=coded,bias+norm+stats=dense",
     "layers": "kernel=layered,bias+norm+stats=dense",
@@ -129,7 +131,7 @@ class Layout:
         paths, treedef = jax.tree_util.tree_flatten_with_path(weights)
         if not paths:
             raise ConfigError("model: it has no weights; there is nothing to train or send")
-        kinds = [kind_of(path) for path, _ in paths]
+        kinds = kinds_of([path for path, _ in paths])
         for path, leaf in paths:
             if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
                 raise ConfigError(
@@ -186,22 +188,38 @@ def _joined(leaves: Sequence[jax.Array]) -> jax.Array:
     return vector
 
 
-def kind_of(path: tuple) -> str:
-    """The kind of a variable, from the names on its path.
+def kinds_of(paths: Sequence[tuple]) -> list[str]:
+    """The kind of each variable of a model, from the names on its path and those beside it.
 
-    Running statistics are what lies in the collection ``batch_stats``; scales and biases are
-    known by their names, and belong to a normalisation layer if the name of the module says
-    so. Everything else, unnamed arrays included, is a kernel.
+    What lies in the collection ``batch_stats`` is a running statistic. A ``scale`` (or ``gamma``)
+    belongs to a normalisation layer. A ``bias`` (``b``, ``beta``) does if the name of a module
+    around it says ``norm``, or if there is a scale beside it. Everything else, unnamed arrays
+    included, is a kernel.
+
+    Args:
+      paths: of all variables, as JAX gives them.
+
+    Returns:
+      One of ``KINDS`` each.
 
     Example:
       >>> tree = {"params": {"conv": {"kernel": 0.0, "bias": 0.0}, "norm1": {"bias": 0.0}}}
-      >>> [kind_of(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+      >>> kinds_of([path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]])
       ['bias', 'kernel', 'norm']
     """
-    names = [str(getattr(key, "key", getattr(key, "name", ""))).lower() for key in path]
-    if "batch_stats" in names:
-        return "stats"
-    if names and names[-1] in ("bias", "scale"):
-        in_norm = names[-1] == "scale" or any("norm" in name for name in names[:-1])
+    named = [_names(path) for path in paths]
+    scaled = {names[:-1] for names in named if names and names[-1] in _SCALES}
+
+    def kind(names: tuple[str, ...]) -> str:
+        if "batch_stats" in names:
+            return "stats"
+        if not names or names[-1] not in _SCALES + _BIASES:
+            return "kernel"
+        in_norm = names[:-1] in scaled or any("norm" in name for name in names[:-1])
         return "norm" if in_norm else "bias"
-    return "kernel"
+
+    return [kind(names) for names in named]
+
+
+def _names(path: tuple) -> tuple[str, ...]:
+    return tuple(str(getattr(key, "key", getattr(key, "name", ""))).lower() for key in path)

@@ -130,6 +130,9 @@ def batch_at(
 ) -> tuple[jax.Array, jax.Array]:
     """The samples of one step; the last batch of an epoch may be a partial one.
 
+    A partial batch is filled up with its own samples in turn, so that what looks at whole batches,
+    such as a batch norm without a mask, sees nobody else's.
+
     Args:
       shuffled: i32[epochs, max_size], from ``shuffles``.
       size: i32[], the client's number of samples.
@@ -139,8 +142,14 @@ def batch_at(
     Returns:
       positions i32[B] among the client's samples, and mask bool[B], false where the batch
       is padded.
+
+    Example:
+      >>> positions, mask = batch_at(jnp.array([[4, 2, 0, 3, 1]]), 5, 1, 3)
+      >>> positions.tolist(), mask.tolist()
+      ([3, 1, 3], [True, True, False])
     """
     steps_per_epoch = jnp.maximum((size + batch_size - 1) // batch_size, 1)
     epoch, batch = step // steps_per_epoch, step % steps_per_epoch
-    place = batch * batch_size + jnp.arange(batch_size)
-    return shuffled[epoch, jnp.minimum(place, shuffled.shape[1] - 1)], place < size
+    first, row = batch * batch_size, jnp.arange(batch_size)
+    own = jnp.clip(size - first, 1, batch_size)
+    return shuffled[epoch, first + row % own], first + row < size

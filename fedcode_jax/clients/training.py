@@ -12,7 +12,7 @@ import optax
 from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import At, Objective, Start
 from fedcode_jax.clients.batches import ClientData, batch_at, normalise, num_steps, shuffles
-from fedcode_jax.models.norm import fixed_norm
+from fedcode_jax.models.fixing import fixed_norm
 
 Weights = Any
 ClientAxis = Literal["vmap", "map"]

@@ -1,9 +1,6 @@
 """Normalisation between layers: over the batch, over groups of channels, or none."""
 
-import contextlib
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -66,6 +63,19 @@ class BatchNorm(nn.Module):
 
     That of flax takes a mask as well; this one multiplies mean and scale out first, which takes
     fewer passes over x, and stays finite when no sample counts.
+
+    Attributes:
+      momentum: share of the running averages that stays in a step.
+      epsilon: added to the variance.
+
+    Example:
+      >>> import jax
+      >>> layer, x = BatchNorm(), jnp.array([[1.0], [3.0], [99.0]])
+      >>> variables = layer.init(jax.random.key(0), x, train=False)
+      >>> mask = jnp.array([True, True, False])
+      >>> y, _ = layer.apply(variables, x, train=True, mask=mask, mutable=["batch_stats"])
+      >>> y[:2, 0].round(3)
+      Array([-1.,  1.], dtype=float32)
     """
 
     momentum: float = 0.9
@@ -80,7 +90,7 @@ class BatchNorm(nn.Module):
         mask: Array | None = None,
         fixed: Array | bool | None = None,
     ) -> Array:
-        """Maps f32[B, ..., C] to the same shape; mask bool[B]; ``fixed`` as in ``fixed_norm``."""
+        """Maps f32[B, ..., C] to the same shape; mask bool[B]; ``fixed`` as of ``fixed_norm``."""
         shape = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
@@ -101,45 +111,6 @@ class BatchNorm(nn.Module):
             mean, var = running_mean.value, running_var.value
         gain = scale * lax.rsqrt(var + self.epsilon)
         return x * gain.astype(x.dtype) + (bias - mean * gain).astype(x.dtype)
-
-
-@contextlib.contextmanager
-def fixed_norm(fixed: Array | bool | None) -> Iterator[None]:
-    """Batch norm that trains with its running averages, for models applied in its context.
-
-    FixBN: from some round on, clients normalise with the averages that they were sent, in training
-    as in evaluation, and no longer change them. The gradient then does not pass through mean and
-    variance, and a sample no longer depends on the others of its batch. ``fixed`` may be traced,
-    so that rounds of both kinds are one program.
-
-    Args:
-      fixed: bool[], whether the averages stay as they are; None changes nothing.
-
-    References:
-      Zhong, Chen and Chao, Making batch normalization great in federated deep learning,
-      arXiv 2303.06530.
-
-    Example:
-      >>> layer = BatchNorm()
-      >>> variables = {"params": {"scale": jnp.ones(1), "bias": jnp.zeros(1)},
-      ...              "batch_stats": {"mean": jnp.ones(1), "var": jnp.ones(1)}}
-      >>> x = jnp.array([[1.0], [3.0]])
-      >>> with fixed_norm(True):
-      ...     y, updated = layer.apply(variables, x, train=True, mutable=["batch_stats"])
-      >>> y.round(3)[:, 0].tolist(), updated["batch_stats"]["mean"].tolist()
-      ([0.0, 2.0], [1.0])
-    """
-    if fixed is None:
-        yield
-        return
-
-    def with_fixed(layer: Any, args: tuple, kwargs: dict, context: Any) -> Any:
-        if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
-            kwargs = {**kwargs, "fixed": fixed}
-        return layer(*args, **kwargs)
-
-    with nn.intercept_methods(with_fixed):
-        yield
 
 
 def _moments(x: Array, mask: Array | None) -> tuple[Array, Array]:

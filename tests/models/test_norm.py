@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.models.norm import check_norm, fixed_norm, norm
+from fedcode_jax.models.fixing import fixed_norm
+from fedcode_jax.models.norm import check_norm, norm
 
 
 class Layer(nn.Module):
