@@ -1,5 +1,7 @@
 import math
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from fedcode_jax.config import ExperimentConfig
@@ -51,7 +53,7 @@ def test_a_grid_is_the_product_in_order_and_every_config_is_checked():
     ("axes", "says"),
     [
         ({}, "there is none"),
-        ({"sead": [1]}, "Did you mean 'seed'"),
+        ({"sead": [1]}, "Did you mean seed"),
         ({"out": ["a", "b"]}, "is set by the sweep"),
         ({"seed": [1], ("seed", "rounds"): [(1, 2)]}, "is on two axes"),
         ({"seed": 3}, "not a list of values"),
@@ -111,3 +113,33 @@ def test_a_sweep_in_a_file(tmp_path):
     file.write_text("axes: {seed: [1]}\nsamples: many\n")
     with pytest.raises(ConfigError, match="samples: 'many'"):
         load_sweep(file)
+
+
+def test_axes_of_numpy_and_jax_and_ranges():
+    expected = [{"seed": 0}, {"seed": 1}]
+    for values in (np.arange(2), jnp.arange(2), range(2), (np.int64(0), jnp.int32(1))):
+        found = points(BASE, {"seed": values})
+        assert [point for point, _ in found] == expected
+        assert all(type(point["seed"]) is int for point, _ in found)
+    pairs = {("rounds", "seed"): np.array([[3, 0], [4, 1]])}
+    assert [(config.rounds, config.seed) for _, config in points(BASE, pairs)] == [(3, 0), (4, 1)]
+
+
+def test_sections_on_an_axis_and_experiments_one_by_one():
+    topk = {"name": "fedavg", "up": {"name": "topk", "fraction": 0.1}}
+    axes = {"algorithm": [topk, {"name": "fedcode", "num_clusters": 8}], "seed": [0, 1]}
+    found = points(BASE, axes)
+    assert found[0][0] == {
+        "seed": 0,
+        "algorithm.name": "fedavg",
+        "algorithm.up.name": "topk",
+        "algorithm.up.fraction": 0.1,
+    }
+    assert found[3][1].algorithm.num_clusters == 8
+    listed = points(BASE, [{"algorithm.name": "fedavg"}, {"algorithm.num_clusters": 16}])
+    assert [config.algorithm.name for _, config in listed] == ["fedavg", "fedcode"]
+    for wrong in ([], [{}], [3], [{"out": "x"}], "seed"):
+        with pytest.raises(ConfigError, match="axes:"):
+            points(BASE, wrong)
+    with pytest.raises(ConfigError, match=r"^axis: algorithm\.num_clusters: 3 has no use"):
+        points(BASE, {"algorithm.name": ["fedavg"], "algorithm.num_clusters": [3]})

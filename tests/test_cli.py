@@ -10,7 +10,7 @@ import pytest
 
 import fedcode_jax
 from fedcode_jax.cli import main
-from fedcode_jax.config import ExperimentConfig, replace, setting_names, to_yaml
+from fedcode_jax.config import ExperimentConfig, UpConfig, replace, setting_names, to_yaml
 from fedcode_jax.errors import ConfigError, DataError
 from fedcode_jax.results import summarise
 
@@ -42,7 +42,7 @@ def simulation(monkeypatch, tmp_path):
             raise module.error
         summary = summarise(
             [RECORD], period=1, status=module.status, fedavg_bytes=400, fedavg_formula_bits=0
-        )
+        ) | {"network": "1 Mbit/s up, 10 Mbit/s down"}
         if observer is not None:
             observer.advanced([RECORD])
             observer.finished(summary)
@@ -81,12 +81,37 @@ def test_the_folder_is_named_after_algorithm_and_data(simulation):
         ("--algorithm.num_clusters 32", {"algorithm.num_clusters": 32}),
         ("--clients-per-round 4", {"clients_per_round": 4}),
         ("--clients-per-round None", {}),
-        ("--data.path a.npz b.npz", {"data.path": ["a.npz", "b.npz"]}),
-        ("--data.shape 8 8 3", {"data.shape": [8, 8, 3]}),
+        (
+            "--data.name npz --data.path a.npz b.npz",
+            {"data.name": "npz", "data.path": ["a.npz", "b.npz"]},
+        ),
+        (
+            "--data.shape 8 8 3 --data.name synthetic",
+            {"data.name": "synthetic", "data.shape": [8, 8, 3]},
+        ),
+        (
+            "--model.name cnn_pfl --model.dropout false",
+            {"model.name": "cnn_pfl", "model.dropout": False},
+        ),
+        (
+            "--algorithm.up.fraction 0.1 --algorithm.up.name topk --algorithm.name fedavg",
+            {
+                "algorithm.name": "fedavg",
+                "algorithm.up.name": "topk",
+                "algorithm.up.fraction": 0.1,
+            },
+        ),
         ("--local.learning-rate 1e-2", {"local.learning_rate": 0.01}),
         (
             "--local.optimizer sgd --local.optimizer-args momentum=0.9",
             {"local.optimizer": "sgd", "local.optimizer_args": {"momentum": 0.9}},
+        ),
+        (
+            "--local.optimizer sgd --local.optimizer-args momentum=0.9 nesterov=true",
+            {
+                "local.optimizer": "sgd",
+                "local.optimizer_args": {"momentum": 0.9, "nesterov": True},
+            },
         ),
         ("--execution.client-axis map", {"execution.client_axis": "map"}),
     ],
@@ -102,6 +127,7 @@ def test_options_override_the_file(simulation):
         "rounds": 9,
         "local.optimizer": "sgd",
         "local.optimizer_args": {"momentum": 0.9},
+        "partition.name": "dirichlet",
         "partition.alpha": 0.1,
     }
     in_file = replace(ExperimentConfig(out="x"), changes)
@@ -131,8 +157,27 @@ def test_flags(simulation, capsys):
     [
         ("run --rounds 0", "rounds: 0 cannot be used"),
         ("run --schedule.server-period 0", "schedule.server_period: 0 cannot be used"),
-        ("run --local.learning-rate=-1", "local.learning_rate: -1.0 cannot be used"),
+        ("run --local.learning-rate=-1", "local.learning_rate: -1 cannot be used"),
         ("run --algorithm.name fedcod", "Did you mean 'fedcode'?"),
+        (
+            "run --algorithm.num-clusters 8 --algorithm.name fedavg",
+            "algorithm.num_clusters: '8' has no use with algorithm.name fedavg, which has groups, ",
+        ),
+        ("run --algorithm.num-cluster 3", "Did you mean algorithm.num_clusters?"),
+        ("run --rounds sixty", "rounds: 'sixty' cannot be used; it must be a whole number"),
+        ("run --rounds 3 4", "rounds: has 2 values"),
+        ("run --rounds", "rounds: has no value"),
+        ("run --merge mean", "Did you mean algorithm.merge?"),
+        ("run --execution.plan best", "execution.plan: unknown name 'best'. Known: auto, probe"),
+        ("run --local.optimizer-args momentum", "write name=value, such as momentum=0.9"),
+        ("run --config", "config: has no value"),
+        ("run stray", "'stray' is no option"),
+        ("run --quiet perhaps", "quiet: 'perhaps' cannot be used"),
+        ("run --overwrit", "Did you mean --overwrite?"),
+        ("bench --repeats x", "repeats: 'x' cannot be used; it must be a whole number"),
+        ("advise --floor x", "floor: 'x' cannot be used; it must be a number"),
+        ("advise --minimise byte", "minimise: unknown name 'byte'. Did you mean 'bytes'?"),
+        ("sweep --axis seed=0,1 --axis sead=1", "Did you mean seed?"),
         ("run --clients-per-round 11", "partition.num_clients, which is 10"),
         ("run --config nope.yaml", "nope.yaml: cannot be read"),
         ("run --config bad.yaml", "bad.yaml: rounds: 'sixty' cannot be used"),
@@ -154,13 +199,6 @@ def test_mistakes_are_one_line_and_exit_code_2(simulation, capsys, words, messag
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("run --algorithm.num-cluster 3", "--algorithm.num-clusters"),
-        ("run --rounds sixty", "sixty"),
-        ("run --merge mean", "--algorithm.merge"),
-        ("run --execution.plan best", "best"),
-        ("run --local.optimizer-args momentum", "--local.optimizer-args"),
-        ("run --config", "--config"),
-        ("run stray", "stray"),
         ("--sed 3", "--sed"),
         ("", "usage: fedcode"),
     ],
@@ -214,14 +252,35 @@ def test_other_errors_are_not_hidden(simulation):
         main(["run"])
 
 
-def test_help_lists_every_setting_with_its_text(simulation, capsys, monkeypatch):
+CHOICES = [
+    (section, name)
+    for section, family in ExperimentConfig._sections.items()
+    for name in getattr(family, "members", ())
+]
+UP = [("algorithm.up", name) for name in UpConfig.members]
+
+
+@pytest.mark.parametrize(("section", "name"), CHOICES + UP)
+def test_help_lists_the_settings_of_a_choice_and_no_others(
+    section, name, simulation, capsys, monkeypatch
+):
     monkeypatch.setenv("COLUMNS", "80")  # in one column
-    assert main(["run", "--help"]) == 0
+    first = {"algorithm.name": "fedavg"} if section == "algorithm.up" else {}
+    if name == "table":
+        first = {"network.table": "clients.csv"}
+    chosen = {**first, f"{section}.name": name}
+    words = [word for n, value in chosen.items() for word in (f"--{n}", value)]
+    assert main(["run", *words, "--help"]) == 0
     out = " ".join(word for word in capsys.readouterr().out.split() if word != "│")
-    for name in setting_names():
-        shown = re.search(rf"--{re.escape(name.replace('_', '-'))} (.*?)\(default: ", out)
-        assert shown, f"{name} is not shown"
-        assert len(shown[1].split()) > 3, f"{name} has no help text"
+    names = setting_names(replace(ExperimentConfig(), chosen))
+    for setting in names:
+        shown = re.search(rf"--{re.escape(setting.replace('_', '-'))} (.*?)\(default: ", out)
+        assert shown, f"{setting} is not shown"
+        assert len(shown[1].split()) > 2, f"{setting} has no help text"
+    listed = {word[2:].replace("-", "_") for word in re.findall(r"--[a-z]+\.[a-z.-]+", out)}
+    assert {word for word in listed if word.startswith(section)} == {
+        setting for setting in names if setting.startswith(f"{section}.")
+    }
     assert "--experiment" not in out
     assert simulation.calls == []
 

@@ -13,7 +13,7 @@ FILES = sorted(HOME.rglob("*.py"))
 MOST_LINES = 60
 
 ROOMS = (
-    ("errors", "limits", "randomness", "devices"),
+    ("errors", "version", "names", "limits", "randomness", "devices"),
     ("codebook",),
     ("wire",),
     ("compress", "schedules"),
@@ -83,7 +83,7 @@ def modules_of(room):
     return {path.stem: path for path in (HOME / room).glob("*.py") if path.stem != "__init__"}
 
 
-@pytest.mark.parametrize("room", ["simulation", "clients", "algorithms", "compress", "wire"])
+@pytest.mark.parametrize("room", ["simulation", "clients", "algorithms", "compress", "wire", "experiment"])
 def test_modules_of_a_room_do_not_import_each_other_in_circles(room):
     files = modules_of(room)
     needs = {}

@@ -22,9 +22,9 @@ from fedcode_jax.errors import ConfigError
 class Options:
     """Options that every command about an experiment takes."""
 
-    experiment: Annotated[ExperimentConfig, tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=ExperimentConfig
-    )
+    experiment: Annotated[
+        ExperimentConfig, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff
+    ] = dataclasses.field(default_factory=ExperimentConfig)
     config: Path | None = None
     """YAML file with settings; the options given beside it override it."""
     debug: bool = False

@@ -6,6 +6,7 @@ members as well, made from the signature of the factory; so is a part that was g
 """
 
 import dataclasses
+import difflib
 import functools
 import importlib
 import inspect
@@ -117,9 +118,11 @@ class Choice(Section):
         named = called or (cls.names[0] if cls.names else cls.default)
         has = f"has {', '.join(known)}" if known else "has no settings"
         if any(name in other._checks for other in cls.members.values()) or is_own(named):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+            hint = f". Did you mean {cls.section}{near[0]}?" if near else ""
             return ConfigError(
                 f"{cls.section}{name}: {value!r} has no use with {cls.section}name {named}, "
-                f"which {has}"
+                f"which {has}{hint}"
             )
         return super().unknown(name, value, called)
 

@@ -95,7 +95,8 @@ def _member(family: type[Choice], name: str, factory: Callable[..., Any]) -> typ
     hints = _hints(factory)
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     for parameter in known:
-        if parameter.name in family.inputs or parameter.kind not in kinds:
+        # A linen module takes a name of its own.
+        if parameter.name in {*family.inputs, "name"} or parameter.kind not in kinds:
             continue
         setting = _setting(parameter, hints.get(parameter.name))
         if setting is not None:

@@ -57,9 +57,9 @@ class LocalConfig(Section):
     def check_together(self) -> None:
         """Checks that there are such an optimiser and loss, and that they take the arguments."""
         if (self.loss != "cross_entropy" or self.loss_args) and not is_given(self.loss):
-            from fedcode_jax.clients import losses
+            from fedcode_jax.clients.named import loss_of
 
-            losses.loss_of(self.loss, self.loss_args)
+            loss_of(self.loss, self.loss_args)
         if (self.optimizer == "adam" and not self.optimizer_args) or is_given(self.optimizer):
             return
         from fedcode_jax.clients.optimizers import optimizer

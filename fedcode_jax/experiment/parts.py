@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 import jax
+import optax
 
 from fedcode_jax import algorithms, data, models, network, schedules
 from fedcode_jax import config as configs
-from fedcode_jax.clients import losses, optimizers
+from fedcode_jax.clients.losses import check_loss, check_metrics, cross_entropy
+from fedcode_jax.clients.named import loss_of, metric_of
+from fedcode_jax.clients.optimizers import optimizer
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.digest import described, digest
@@ -192,15 +195,32 @@ class Parts:
         own = self._own("optimizer", local.optimizer)
         if own is None and is_given(local.optimizer):
             raise _absent("local.optimizer", local.optimizer, "optimizer")
-        return optimizers.of_settings(local, own)
+        if own is None:
+            return functools.partial(_optimizer, local)
+        if not isinstance(own, tuple):
+            return own if not local.weight_decay else lambda rate: _decayed(local, own(rate))
+        if (local.learning_rate, local.decay) != (configs.LocalConfig.learning_rate, "none"):
+            raise ConfigError(
+                f"local.learning_rate: {local.learning_rate} (decay {local.decay}) has no use with "
+                "an optimizer that has its own; give a function from the learning rate to one"
+            )
+        return _decayed(local, own)
 
     def loss(self, config: ExperimentConfig, num_classes: int) -> Callable[..., Any]:
         """The loss, of each sample."""
         own = self._own("loss", config.local.loss)
         if own is None and is_given(config.local.loss):
             raise _absent("local.loss", config.local.loss, "loss")
-        function = own if own is not None else losses.loss_of(config.local.loss, config.local.loss_args)
-        losses.check_loss(function, num_classes)
+        function = own
+        if own is None:
+            function = loss_of(config.local.loss, config.local.loss_args)
+        elif config.local.loss_args:
+            raise ConfigError(
+                f"local.loss_args: {config.local.loss_args} have no use with a loss that was given "
+                "in Python; give it with its arguments, by functools.partial"
+            )
+        if function is not cross_entropy:
+            check_loss(function, num_classes, "local.loss")
         return function
 
     def metrics(
@@ -216,10 +236,10 @@ class Parts:
                     raise _absent("metrics", name, "metrics")
                 found[short] = own[short]
             else:
-                found[name.rpartition(":")[2]] = losses.metric_of(name)
-        for name, function in found.items():
-            losses.check_metric(name, function, num_classes)
-        return tuple(found.items())
+                found[name.rpartition(":")[2]] = metric_of(name)
+        pairs = tuple(found.items())
+        check_metrics(pairs, num_classes)
+        return pairs
 
     def augment(self, config: ExperimentConfig, dataset: data.Dataset) -> Any:
         """The augmentation of training samples, or None."""
@@ -233,6 +253,19 @@ class Parts:
         if own is None:
             return data.augment.make(name, shape, dtype)
         return data.augment.checked(own, shape, dtype)
+
+
+def _optimizer(local: configs.LocalConfig, learning_rate: jax.Array) -> Any:
+    return optimizer(
+        local.optimizer, learning_rate, local.weight_decay, local.optimizer_args
+    )
+
+
+def _decayed(local: configs.LocalConfig, chosen: Any) -> Any:
+    """An optimiser of one's own with the weight decay of the config."""
+    if not local.weight_decay:
+        return chosen
+    return optax.chain(optax.add_decayed_weights(local.weight_decay), chosen)
 
 
 def _absent(setting: str, name: str, keyword: str) -> ConfigError:

@@ -11,7 +11,6 @@ from fedcode_jax.algorithms import updates
 from fedcode_jax.compress import codebook, error_feedback, kept, none, topk
 from fedcode_jax.config import ExperimentConfig, from_yaml, replace, to_yaml
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.experiment import materials
 from fedcode_jax.wire import Kind, Message
 
 COMPRESSORS = {
@@ -185,7 +184,7 @@ def test_a_config_with_compressors_goes_through_yaml_and_makes_them():
     }
     config = replace(ExperimentConfig(), changes)
     assert from_yaml(to_yaml(config)) == config
-    algorithm = materials.algorithm_of(config.algorithm)
+    algorithm = config.algorithm.build()
     assert algorithm.common is not None
     _, store = algorithm.init({"params": {"kernel": jnp.zeros(100)}}, 2)
     (memory,) = store.up
@@ -193,8 +192,6 @@ def test_a_config_with_compressors_goes_through_yaml_and_makes_them():
     server, _ = algorithm.init({"params": {"kernel": jnp.arange(100.0)}}, 2)
     message, _ = algorithm.broadcast(server, None, KEY)
     assert message.sections[0].num_clusters == 5
-    plain = materials.algorithm_of(
-        replace(ExperimentConfig(), {"algorithm.name": "fedavg"}).algorithm
-    )
+    plain = replace(ExperimentConfig(), {"algorithm.name": "fedavg"}).algorithm.build()
     assert plain.common is None
     assert plain.lost is None

@@ -8,7 +8,8 @@ import numpy as np
 
 from fedcode_jax import experiment
 from fedcode_jax.config import ExperimentConfig, replace
-from fedcode_jax.experiment import materials
+from fedcode_jax.experiment.blueprint import Blueprint
+from fedcode_jax.experiment.parts import Parts
 
 CLIENTS = 4
 SMALL = replace(
@@ -36,7 +37,8 @@ def compiled(algorithm, coding, sketched):
 def build(changes, *, algorithm="fedcode", coding="fixed", sketched=False, **links):
     """An experiment with settings that are traced, some numbers of its links set by hand."""
     built = compiled(algorithm, coding, sketched)
-    settings = materials.settings_of(replace(SMALL, changes), CLIENTS)
+    config = replace(SMALL, changes)
+    settings = Blueprint(config, Parts(), built.dataset, built.partition).settings
     numbers = {name: np.asarray(value, np.float32) for name, value in links.items()}
     settings = settings._replace(links=settings.links._replace(**numbers))
     return dataclasses.replace(built, program=built.program.with_inputs(settings=settings))
