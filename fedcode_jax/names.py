@@ -33,6 +33,30 @@ def is_given(name: str) -> bool:
     return name.startswith(_GIVEN)
 
 
+PARTS = {
+    "model": "model.name",
+    "dataset": "data.name",
+    "partition": "partition.name",
+    "algorithm": "algorithm.name",
+    "schedule": "schedule.name",
+    "network": "network.name",
+    "optimizer": "local.optimizer",
+    "loss": "local.loss",
+    "metrics": "metrics",
+    "augment": "local.augment",
+}
+"""By the keyword by which a part is given in Python: the setting that names it otherwise."""
+
+
+def absent(setting: str, name: str) -> ConfigError:
+    """The error for a part that was given in Python, and is not here now."""
+    keyword = next(part for part, its in PARTS.items() if its == setting)
+    return ConfigError(
+        f"{setting}: {name!r} stands for an object that was given in Python and is not here; give "
+        f"it again: {keyword}=..., to fedcode_jax.run or sweep"
+    )
+
+
 def given(what: str, digest: str) -> str:
     """The name that stands for an object given in Python: what it is, and a digest of it."""
     return f"{_GIVEN}{what} {digest}"

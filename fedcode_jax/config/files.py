@@ -11,6 +11,7 @@ from fedcode_jax.config import checks
 from fedcode_jax.config.earlier import with_names
 from fedcode_jax.config.schema import ExperimentConfig
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.names import PARTS, is_given
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
     """The config as nested dictionaries of plain values, in the order of its fields.
@@ -103,7 +104,26 @@ def to_yaml(config: ExperimentConfig) -> str:
     Dumper.add_representer(
         list, lambda dumper, each: dumper.represent_sequence("tag:yaml.org,2002:seq", each, True)
     )
-    return yaml.dump(to_dict(config), Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(to_dict(config), Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    return _said_of_given(config) + text
+
+
+def _said_of_given(config: ExperimentConfig) -> str:
+    """Says, in YAML's comments, that a config does not hold all that its run needs."""
+    values = flattened(to_dict(config))
+    named = {part: values.get(setting, "") for part, setting in PARTS.items()}
+    missing = [
+        part
+        for part, names in named.items()
+        if any(map(is_given, names if isinstance(names, list) else [names]))
+    ]
+    if not missing:
+        return ""
+    keywords = ", ".join(f"{part}=..." for part in missing)
+    return (
+        "# Parts of this run were given in Python and are not in this file. To repeat it, give them\n"
+        f"# again: fedcode_jax.run(config, {keywords})\n"
+    )
 
 
 def from_yaml(source: str | os.PathLike[str]) -> ExperimentConfig:

@@ -16,7 +16,7 @@ from fedcode_jax.config.choice import Choice, parameters
 from fedcode_jax.config.section import settings_of
 from fedcode_jax.errors import ConfigError, FedcodeError
 from fedcode_jax.limits import refuse
-from fedcode_jax.names import imported, one_line
+from fedcode_jax.names import absent, imported, one_line
 
 REQUIRED = "(required)"
 """What a setting has whose factory has no default for it."""
@@ -170,11 +170,7 @@ def given_member(family: type[Choice]) -> type[Choice]:
     """The settings of a part that was given in Python: none but what is beside the part itself."""
 
     def build(self: Any, **inputs: Any) -> Any:
-        keyword = {"data.": "dataset"}.get(family.section, family.section.rstrip("."))
-        raise ConfigError(
-            f"{family.section}name: {self.name!r} stands for an object that was given in Python "
-            f"and is not here; give it again: {keyword}=..., to fedcode_jax.run or sweep"
-        )
+        raise absent(f"{family.section}name", self.name)
 
     body = {
         "__doc__": "A part given in Python.",

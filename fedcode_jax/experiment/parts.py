@@ -17,7 +17,7 @@ from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.digest import described, digest
 from fedcode_jax.limits import refuse
-from fedcode_jax.names import given, imported, is_given, is_own, one_line
+from fedcode_jax.names import PARTS, absent, given, imported, is_given, is_own, one_line
 
 
 class Given(TypedDict, total=False):
@@ -49,20 +49,6 @@ class Given(TypedDict, total=False):
     augment: Callable[..., Any]
 
 
-_SETTINGS = {
-    "model": "model.name",
-    "dataset": "data.name",
-    "partition": "partition.name",
-    "algorithm": "algorithm.name",
-    "schedule": "schedule.name",
-    "network": "network.name",
-    "optimizer": "local.optimizer",
-    "loss": "local.loss",
-    "augment": "local.augment",
-}
-"""The setting that says which part it is, by the part."""
-
-
 def named(config: ExperimentConfig, own: Mapping[str, Any]) -> ExperimentConfig:
     """The config with a name for each part that was given, by which it is known again.
 
@@ -79,8 +65,8 @@ def named(config: ExperimentConfig, own: Mapping[str, Any]) -> ExperimentConfig:
     """
     changes: dict[str, Any] = {}
     for part, value in own.items():
-        if part not in Given.__annotations__:
-            known = ", ".join(Given.__annotations__)
+        if part not in PARTS:
+            known = ", ".join(PARTS)
             raise TypeError(f"there is no part {part!r} to be given; there are {known}")
         if value is None:
             continue
@@ -89,7 +75,7 @@ def named(config: ExperimentConfig, own: Mapping[str, Any]) -> ExperimentConfig:
             further = [name for name in config.metrics if not is_given(name)]
             changes["metrics"] = (*further, *names)
             continue
-        changes[_SETTINGS[part]] = _name(config, part, value)
+        changes[PARTS[part]] = _name(config, part, value)
     return configs.replace(config, changes) if changes else config
 
 
@@ -97,13 +83,13 @@ def _name(config: ExperimentConfig, part: str, value: Any) -> str:
     """The name of a part that was given; the config must have none of its own."""
     what = value.name if isinstance(value, data.Dataset) else described(value)
     name = given(what.replace("\n", " ").strip()[:40], _digest(value))
-    section, _, last = _SETTINGS[part].partition(".")
+    section, _, last = PARTS[part].partition(".")
     found, default = getattr(config, section), getattr(ExperimentConfig(), section)
     present = getattr(found, last)
     if is_given(present) and present != name:
         raise ConfigError(
             f"{part}: {name.removeprefix('given ')} is not {present.removeprefix('given ')}, with "
-            f"which this config was made; give that, or set {_SETTINGS[part]} to a name"
+            f"which this config was made; give that, or set {PARTS[part]} to a name"
         )
     beside = getattr(found, "beside", frozenset())
     same = all(
@@ -115,7 +101,7 @@ def _name(config: ExperimentConfig, part: str, value: Any) -> str:
         same = present == getattr(default, last)
     if not is_given(present) and not same:
         raise ConfigError(
-            f"{part}: was given, and {_SETTINGS[part]} {present!r} with settings of its own is in "
+            f"{part}: was given, and {PARTS[part]} {present!r} with settings of its own is in "
             "the config; leave one of the two"
         )
     return name
@@ -194,7 +180,7 @@ class Parts:
         local = config.local
         own = self._own("optimizer", local.optimizer)
         if own is None and is_given(local.optimizer):
-            raise _absent("local.optimizer", local.optimizer, "optimizer")
+            raise absent("local.optimizer", local.optimizer)
         if own is None:
             return functools.partial(_optimizer, local)
         if not isinstance(own, tuple):
@@ -210,7 +196,7 @@ class Parts:
         """The loss, of each sample."""
         own = self._own("loss", config.local.loss)
         if own is None and is_given(config.local.loss):
-            raise _absent("local.loss", config.local.loss, "loss")
+            raise absent("local.loss", config.local.loss)
         function = own
         if own is None:
             function = loss_of(config.local.loss, config.local.loss_args)
@@ -233,7 +219,7 @@ class Parts:
             if is_given(name):
                 short = name.removeprefix("given ").rpartition(" ")[0]
                 if short not in own:
-                    raise _absent("metrics", name, "metrics")
+                    raise absent("metrics", name)
                 found[short] = own[short]
             else:
                 found[name.rpartition(":")[2]] = metric_of(name)
@@ -246,7 +232,7 @@ class Parts:
         name = config.local.augment
         own = self._own("augment", name)
         if own is None and is_given(name):
-            raise _absent("local.augment", name, "augment")
+            raise absent("local.augment", name)
         if own is None and is_own(name):
             own = imported("local.augment", name)
         shape, dtype = dataset.input_shape, dataset.train_x.dtype
@@ -266,13 +252,6 @@ def _decayed(local: configs.LocalConfig, chosen: Any) -> Any:
     if not local.weight_decay:
         return chosen
     return optax.chain(optax.add_decayed_weights(local.weight_decay), chosen)
-
-
-def _absent(setting: str, name: str, keyword: str) -> ConfigError:
-    return ConfigError(
-        f"{setting}: {name!r} stands for an object that was given in Python and is not here; give "
-        f"it again: {keyword}=..., to fedcode_jax.run or sweep"
-    )
 
 
 @functools.lru_cache(maxsize=64)
