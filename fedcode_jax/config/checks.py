@@ -7,6 +7,7 @@ checks into the annotations of its fields.
 
 import importlib
 import math
+import numbers
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -88,14 +89,31 @@ def sizes(setting: str, value: Any) -> tuple[int, ...]:
     return tuple(whole(1)(setting, each) for each in value)
 
 
-def named_numbers(setting: str, value: Any) -> dict[str, float]:
-    """A mapping from names to finite numbers, copied."""
+def named_values(setting: str, value: Any) -> dict[str, Any]:
+    """A mapping from names to finite numbers, true or false, strings, or lists of these, copied.
+
+    Example:
+      >>> named_values("local.optimizer_args", {"momentum": 0.9, "nesterov": True})
+      {'momentum': 0.9, 'nesterov': True}
+    """
     if not isinstance(value, Mapping):
-        refuse(setting, value, "a mapping of names to numbers, such as {momentum: 0.9}")
+        refuse(setting, value, "a mapping of names to values, such as {momentum: 0.9}")
     for name in value:
         if not isinstance(name, str) or not name.isidentifier():
             refuse(setting, name, "a mapping whose keys are argument names")
-    return {name: real(-math.inf)(f"{setting}.{name}", number) for name, number in value.items()}
+
+    def held(name: str, each: Any) -> Any:
+        if isinstance(each, bool):
+            return bool(each)
+        if isinstance(each, str):
+            return text(name, each)
+        if isinstance(each, list | tuple):
+            return tuple(held(name, item) for item in each)
+        number = real(-math.inf)(name, each)
+        # An optimiser may count by it: a whole number stays one.
+        return int(each) if isinstance(each, numbers.Integral) else number
+
+    return {name: held(f"{setting}.{name}", each) for name, each in value.items()}
 
 
 def registered(module: str, attribute: str) -> Check:
