@@ -2,39 +2,68 @@
 
 import functools
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
+from fedcode_jax import randomness
+from fedcode_jax.clients.stepping import begun, updated
 from fedcode_jax.errors import ConfigError, check_name
+from fedcode_jax.limits import refuse
+from fedcode_jax.names import imported, is_own, one_line
+
+_HOMES = {"": optax, "contrib.": optax.contrib}
+_REFUSED = {
+    "contrib.dpsgd": "it clips the gradient of every sample, and a client has that of its batch",
+}
+_WITHOUT_RATE = ("polyak_sgd",)
+"""Optimisers that take no learning rate; optax has no mark that tells them from building blocks."""
+_GIVEN = {"key": 0, "seed": 0}
+"""What an optimiser may ask for besides a learning rate; clients draw by keys of their own."""
 
 
 @functools.cache
 def optimizer_names() -> tuple[str, ...]:
-    """The optimisers of optax that a client can use: what is called with a learning rate alone.
+    """The optimisers of optax that a client can use: made of a learning rate alone, or of nothing.
+
+    Those of ``optax.contrib`` have it in their names, as in ``contrib.prodigy``.
 
     Example:
-      >>> {"adam", "sgd", "lion", "nadamw"} <= set(optimizer_names())
+      >>> {"adam", "sgd", "lion", "lbfgs", "contrib.muon"} <= set(optimizer_names())
       True
     """
 
     def usable(name: str) -> bool:
-        function = getattr(optax, name)
-        # lbfgs searches along a line and needs the objective itself at every update.
-        if name.startswith(("_", "scale_by")) or name == "lbfgs" or inspect.isclass(function):
+        function = _factory(name)
+        part = name.removeprefix("contrib.")
+        if part.startswith(("_", "scale_by")) or inspect.isclass(function) or name in _REFUSED:
             return False
         try:  # of whatever can be called: nadamw is no function but a functools.partial of one
-            parameters = inspect.signature(function).parameters.values()
+            parameters = inspect.signature(function).parameters
         except (TypeError, ValueError):
             return False
-        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        required = {p.name for p in parameters if p.default is p.empty and p.kind in named}
-        return "learning_rate" in {p.name for p in parameters} and required <= {"learning_rate"}
+        rated = "learning_rate" in parameters or name in _WITHOUT_RATE
+        return rated and set(_required(parameters)) <= {"learning_rate", *_GIVEN}
 
-    return tuple(name for name in sorted(dir(optax)) if usable(name))
+    every = (prefix + name for prefix, home in _HOMES.items() for name in sorted(dir(home)))
+    return tuple(name for name in every if usable(name))
+
+
+def _factory(name: str) -> Any:
+    if is_own(name):
+        return imported("local.optimizer", name)
+    prefix = "contrib." if name.startswith("contrib.") else ""
+    return getattr(_HOMES[prefix], name.removeprefix(prefix), None)
+
+
+def _required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in parameters.values() if p.default is p.empty and p.kind in named]
 
 
 DECAYS = ("none", "cosine", "step")
@@ -82,8 +111,13 @@ def optimizer(
 ) -> optax.GradientTransformation:
     """Any optax optimiser, by its name.
 
+    One that adapts its step size (``contrib.prodigy``, ``contrib.dog``, ``lbfgs``) takes the
+    learning rate as a factor of it, best 1. On ``polyak_sgd``, which has none, it has no effect.
+    Schedule-free optimisers leave the weights at which they take gradients, not their average.
+
     Args:
-      name: a function of optax that takes ``learning_rate``: sgd, adam, adamw, lion, ...
+      name: of ``optimizer_names()``: sgd, adam, adamw, lion, contrib.muon, ...; or
+        ``module:factory`` of one's own, which is given the learning rate if it takes it.
       learning_rate: its step size; it may be traced.
       weight_decay: L2 coefficient added to the gradient before the optimiser sees it, on
         all params, as in PyTorch's SGD and Adam. For decoupled decay use an optimiser that
@@ -97,19 +131,91 @@ def optimizer(
       ConfigError: optax has no such optimiser, or it does not take these arguments.
 
     Example:
-      >>> optimizer("sgd", 0.1, arguments={"momentum": 0.9}) is not None
+      >>> optimizer("sgd", 0.1, arguments={"momentum": 0.9, "nesterov": True}) is not None
       True
+      >>> optimizer("contrib.dpsgd", 0.1)
+      Traceback (most recent call last):
+      fedcode_jax.errors.ConfigError: local.optimizer: 'contrib.dpsgd' cannot be used; it clips ...
     """
-    check_name("local.optimizer", name, optimizer_names())
-    factory = getattr(optax, name)
-    try:
-        chosen = factory(learning_rate=learning_rate, **dict(arguments or {}))
-    except TypeError as error:
-        accepted = ", ".join(inspect.signature(factory).parameters)
+    _check_usable(name)
+    if weight_decay and name == "lbfgs":
         raise ConfigError(
-            f"local.optimizer_args: {dict(arguments or {})} do not fit optax.{name}: {error}; "
-            f"it takes {accepted}"
-        ) from error
+            f"local.weight_decay: {weight_decay:g} cannot be used with lbfgs, which searches along "
+            "the loss itself; leave it 0"
+        )
+    given = dict(arguments or {})
+    if given or is_own(name):
+        _check_fits(name, tuple(given.items()))
+    chosen = _made(name, learning_rate, given)
     if weight_decay:
         return optax.chain(optax.add_decayed_weights(weight_decay), chosen)
     return chosen
+
+
+def _made(name: str, learning_rate: Any, given: Mapping[str, Any]) -> optax.GradientTransformation:
+    factory = _factory(name)
+    parameters = inspect.signature(factory).parameters
+    rate = {"learning_rate": learning_rate} if "learning_rate" in parameters else {}
+    own = {"key": _GIVEN["key"]} if "key" in parameters and not {"key", "seed"} & set(given) else {}
+    for each in _required(parameters):
+        if each in _GIVEN and not {"key", "seed"} & set(given):
+            own.setdefault(each, _GIVEN[each])
+    fitted = {each: _fitted(value, parameters.get(each)) for each, value in given.items()}
+    return factory(**rate, **own, **fitted)
+
+
+def _fitted(value: Any, parameter: inspect.Parameter | None) -> Any:
+    """A number as the type that the default has: a command line knows floats alone."""
+    if parameter is not None and isinstance(value, int | float):
+        default = parameter.default
+        if isinstance(default, bool) and value in (0, 1):
+            return bool(value)
+        if isinstance(default, int) and not isinstance(default, bool) and value == int(value):
+            return int(value)
+    return value
+
+
+def _check_usable(name: str) -> None:
+    if is_own(name):
+        if not callable(_factory(name)):
+            refuse("local.optimizer", name, "a factory of an optimiser")
+        return
+    if name in optimizer_names() or (name not in _REFUSED and not callable(_factory(name))):
+        check_name("local.optimizer", name, optimizer_names())
+        return
+    reason = _REFUSED.get(
+        name,
+        "it is not made of a learning rate alone; give LocalTraining.optimizer what optax makes "
+        "of it",
+    )
+    raise ConfigError(f"local.optimizer: {name!r} cannot be used; {reason}")
+
+
+@functools.lru_cache(maxsize=64)
+def _check_fits(name: str, given: tuple[tuple[str, Any], ...]) -> None:
+    """Traces a step with these arguments: a wrong one may come to light in it alone."""
+
+    def step(rate: jax.Array, params: Any) -> tuple:
+        chosen = _made(name, rate, dict(given))
+        state = begun(chosen, params, randomness.key(0))
+        own: dict[str, Any] = {"value": jnp.zeros(()), "grad": params, "value_fn": optax.tree.norm}
+        updates, after = updated(chosen, params, state, params, **own)
+        return optax.apply_updates(params, updates), after, params, state
+
+    shapes = {"kernel": jax.ShapeDtypeStruct((3, 2), jnp.float32)}
+    try:
+        with randomness.standard(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = jax.eval_shape(step, jax.ShapeDtypeStruct((), jnp.float32), shapes)
+        kinds = [[leaf.dtype for leaf in jax.tree.leaves(part)] for part in found]
+        if kinds[:2] != kinds[2:]:
+            raise TypeError("its state does not keep its types")
+    except Exception as error:  # a factory may raise anything
+        accepted = ", ".join(inspect.signature(_factory(name)).parameters)
+        reason = one_line(error).rstrip(".")
+        if not given:
+            raise ConfigError(f"local.optimizer: {name} cannot be used: {reason}") from error
+        where = name if is_own(name) else f"optax.{name}"
+        raise ConfigError(
+            f"local.optimizer_args: {dict(given)} do not fit {where}: {reason}; it takes {accepted}"
+        ) from error

@@ -11,6 +11,7 @@ import optax
 from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import At, Objective
 from fedcode_jax.clients.batches import ClientData, normalise, shuffles
+from fedcode_jax.clients.stepping import begun, updated
 from fedcode_jax.clients.training import LocalTraining, Weights
 
 
@@ -52,7 +53,7 @@ def train_reference(
     params = start["params"]
     state = {name: value for name, value in start.items() if name != "params"}
     optimizer = training.optimizer_at(learning_rate)
-    opt_state = optimizer.init(params)
+    opt_state = begun(optimizer, params, key)
     step, steps, loss_sum = 0, training.epochs * -(-size // training.batch_size), 0.0
     for epoch in range(training.epochs):
         for first in range(0, size, training.batch_size):
@@ -63,8 +64,7 @@ def train_reference(
                 whole = jnp.zeros((training.batch_size, *x.shape[1:]), x.dtype).at[: len(x)].set(x)
                 x = training.augment(jax.random.fold_in(augment_key, step), whole)[: len(x)]
             mask = jnp.ones(len(samples), bool)
-            grads, (loss, state) = _gradient(training, objective)(
-                params,
+            at = (
                 state,
                 carried,
                 normalise(x, data.mean, data.std),
@@ -72,10 +72,19 @@ def train_reference(
                 mask,
                 jax.random.fold_in(dropout_key, step),
             )
+            (value, (loss, state)), grad = _gradient(training, objective)(params, *at)
+            grads = grad
             if objective.gradient is not None:
-                at = At(jnp.int32(step), jnp.int32(steps))
-                grads = objective.gradient(grads, params, carried, at)
-            updates, opt_state = optimizer.update(grads, opt_state, params)
+                grads = objective.gradient(
+                    grad, params, carried, At(jnp.int32(step), jnp.int32(steps))
+                )
+            elsewhere = functools.partial(_value, _loss(training, objective), at)
+            updates, opt_state = updated(
+                *(optimizer, grads, opt_state, params),
+                value=value,
+                grad=grad,
+                value_fn=elsewhere,
+            )
             params = optax.apply_updates(params, updates)
             loss_sum += float(loss) * len(samples)
             step += 1
@@ -84,5 +93,12 @@ def train_reference(
 
 @functools.lru_cache(maxsize=8)
 def _gradient(training: LocalTraining, objective: Objective) -> Any:
-    loss = functools.partial(training.loss, objective=objective)
-    return jax.jit(jax.grad(loss, has_aux=True))
+    return jax.jit(jax.value_and_grad(_loss(training, objective), has_aux=True))
+
+
+def _loss(training: LocalTraining, objective: Objective) -> Any:
+    return functools.partial(training.loss, objective=objective)
+
+
+def _value(loss: Any, at: tuple, params: Weights) -> jax.Array:
+    return loss(params, *at)[0]

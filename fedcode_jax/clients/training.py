@@ -12,6 +12,7 @@ import optax
 from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import At, Objective, Start
 from fedcode_jax.clients.batches import ClientData, batch_at, normalise, num_steps, shuffles
+from fedcode_jax.clients.stepping import begun, updated
 from fedcode_jax.models.fixing import fixed_norm
 
 Weights = Any
@@ -177,10 +178,16 @@ def train(
     carried, start_params = starts.carried, starts.weights["params"]
     state = {name: value for name, value in starts.weights.items() if name != "params"}
 
+    one_loss = functools.partial(training.loss, objective=objective, fixed=fixed)
+
     def total(params: Weights, state: Weights, batch: tuple, keys: jax.Array) -> tuple:
-        loss = functools.partial(training.loss, objective=objective, fixed=fixed)
-        losses, aux = lift(loss)(params, state, carried, *batch, keys)
-        return jnp.sum(losses), aux
+        losses, aux = lift(one_loss)(params, state, carried, *batch, keys)
+        return jnp.sum(losses), (losses, *aux)
+
+    def update(grads: Any, opt_state: Any, params: Any, value: Any, grad: Any, *at: Any) -> tuple:
+        own: dict[str, Any] = {"value": value, "grad": grad}
+        own["value_fn"] = lambda params: one_loss(params, *at)[0]
+        return updated(optimizer, grads, opt_state, params, **own)
 
     def step(index: jax.Array, carry: tuple) -> tuple:
         params, state, opt_state, loss_sum = carry
@@ -188,18 +195,22 @@ def train(
             orders, clients, sizes, augment_keys
         )
         step_keys = lift(lambda key: jax.random.fold_in(key, index))(dropout_keys)
-        grads, (loss, new_state) = jax.grad(total, has_aux=True)(params, state, batch, step_keys)
+        found, aux = jax.grad(total, has_aux=True)(params, state, batch, step_keys)
+        grads, (losses, loss, new_state) = found, aux
         if objective.gradient is not None:
             at = At(jnp.full_like(steps, index), steps)
             grads = lift(objective.gradient)(grads, params, carried, at)
-        updates, new_opt_state = lift(optimizer.update)(grads, opt_state, params)
+        updates, new_opt_state = lift(update)(
+            grads, opt_state, params, losses, found, state, carried, *batch, step_keys
+        )
         loss_sum = loss_sum + jnp.where(index < steps, loss * jnp.sum(batch[2], axis=-1), 0.0)
         new = (optax.apply_updates(params, updates), new_state, new_opt_state)
         if axis == "vmap":
             new = _where(index < steps, new, (params, state, opt_state))
         return *new, loss_sum
 
-    carry = (start_params, state, lift(optimizer.init)(start_params), jnp.zeros(steps.shape))
+    opt_state = lift(functools.partial(begun, optimizer))(start_params, keys)
+    carry = (start_params, state, opt_state, jnp.zeros(steps.shape))
     params, state, _, loss_sum = jax.lax.fori_loop(0, jnp.max(steps), step, carry)
     loss = loss_sum / jnp.maximum(training.epochs * sizes, 1)
     return Trained({"params": params, **state}, steps, loss)

@@ -171,21 +171,32 @@ def plain(kind: type | None) -> Check:
     return check
 
 
-def named_values(setting: str, value: Any) -> dict[str, bool | float | str]:
-    """A mapping from argument names to numbers, truths and strings, copied."""
+def named_values(setting: str, value: Any) -> dict[str, Any]:
+    """A mapping from names to finite numbers, true or false, strings, or lists of these, copied.
+
+    Example:
+      >>> named_values("local.optimizer_args", {"momentum": 0.9, "nesterov": True})
+      {'momentum': 0.9, 'nesterov': True}
+    """
     if not isinstance(value, Mapping):
         refuse(setting, value, "a mapping of names to values, such as {momentum: 0.9}")
     for name in value:
         if not isinstance(name, str) or not name.isidentifier():
             refuse(setting, name, "a mapping whose keys are argument names")
 
-    def checked(name: str, each: Any) -> Any:
+    def held(name: str, each: Any) -> Any:
         each = native(each)
-        if isinstance(each, bool | str):
-            return each
-        return real(-math.inf)(f"{setting}.{name}", each)
+        if isinstance(each, bool):
+            return bool(each)
+        if isinstance(each, str):
+            return text(name, each)
+        if isinstance(each, list | tuple):
+            return tuple(held(name, item) for item in each)
+        number = real(-math.inf)(name, each)
+        # An optimiser may count by it: a whole number stays one.
+        return int(each) if isinstance(each, numbers.Integral) else number
 
-    return {name: checked(name, each) for name, each in value.items()}
+    return {name: held(f"{setting}.{name}", each) for name, each in value.items()}
 
 
 def registered(module: str, attribute: str) -> Check:

@@ -24,7 +24,8 @@ class LocalConfig(Section):
     section: ClassVar[str] = "local."
 
     optimizer: Annotated[str, checks.text] = "adam"
-    """Any optimiser of optax, e.g. adam, sgd or adamw; or module:factory, one of your own."""
+    """Any optimiser of optax, e.g. adam, sgd or adamw, and of optax.contrib, e.g. contrib.muon; or
+    module:factory, one of your own."""
     learning_rate: Annotated[float, checks.real(0, above=True)] = 1e-3
     """Step size of the optimiser."""
     epochs: Annotated[int, checks.whole(1)] = 4
@@ -43,13 +44,13 @@ class LocalConfig(Section):
     fix_norm_after: Annotated[int | None, checks.whole(1)] = None
     """Last round in which batch norm takes its statistics from the batches; in later ones it
     trains with the running averages as they then are (FixBN). None: never fixed."""
-    optimizer_args: Annotated[dict[str, bool | float | str], checks.named_values] = (
+    optimizer_args: Annotated[dict[str, Any], checks.named_values] = (
         dataclasses.field(default_factory=dict, hash=False)
     )
     """Further arguments of the optimiser, e.g. momentum=0.9 for sgd."""
     loss: Annotated[str, checks.text] = "cross_entropy"
     """What training makes small: cross_entropy; or module:function, a loss of your own."""
-    loss_args: Annotated[dict[str, bool | float | str], checks.named_values] = dataclasses.field(
+    loss_args: Annotated[dict[str, Any], checks.named_values] = dataclasses.field(
         default_factory=dict, hash=False
     )
     """Further arguments of a loss of your own, by keyword."""
