@@ -40,7 +40,7 @@ def train_reference(
       carried: what the objective is given.
 
     Returns:
-      The trained variables, and the mean cross-entropy over all samples of all epochs.
+      The trained variables, and the mean loss over all samples of all epochs.
     """
     offset, size = int(data.offsets[client]), int(data.sizes[client])
     own = np.asarray(data.order)[offset : offset + size]
@@ -82,5 +82,5 @@ def train_reference(
 
 @functools.lru_cache(maxsize=8)
 def _gradient(training: LocalTraining, objective: Objective) -> Any:
-    loss = functools.partial(training.loss, objective=objective)
+    loss = functools.partial(training.batch_loss, objective=objective)
     return jax.jit(jax.grad(loss, has_aux=True))

@@ -79,6 +79,8 @@ def weights_of(config: ExperimentConfig, dataset: Dataset) -> Any:
             f"local.fix_norm_after: {config.local.fix_norm_after} cannot be used; "
             f"{config.model.name} has no batch norm here: set model.norm to batch, or this to None"
         )
+    if config.local.fix_norm_after is not None:
+        models.check_fixed_norm(model_of(config, dataset), dataset.input_shape)
     return weights
 
 
