@@ -89,7 +89,7 @@ def training_flops(training: LocalTraining, model: Any, weights: Weights, x: Any
     images = jax.ShapeDtypeStruct((size, *x.shape[1:]), jnp.float32)
     labels = jax.ShapeDtypeStruct((size,), jnp.int32)
     mask = jax.ShapeDtypeStruct((size,), jnp.bool_)
-    loss = dataclasses.replace(training, model=model).loss
+    loss = dataclasses.replace(training, model=model).batch_loss
     key = randomness.key(0)
     return work_of(loss, params, state, params, images, labels, mask, key).times(2)
 

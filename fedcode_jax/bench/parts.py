@@ -40,7 +40,9 @@ class Parts(NamedTuple):
 class _NoTraining(LocalTraining):
     """A loss of nothing: its step is never made, and quickly compiled."""
 
-    def loss(self, params: Weights, state: Weights, *_: Any, **__: Any) -> tuple[jax.Array, tuple]:
+    def batch_loss(
+        self, params: Weights, state: Weights, *_: Any, **__: Any
+    ) -> tuple[jax.Array, tuple]:
         return jnp.zeros(()), (jnp.zeros(()), state)
 
 
@@ -169,7 +171,17 @@ def _score(program: Program) -> Callable[..., list[Score]]:
 
     def score(server: Any, store: Any, test: EvaluationData) -> list[Score]:
         models = [m for m in program.algorithm.report(server, store) if m is not None]
-        return [evaluate(program.model, model, test, program.plan.devices) for model in models]
+        return [
+            evaluate(
+                program.model,
+                model,
+                test,
+                program.plan.devices,
+                loss=program.training.loss,
+                metrics=program.metrics,
+            )
+            for model in models
+        ]
 
     return score
 

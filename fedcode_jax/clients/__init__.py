@@ -2,6 +2,7 @@
 
 from fedcode_jax.clients.batches import ClientData, normalise
 from fedcode_jax.clients.cohort import CohortOutput, dealt, run_cohort
+from fedcode_jax.clients.losses import check_loss, check_metric, check_metrics, cross_entropy
 from fedcode_jax.clients.optimizers import optimizer, optimizer_names
 from fedcode_jax.clients.plan import Plan, expected_waste, plan_choices
 from fedcode_jax.clients.reference import train_reference
@@ -12,6 +13,10 @@ __all__ = [
     "CohortOutput",
     "LocalTraining",
     "Plan",
+    "check_loss",
+    "check_metric",
+    "check_metrics",
+    "cross_entropy",
     "dealt",
     "expected_waste",
     "normalise",

@@ -25,7 +25,7 @@ class CohortOutput(NamedTuple):
     Attributes:
       outputs: what ``finish`` gave, with a leading axis of M; of a client that is not present it
         may be zeros.
-      loss: f32[M], mean training cross-entropy.
+      loss: f32[M], mean training loss.
       needed_steps: i32[], local steps that the clients made.
       executed_steps: i32[], local steps that the busiest device was occupied with, those of
         finished clients in a chunk and of idle places included, times the number of devices.

@@ -44,7 +44,7 @@ def client_bytes(training: LocalTraining, weights: Any, sample_shape: Sequence[i
 
     def kept(params: Any, state: Any, x: jax.Array, y: jax.Array, mask: jax.Array) -> Any:
         key = randomness.key(0)
-        return jax.vjp(lambda p: training.loss(p, state, p, x, y, mask, key)[0], params)[1]
+        return jax.vjp(lambda p: training.batch_loss(p, state, p, x, y, mask, key)[0], params)[1]
 
     batch = training.batch_size
     shape = jax.ShapeDtypeStruct

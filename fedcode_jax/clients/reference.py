@@ -43,7 +43,7 @@ def train_reference(
       carried: what the objective is given.
 
     Returns:
-      The trained variables, and the mean cross-entropy over all samples of all epochs.
+      The trained variables, and the mean loss over all samples of all epochs.
     """
     offset, size = int(data.offsets[client]), int(data.sizes[client])
     own = np.asarray(data.order)[offset : offset + size]
@@ -97,7 +97,7 @@ def _gradient(training: LocalTraining, objective: Objective) -> Any:
 
 
 def _loss(training: LocalTraining, objective: Objective) -> Any:
-    return functools.partial(training.loss, objective=objective)
+    return functools.partial(training.batch_loss, objective=objective)
 
 
 def _value(loss: Any, at: tuple, params: Weights) -> jax.Array:

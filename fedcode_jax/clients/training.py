@@ -12,6 +12,7 @@ import optax
 from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import At, Objective, Start
 from fedcode_jax.clients.batches import ClientData, batch_at, normalise, num_steps, shuffles
+from fedcode_jax.clients.losses import PerSample, cross_entropy, masked_sum
 from fedcode_jax.clients.stepping import begun, updated
 from fedcode_jax.models.fixing import fixed_norm
 
@@ -26,8 +27,8 @@ class LocalTraining:
     """What every client does between two messages, whatever the algorithm.
 
     Attributes:
-      model: a flax module, applied as ``model.apply(variables, x, train=True, mask=mask,
-        mutable=[...], rngs={"dropout": key})``.
+      model: one of ``fedcode_jax.models``, or of one's own after ``models.adapted``, applied as
+        ``model.apply(variables, x, train=True, mask=mask, mutable=[...], rngs={"dropout": key})``.
       optimizer: an optax optimiser, or a function from a learning rate f32[], which may be
         traced, to one; its state starts afresh in every round.
       epochs: E, passes over the client's own samples.
@@ -38,6 +39,8 @@ class LocalTraining:
       fix_norm_after: the last round in which batch norm takes its statistics from the batches,
         or None: it always does. See :func:`fedcode_jax.models.fixed_norm`.
       decay: how the learning rate falls over the rounds, as of ``optimizers.decayed``.
+      loss: (logits f32[B, K], labels i32[B]) -> f32[B], of which clients minimise the mean and
+        which the test set is scored with.
     """
 
     model: Any
@@ -48,6 +51,7 @@ class LocalTraining:
     dtype: Any = jnp.float32
     fix_norm_after: int | None = None
     decay: str = "none"
+    loss: PerSample = cross_entropy
 
     def optimizer_at(self, learning_rate: jax.Array | float) -> optax.GradientTransformation:
         """The optimiser at a learning rate, which one that was made with its own ignores."""
@@ -62,7 +66,7 @@ class LocalTraining:
         """
         return None if self.fix_norm_after is None else number > self.fix_norm_after
 
-    def loss(
+    def batch_loss(
         self,
         params: Weights,
         state: Weights,
@@ -75,7 +79,7 @@ class LocalTraining:
         objective: Objective = Objective(),
         fixed: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[jax.Array, Weights]]:
-        """Mean cross-entropy of one client's batch over its unmasked samples, and a penalty.
+        """Mean loss of one client's batch over its unmasked samples, and a penalty.
 
         Args:
           params: the trained collection of the model.
@@ -89,7 +93,7 @@ class LocalTraining:
           fixed: bool[], whether batch norm keeps its running averages, or None.
 
         Returns:
-          The objective, and (cross-entropy alone, new state).
+          The objective, and (the mean loss alone, new state).
         """
         seen = params
         if objective.view is not None:
@@ -103,10 +107,10 @@ class LocalTraining:
                 mutable=list(state),
                 rngs={"dropout": key},
             )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), y)
-        entropy = jnp.sum(losses * mask) / jnp.maximum(jnp.sum(mask), 1)
+        losses = self.loss(logits.astype(jnp.float32), y)
+        mean = masked_sum(losses, mask) / jnp.maximum(jnp.sum(mask), 1)
         penalty = 0.0 if objective.penalty is None else objective.penalty(params, carried)
-        return entropy + penalty, (entropy, new_state)
+        return mean + penalty, (mean, new_state)
 
     def _cast(self, params: Weights) -> Weights:
         return jax.tree.map(lambda leaf: leaf.astype(self.dtype), params)
@@ -118,7 +122,7 @@ class Trained(NamedTuple):
     Attributes:
       weights: the trained variables.
       steps: i32[], local steps made.
-      loss: f32[], mean cross-entropy over all samples of all epochs.
+      loss: f32[], mean loss over all samples of all epochs.
     """
 
     weights: Weights
@@ -178,7 +182,7 @@ def train(
     carried, start_params = starts.carried, starts.weights["params"]
     state = {name: value for name, value in starts.weights.items() if name != "params"}
 
-    one_loss = functools.partial(training.loss, objective=objective, fixed=fixed)
+    one_loss = functools.partial(training.batch_loss, objective=objective, fixed=fixed)
 
     def total(params: Weights, state: Weights, batch: tuple, keys: jax.Array) -> tuple:
         losses, aux = lift(one_loss)(params, state, carried, *batch, keys)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -97,7 +98,8 @@ def _flax_norm(
     evaluated = module.use_running_average if given is None else given
     if evaluated or module.is_initializing():
         return layer(x, given, mask=mask)
-    before, fixed = module.variables, _fixed()
+    before = jax.tree.map(lambda leaf: leaf, module.variables)  # the layer writes into its own
+    fixed = _fixed()
     free = layer(x, given, mask=mask)
     for name, old in before["batch_stats"].items():
         new = module.get_variable("batch_stats", name)

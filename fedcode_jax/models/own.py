@@ -82,7 +82,7 @@ class Linen:
 
     def init(self, key: Array, x: Array, *, train: bool = False) -> dict[str, Any]:
         """The first variables, for samples such as x f32[B, ...features]."""
-        return self.module.init(key, x, **options(self.module, train, None))
+        return dict(self.module.init(key, x, **options(self.module, train, None)))
 
     def apply(
         self,
@@ -92,7 +92,7 @@ class Linen:
         train: bool = False,
         mask: Array | None = None,
         mutable: Any = False,
-        rngs: Mapping[str, Array] | None = None,
+        rngs: dict[str, Array] | None = None,
     ) -> Any:
         """Logits f32[B, K] and, unless ``mutable`` is false, the new values of what it names."""
         told = options(self.module, train, mask)

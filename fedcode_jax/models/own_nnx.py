@@ -73,7 +73,7 @@ class Nnx:
         train: bool = False,
         mask: Array | None = None,
         mutable: Any = False,
-        rngs: Mapping[str, Array] | None = None,
+        rngs: dict[str, Array] | None = None,
     ) -> Any:
         """Logits f32[B, K] and, unless ``mutable`` is false, the new values of what it names."""
         streams = any(place.drawn for place in self.places)
@@ -81,7 +81,7 @@ class Nnx:
         key = (rngs or {})["dropout"] if train and streams else jax.random.key(0)
         module = self._merged(self.training if train else self.evaluation, variables, key)
         fix_nnx(module)
-        logits = module(x, **options(module, train, mask))  # type: ignore[operator]
+        logits = module(x, **options(module, train, mask))
         if mutable is False:
             return logits
         wanted = (
@@ -105,7 +105,7 @@ class Nnx:
             else:
                 value = _at(variables, place)
             values.append((place.path, value))
-        return nnx.merge(graph, nnx.from_flat_state(values))
+        return _module(graph, values)
 
 
 def of_instance(model: nnx.Module) -> Nnx:
@@ -117,7 +117,7 @@ def of_instance(model: nnx.Module) -> Nnx:
         digest.update(f"{value.shape} {value.dtype}".encode() + value.tobytes())
 
     def first(key: Array) -> nnx.Module:
-        return nnx.merge(graph, nnx.from_flat_state([(place.path, leaf) for place, leaf in leaves]))
+        return _module(graph, [(place.path, leaf) for place, leaf in leaves])
 
     return _made(first, digest.hexdigest(), named(model))
 
@@ -135,6 +135,11 @@ def of_factory(factory: Callable[..., Any]) -> Nnx:
         return module
 
     return _made(first, _identity(factory), named(factory))
+
+
+def _module(graph: nnx.GraphDef, values: Any) -> Any:
+    """A new module with these values, pairs of a path and an array."""
+    return nnx.merge(graph, nnx.from_flat_state(values))
 
 
 def _made(first: Callable[[Array], nnx.Module], source: Hashable, name: str) -> Nnx:

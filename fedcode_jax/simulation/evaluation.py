@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import PartitionSpec
 
 from fedcode_jax import randomness
 from fedcode_jax.clients import normalise
+from fedcode_jax.clients.losses import PerSample, cross_entropy, masked_sum
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import CLIENTS, lay, mesh, replicated, spread
 
@@ -91,12 +91,13 @@ class Score(NamedTuple):
 
     Attributes:
       accuracy: f32[], share of the test set that is right.
-      loss: f32[], cross-entropy.
+      loss: f32[], mean of the loss.
       classes: f32[K], accuracy on the samples of each class; nan for a class without any.
       clients: f32[U], accuracy on the test samples of each user, if they have users. Otherwise
         f32[C], accuracy on a test set with the class shares of each client: sum_k p_k a_k, with
         p_k the share of class k among the client's training samples and a_k the accuracy on
         that class; where there are as many models as clients, each client's own model.
+      metrics: f32[] by name, means of further metrics.
 
     Source: class shares: Chen and Chao, arXiv 2107.00778, section 5.
     """
@@ -105,18 +106,28 @@ class Score(NamedTuple):
     loss: jax.Array
     classes: jax.Array
     clients: jax.Array
+    metrics: dict[str, jax.Array]
 
 
 class _Totals(NamedTuple):
-    """Sums over test samples: right ones by class and by user, and the loss."""
+    """Sums over test samples: right ones by class and by user, the loss, and each metric."""
 
     classes: jax.Array
     users: jax.Array
     loss: jax.Array
+    metrics: dict[str, jax.Array]
 
 
 @randomness.standardised
-def evaluate(model: Any, models: Weights, data: EvaluationData, devices: int = 1) -> Score:
+def evaluate(
+    model: Any,
+    models: Weights,
+    data: EvaluationData,
+    devices: int = 1,
+    *,
+    loss: PerSample = cross_entropy,
+    metrics: tuple[tuple[str, PerSample], ...] = (),
+) -> Score:
     """Scores one or more models on a test set; every sample counts once, padding never.
 
     Args:
@@ -124,6 +135,8 @@ def evaluate(model: Any, models: Weights, data: EvaluationData, devices: int = 1
       models: its variables with a leading axis of models.
       data: the test set.
       devices: that share its batches.
+      loss: (logits f32[B, K], labels i32[B]) -> f32[B].
+      metrics: names, and functions of the same arguments -> f32[B] or bool[B].
 
     Returns:
       The score.
@@ -133,12 +146,17 @@ def evaluate(model: Any, models: Weights, data: EvaluationData, devices: int = 1
         def of_batch(batch: tuple) -> _Totals:
             x, y, user, mask = batch
             logits = model.apply(weights, normalise(x, data.mean, data.std), train=False)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+            logits = logits.astype(jnp.float32)
+            further = {
+                name: masked_sum(metric(logits, y).astype(jnp.float32), mask)
+                for name, metric in metrics
+            }
             right = ((jnp.argmax(logits, axis=-1) == y) & mask).astype(jnp.float32)
             return _Totals(
                 jax.ops.segment_sum(right, y, data.class_sizes.shape[0]),
                 jax.ops.segment_sum(right, user, data.user_sizes.shape[0]),
-                jnp.sum(losses * mask),
+                masked_sum(loss(logits, y), mask),
+                further,
             )
 
         sums = jax.lax.map(of_batch, (data.x, data.y, data.user, data.mask))
@@ -166,6 +184,7 @@ def evaluate(model: Any, models: Weights, data: EvaluationData, devices: int = 1
         loss=jnp.mean(found.loss / count),
         classes=jnp.mean(classes, axis=0),
         clients=_of_clients(found.users / data.user_sizes, classes, data),
+        metrics={name: jnp.mean(total / count) for name, total in found.metrics.items()},
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from fedcode_jax import randomness
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
+from fedcode_jax.clients.losses import PerSample
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import check_room, compiled_memory, lay, replicated, spread
 from fedcode_jax.simulation.evaluation import EvaluationData
@@ -51,6 +52,8 @@ class Program:
       cohort: M, clients in a round.
       max_size: the largest number of samples of any client.
       sketched: whether uploads carry a sketch of the weights.
+      metrics: names, and functions (logits f32[B, K], labels i32[B]) -> f32[B] or bool[B], of
+        which the means over the test set are reported, as ``test_<name>``.
       compiled: what has been compiled so far.
     """
 
@@ -64,6 +67,7 @@ class Program:
     cohort: int
     max_size: int
     sketched: bool = False
+    metrics: tuple[tuple[str, PerSample], ...] = ()
     compiled: Compiled = dataclasses.field(default_factory=Compiled, init=False)
 
     @randomness.standardised
@@ -185,7 +189,14 @@ class Program:
             traffic=traffic,
         )
         segment = make_segment(
-            run_round, self.algorithm, self.model, self.plan, num_rounds, traffic=traffic
+            run_round,
+            self.algorithm,
+            self.model,
+            self.plan,
+            num_rounds,
+            traffic=traffic,
+            loss=self.training.loss,
+            metrics=self.metrics,
         )
 
         @randomness.standardised

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from fedcode_jax.simulation.evaluation import Score
 from fedcode_jax.simulation.segment import SegmentOutput
 
 Record = dict
@@ -27,7 +28,8 @@ def records_of(
     Returns:
       One dict a round: ``round``; ``test_accuracy``, ``test_loss``, ``deployed_accuracy``,
       ``deployed_loss``, ``worst_decile_accuracy`` (None in rounds that were not evaluated; the
-      last one as of ``worst_decile``, of the server's weights); ``train_loss`` (None if nobody took
+      last one as of ``worst_decile``, of the server's weights); ``test_<name>`` and
+      ``deployed_<name>`` likewise, for each metric there is; ``train_loss`` (None if nobody took
       part); ``uplink_bytes`` and ``downlink_bytes`` of all clients together, as encoded;
       ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``; ``fedavg_bytes``
       and ``fedavg_formula_bits``, what FedAvg would have sent over the same network; ``exchange``;
@@ -53,6 +55,7 @@ def records_of(
                 "deployed_accuracy": float(deployed.accuracy) if evaluated else None,
                 "deployed_loss": float(deployed.loss) if evaluated else None,
                 "worst_decile_accuracy": worst if evaluated else None,
+                **_further(score, deployed, evaluated),
                 "train_loss": float(metrics.train_loss[i]) if metrics.received[i].any() else None,
                 "uplink_bytes": int(up.sum()),
                 "downlink_bytes": int(down.sum()),
@@ -78,6 +81,16 @@ def records_of(
             }
         )
     return records
+
+
+def _further(score: Score, deployed: Score, evaluated: bool) -> Record:
+    """The means of metrics, of the server's weights and as deployed."""
+    both = {"test": score.metrics, "deployed": deployed.metrics}
+    return {
+        f"{model}_{name}": float(mean) if evaluated else None
+        for model, metrics in both.items()
+        for name, mean in metrics.items()
+    }
 
 
 def has_diverged(record: Record) -> bool:

@@ -7,6 +7,8 @@ import jax
 
 from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, Plan
+from fedcode_jax.clients.losses import PerSample, cross_entropy
+from fedcode_jax.clients.training import Weights
 from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
 from fedcode_jax.simulation.round import Round
 from fedcode_jax.simulation.state import RoundMetrics, Settings, State, Traffic
@@ -38,6 +40,8 @@ def make_segment(
     num_rounds: int,
     *,
     traffic: bool,
+    loss: PerSample = cross_entropy,
+    metrics: tuple[tuple[str, PerSample], ...] = (),
 ) -> Segment:
     """Rounds and an evaluation after the last.
 
@@ -48,10 +52,15 @@ def make_segment(
       plan: how the clients run; its devices share the test set.
       num_rounds: at least 1.
       traffic: whether the messages are given.
+      loss: that the test set is scored with.
+      metrics: names and functions of further figures, as of ``evaluate``.
 
     Returns:
       (state, data, test, settings) -> (state, what happened): pure, to be jitted and vmapped.
     """
+
+    def scored(models: Weights, test: EvaluationData) -> Score:
+        return evaluate(model, models, test, plan.devices, loss=loss, metrics=metrics)
 
     def segment(
         state: State, data: ClientData, test: EvaluationData, settings: Settings
@@ -62,10 +71,10 @@ def make_segment(
 
         state, (metrics, messages) = jax.lax.scan(body, state, length=num_rounds)
         weights, deployed = algorithm.report(state.server, state.store)
-        score = evaluate(model, weights, test, plan.devices)
+        score = scored(weights, test)
         deployed_score = score
         if deployed is not None:
-            deployed_score = evaluate(model, deployed, test, plan.devices)
+            deployed_score = scored(deployed, test)
         return state, SegmentOutput(metrics, score, deployed_score, messages)
 
     return segment

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedcode_jax.algorithms.groups import Group, Layout, parse
+from fedcode_jax import models
+from fedcode_jax.algorithms.groups import Group, Layout, kinds_of, parse
 from fedcode_jax.errors import ConfigError
 
 WEIGHTS = {
@@ -63,3 +64,56 @@ def test_groups_without_variables_are_left_out():
 def test_integer_variables_are_refused_by_name():
     with pytest.raises(ConfigError, match="counter"):
         Layout.of({"counter": jnp.zeros(1, jnp.int32)}, parse("kernels"))
+
+
+def test_variables_of_any_name_have_a_kind():
+    weights = {
+        "params": {
+            "w": 0.0,
+            "b": 0.0,
+            "embed": {"embedding": 0.0},
+            "ln": {"scale": 0.0, "bias": 0.0},
+            "RMSNorm_0": {"scale": 0.0},
+            "own_norm": {"b": 0.0},
+            "own": {"gamma": 0.0, "beta": 0.0},
+            "layers": {"0": {"kernel": 0.0, "bias": 0.0}, "1": {"lora_a": 0.0}},
+            "attention": {"query": {"kernel": 0.0, "bias": 0.0}},
+        },
+        "batch_stats": {"bn": {"mean": 0.0, "var": 0.0, "bias": 0.0}},
+    }
+    expected = {
+        "params": {
+            "w": "kernel",
+            "b": "bias",
+            "embed": {"embedding": "kernel"},
+            "ln": {"scale": "norm", "bias": "norm"},
+            "RMSNorm_0": {"scale": "norm"},
+            "own_norm": {"b": "norm"},
+            "own": {"gamma": "norm", "beta": "norm"},
+            "layers": {"0": {"kernel": "kernel", "bias": "bias"}, "1": {"lora_a": "kernel"}},
+            "attention": {"query": {"kernel": "kernel", "bias": "bias"}},
+        },
+        "batch_stats": {"bn": dict.fromkeys(("mean", "var", "bias"), "stats")},
+    }
+    paths, tree = jax.tree_util.tree_flatten_with_path(weights)
+    assert jax.tree.unflatten(tree, kinds_of([path for path, _ in paths])) == expected
+    assert kinds_of([(jax.tree_util.DictKey("params"),)]) == ["kernel"]  # one lone array
+    assert kinds_of([()]) == ["kernel"]
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet8", "mobilenet_v2", "yamnet", "wrn_16_4", "mlp"])
+def test_names_say_the_kinds_of_the_registry_s_models(name):
+    model = models.make(name, 3)
+    shape = (5,) if name == "mlp" else (32, 32, 1)
+    first = jax.eval_shape(lambda key: models.init(model, key, shape), jax.random.key(0))
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(first)[0]]
+
+    def by_module(path):
+        names = [key.key for key in path]
+        if names[0] == "batch_stats":
+            return "stats"
+        if any("norm" in part for part in names):
+            return "norm"
+        return "bias" if names[-1] == "bias" else "kernel"
+
+    assert kinds_of(paths) == [by_module(path) for path in paths]
