@@ -10,6 +10,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -170,7 +171,13 @@ class Choice(Section):
 @functools.lru_cache(maxsize=256)
 def parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The parameters of a factory by name."""
-    return inspect.signature(factory).parameters
+    known = inspect.signature(factory).parameters
+    catch_all = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if isinstance(factory, type) and all(p.kind in catch_all for p in known.values()):
+        # Of an nnx module: its metaclass has a signature of its own.
+        own = list(inspect.signature(factory.__init__).parameters.items())  # type: ignore[misc]
+        known = types.MappingProxyType(dict(own[1:]))
+    return known
 
 
 def taken(factory: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, Any]:

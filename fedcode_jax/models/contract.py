@@ -34,6 +34,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax import randomness
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.models.calling import told
 from fedcode_jax.models.fixing import fixed_norm
@@ -123,7 +124,7 @@ def _first(model: Any, input_shape: tuple[int, ...]) -> Any:
     def first(key: jax.Array) -> Any:
         return dict(model.init(key, jnp.zeros((1, *input_shape)), train=False))
 
-    return _guarded("init", first, input_shape, jax.eval_shape(jax.random.key, 0))
+    return _guarded("init", first, input_shape, randomness.key(0))
 
 
 def _evaluated(model: Any, variables: Any, x: jax.Array) -> Any:
@@ -137,7 +138,7 @@ def _trained(model: Any, variables: Any, x: jax.Array) -> Any:
         train=True,
         mask=jnp.ones(x.shape[0], bool),
         mutable=[name for name in variables if name != "params"],
-        rngs={"dropout": jax.random.key(0)},
+        rngs={"dropout": randomness.key(0)},
     )
 
 

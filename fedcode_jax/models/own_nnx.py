@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
+from fedcode_jax import randomness
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.models.calling import named, options, told
 from fedcode_jax.models.fixing import fix_nnx
@@ -78,7 +79,7 @@ class Nnx:
         """Logits f32[B, K] and, unless ``mutable`` is false, the new values of what it names."""
         streams = any(place.drawn for place in self.places)
         # Evaluation draws nothing, unless the module draws there too: then always the same.
-        key = (rngs or {})["dropout"] if train and streams else jax.random.key(0)
+        key = (rngs or {})["dropout"] if train and streams else randomness.key(0)
         module = self._merged(self.training if train else self.evaluation, variables, key)
         fix_nnx(module)
         logits = module(x, **options(module, train, mask))
@@ -155,7 +156,7 @@ def _made(first: Callable[[Array], nnx.Module], source: Hashable, name: str) -> 
             found[mode] = nnx.split(copy)[0]
 
     try:
-        jax.eval_shape(look, jax.random.key(0))
+        jax.eval_shape(look, randomness.key(0))
         adapter = Nnx(**found, source=source, first=first)
         hash(adapter)
     except ConfigError:

@@ -33,8 +33,8 @@ _SMALL = {
     "partition.num_clients": 6,
     "clients_per_round": 4,
     "local.epochs": 1,
-    "algorithm.num_clusters": 16,
 }
+_CODED = {"algorithm.num_clusters": 16}
 _VARIANTS: dict[str, dict] = {
     **{name: {"algorithm.name": name} for name in ALGORITHMS},
     "conditional": {"algorithm.coding": "conditional"},
@@ -49,7 +49,11 @@ _VARIANTS: dict[str, dict] = {
     "batch norm": {"model.norm": "batch", "model.name": "cnn"},
     "side by side": {"execution.chunk": 2},
 }
-SMALL = {f"small, {name}": {**_SMALL, **changes} for name, changes in _VARIANTS.items()}
+_FLOATS = ("fedavg", "fedavg_every", "local_only")
+SMALL = {
+    f"small, {name}": {**_SMALL, **({} if name in _FLOATS else _CODED), **changes}
+    for name, changes in _VARIANTS.items()
+}
 
 SWEPT = "small, swept"
 """The same as a sweep over two seeds."""
