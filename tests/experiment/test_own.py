@@ -188,7 +188,7 @@ WRONG = {
     "--model.name parts_of_mine:narrow": "it must give logits float32[3, 10]",
     "--model.name parts_of_mine:Counting": "has the collections counters",
     "--model.name parts_of_mine:without_default": "model.depth: is not set",
-    "--model.name parts_of_mine:without_default --model.depth x": "model.depth",
+    "--model.name parts_of_mine:without_default --model.depth x": "model: init it with samples",
     "--model.name parts_of_mine:not_a_model": "is no flax module",
     "--model.name parts_of_mine:Tiny --model.width wide": "model.width: 'wide' cannot be used",
     "--model.name parts_of_mine:Tiny --model.norm batch": "model.norm: 'batch' has no use",
@@ -206,7 +206,8 @@ WRONG = {
     "--metrics parts_of_mine:NUMBER": "metrics",
     "--metrics top6": "Did you mean 'top5'?",
     "--schedule.name parts_of_mine:slow": "schedule.name: parts_of_mine:slow gives Network",
-    "--network.name parts_of_mine:every_third": "network: parts_of_mine:every_third gives Schedule",
+    "--network.name parts_of_mine:not_an_algorithm": "parts_of_mine:not_an_algorithm gives dict",
+    "--network.name parts_of_mine:every_third": "network.rounds: is not set",
     "--network.name parts_of_mine:slow --network.rate -1": "network.uplink_mbit",
 }
 
@@ -247,7 +248,9 @@ def test_a_wrong_setting_is_one_line_before_anything_compiles(
     ],
 )
 def test_a_wrong_object_is_one_line(objects, error, says):
-    base = replace(BARE, {"data.name": "parts_of_mine:arrays"} if "dataset" not in objects else {})
+    names = {} if "dataset" in objects else {"data.name": "parts_of_mine:arrays"}
+    names |= {} if "model" in objects else {"model.name": "mlp"}
+    base = replace(BARE, names)
     with pytest.raises(error, match=says) as caught:
         fedcode_jax.build(base, **objects)
     assert "\n" not in str(caught.value)
