@@ -37,7 +37,7 @@ def client_bytes(training: LocalTraining, weights: Any, sample_shape: Sequence[i
       >>> shapes = jax.eval_shape(lambda key: models.init(training.model, key, (64,)),
       ...                         jax.random.key(0))
       >>> client_bytes(training, shapes, (64,))
-      74258
+      74268
     """
     params = weights["params"]
     state = {name: value for name, value in weights.items() if name != "params"}

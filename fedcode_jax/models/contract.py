@@ -68,8 +68,8 @@ def check_model(model: Any, input_shape: Sequence[int], num_classes: int) -> Non
         hash(model)
     except TypeError as error:
         raise ConfigError(
-            f"model: cannot be hashed ({told(error)}); make its attributes tuples, numbers, strings "
-            "or functions"
+            f"model: cannot be hashed ({told(error)}); make its attributes tuples, numbers, "
+            "strings or functions"
         ) from None
     variables = _first(model, input_shape)
     _check_variables(variables)

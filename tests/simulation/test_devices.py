@@ -72,3 +72,5 @@ def test_test_sets_that_do_not_divide_are_scored_exactly(found):
     one, *others = found["scores"].values()
     for other in others:
         assert other == pytest.approx(one, rel=1e-5)
+    for accuracy, _, wrong in found["scores"].values():
+        assert wrong == pytest.approx(1 - accuracy)

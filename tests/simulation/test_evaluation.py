@@ -129,3 +129,44 @@ def test_a_run_says_how_its_clients_and_classes_fare(tmp_path):
     assert spread["mean"] == pytest.approx(np.mean(clients))
     assert result.records[0]["worst_decile_accuracy"] is None
     assert result.records[1]["worst_decile_accuracy"] == pytest.approx(min(clients))
+
+
+def test_losses_and_metrics_are_means_over_all_samples_and_models(weights):
+    """23 samples in batches of 5: the last one has two rows that do not count."""
+
+    def absolute(logits, labels):
+        return jnp.abs(logits).sum(axis=-1) + labels
+
+    def second(logits, labels):
+        return jnp.argsort(logits, axis=-1)[:, -2] == labels
+
+    metrics = (("second", second), ("absolute", absolute))
+    score = jax.jit(lambda w, d: evaluate(MODEL, w, d, loss=absolute, metrics=metrics))(
+        weights, data_of()
+    )
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], weights) for i in range(3)]
+    logits = np.stack([np.asarray(MODEL.apply(one, X, train=False)) for one in each])
+    values = np.abs(logits).sum(axis=-1) + Y
+    assert float(score.loss) == pytest.approx(values.mean(), rel=1e-5)
+    assert float(score.metrics["absolute"]) == pytest.approx(values.mean(), rel=1e-5)
+    expected = (np.argsort(logits, axis=-1)[:, :, -2] == Y).mean()
+    assert float(score.metrics["second"]) == pytest.approx(expected, abs=1e-6)
+    plain = score_of(weights, data_of())
+    assert plain.metrics == {}
+    assert float(plain.accuracy) == float(score.accuracy)
+
+
+def test_rows_that_only_fill_up_a_batch_cannot_spoil_a_metric(weights):
+    """The last of the samples is repeated; here it is the only one whose metric is not finite."""
+    one = jax.tree.map(lambda leaf: leaf[:1], weights)
+    data = data_of()
+    *_, last = np.argwhere(~np.asarray(data.mask))
+    x = data.x.at[tuple(last)].set(jnp.nan)
+    spoilt = data._replace(x=x)
+    metrics = (("first", lambda logits, labels: logits[:, 0]),)
+    found = [
+        jax.jit(lambda w, d: evaluate(MODEL, w, d, metrics=metrics))(one, d) for d in (data, spoilt)
+    ]
+    assert np.isfinite(found[1].loss)
+    assert float(found[0].loss) == float(found[1].loss)
+    assert float(found[0].metrics["first"]) == float(found[1].metrics["first"])
