@@ -11,12 +11,14 @@ The rooms: ``codebook``, ``wire``, ``compress``, ``schedules``, ``models``, ``da
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fedcode_jax.version import VERSION as __version__
+from fedcode_jax.version import VERSION
 
 if TYPE_CHECKING:
     from fedcode_jax.advice import advise
     from fedcode_jax.config import ExperimentConfig
     from fedcode_jax.experiment import Result, SweepResult, build, run, sweep
+
+__version__ = VERSION
 
 __all__ = [
     "ExperimentConfig",

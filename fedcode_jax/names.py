@@ -80,7 +80,7 @@ def imported(setting: str, name: str) -> Any:
       'adam'
       >>> imported("local.optimizer", "optax:adm")
       Traceback (most recent call last):
-      fedcode_jax.errors.ConfigError: local.optimizer: 'optax:adm' is not there: ... Did you mean ...
+      fedcode_jax.errors.ConfigError: local.optimizer: 'optax:adm' is not there: ...
     """
     module_name, _, path = name.partition(":")
     here = os.getcwd()

@@ -276,7 +276,9 @@ def test_a_mistake_in_a_section_of_a_section_is_named_in_full():
         from_dict({"algorithm": {**fedavg, "up": "topk"}})
     with pytest.raises(ConfigError, match=r"algorithm\.up\.fracton: .*algorithm\.up\.fraction"):
         from_dict({"algorithm": {**fedavg, "up": {"name": "topk", "fracton": 0.1}}})
-    with pytest.raises(ConfigError, match=r"^algorithm\.up: .* no use with algorithm\.name fedcode"):
+    with pytest.raises(
+        ConfigError, match=r"^algorithm\.up: .* no use with algorithm\.name fedcode"
+    ):
         replace(ExperimentConfig(), {"algorithm.up.name": "topk"})
 
 
@@ -293,16 +295,17 @@ def test_yaml_keeps_the_order_of_the_fields():
 
 
 CHOICE_OF = {
-    **dict.fromkeys(["data.path"], {"data.name": "npz"}),
-    **dict.fromkeys(
-        ["data.num_classes", "data.shape", "data.train_size"], {"data.name": "synthetic"}
-    ),
+    "data.path": {"data.name": "npz"},
+    "data.num_classes": {"data.name": "synthetic"},
+    "data.shape": {"data.name": "synthetic"},
+    "data.train_size": {"data.name": "synthetic"},
     "partition.alpha": {"partition.name": "dirichlet"},
     "partition.classes_per_client": {"partition.name": "by_class"},
     "model.hidden": {"model.name": "mlp"},
     "algorithm.period": {"algorithm.name": "fedavg_every"},
     "schedule.alpha": {"schedule.name": "step_size"},
-    **dict.fromkeys(["schedule.measure", "schedule.threshold"], {"schedule.name": "drift"}),
+    "schedule.measure": {"schedule.name": "drift"},
+    "schedule.threshold": {"schedule.name": "drift"},
     "schedule.budget_mb": {"schedule.name": "budget"},
     "network.table": {"network.name": "table"},
     "algorithm.up.fraction": {"algorithm.name": "fedavg", "algorithm.up.name": "topk"},
@@ -528,7 +531,9 @@ def test_settings_that_need_another_name_it(changes, setting, mended):
 
 def test_a_changed_name_keeps_what_was_set_and_the_new_choice_has():
     """And it leaves defaults behind: those of the new choice are its own."""
-    config = replace(ExperimentConfig(), {"algorithm.num_clusters": 32, "algorithm.merge": "rank_mean"})
+    config = replace(
+        ExperimentConfig(), {"algorithm.num_clusters": 32, "algorithm.merge": "rank_mean"}
+    )
     skip = replace(config, {"algorithm.name": "skip"})
     assert skip.algorithm == configs.algorithms.Skip(num_clusters=32)
     fedavg = replace(config, {"algorithm.name": "fedavg"})
@@ -581,7 +586,9 @@ def test_replace_checks_only_the_outcome():
 
 
 def test_yaml_numbers_and_paths_as_people_write_them():
-    config = from_yaml("{local: {learning_rate: 1e-3, weight_decay: 5E-4}, data: {name: npz, path: a.npz}}")
+    config = from_yaml(
+        "{local: {learning_rate: 1e-3, weight_decay: 5E-4}, data: {name: npz, path: a.npz}}"
+    )
     assert (config.local.learning_rate, config.local.weight_decay) == (1e-3, 5e-4)
     assert config.data.path == ("a.npz",)
 

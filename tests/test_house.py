@@ -83,7 +83,9 @@ def modules_of(room):
     return {path.stem: path for path in (HOME / room).glob("*.py") if path.stem != "__init__"}
 
 
-@pytest.mark.parametrize("room", ["simulation", "clients", "algorithms", "compress", "wire", "experiment"])
+@pytest.mark.parametrize(
+    "room", ["simulation", "clients", "algorithms", "compress", "wire", "experiment"]
+)
 def test_modules_of_a_room_do_not_import_each_other_in_circles(room):
     files = modules_of(room)
     needs = {}

@@ -71,7 +71,7 @@ def yardstick(config: ExperimentConfig) -> Choice:
 
 
 def _centers(config: ExperimentConfig) -> int:
-    return getattr(config.algorithm, "num_clusters", Choice._field_defaults["num_clusters"])
+    return getattr(config.algorithm, "num_clusters", 0) or Choice("fedcode").num_clusters
 
 
 def choices(config: ExperimentConfig) -> list[Choice]:

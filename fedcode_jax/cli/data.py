@@ -9,6 +9,7 @@ from typing import Any
 
 import tyro
 
+from fedcode_jax.cli.words import check_names
 from fedcode_jax.errors import check_name
 
 
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     check_name("action", given.action, _ACTIONS)
     _, kind, act = _ACTIONS[given.action]
+    check_names(kind, given.arguments)
     options = tyro.cli(
         kind,
         prog=f"fedcode data {given.action}",

@@ -9,9 +9,9 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from fedcode_jax.version import VERSION
 from fedcode_jax.cli import advise, bench, data, report, run, sweep
 from fedcode_jax.errors import FedcodeError, check_name
+from fedcode_jax.version import VERSION
 
 Command = Callable[[Sequence[str]], int]
 
@@ -65,9 +65,7 @@ def _dispatch(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--version", action="version", version=f"fedcode_jax {VERSION}"
-    )
+    parser.add_argument("--version", action="version", version=f"fedcode_jax {VERSION}")
     parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
     parser.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="its options")
     if not arguments:

@@ -22,9 +22,9 @@ from fedcode_jax.errors import ConfigError
 class Options:
     """Options that every command about an experiment takes."""
 
-    experiment: Annotated[
-        ExperimentConfig, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff
-    ] = dataclasses.field(default_factory=ExperimentConfig)
+    experiment: Annotated[ExperimentConfig, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = (
+        dataclasses.field(default_factory=ExperimentConfig)
+    )
     config: Path | None = None
     """YAML file with settings; the options given beside it override it."""
     debug: bool = False
@@ -127,9 +127,7 @@ def _settings_of(section: Section, prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _unknown(
-    chosen: ExperimentConfig, name: str, value: str, others: Sequence[str]
-) -> ConfigError:
+def _unknown(chosen: ExperimentConfig, name: str, value: str, others: Sequence[str]) -> ConfigError:
     """The error for an option that there is not, or not with the choices that are made."""
     *sections, last = name.split(".")
     place: Any = chosen

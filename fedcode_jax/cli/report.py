@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from fedcode_jax.cli.words import check_names
+
 
 @dataclasses.dataclass(frozen=True)
 class ReportOptions:
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
       FedcodeError: runs that cannot be read or compared, or a report that would be overwritten.
     """
+    check_names(ReportOptions, arguments)
     options = tyro.cli(
         ReportOptions,
         prog="fedcode report",

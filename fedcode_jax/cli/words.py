@@ -1,5 +1,6 @@
 """Words of a command line: which option they belong to, and the values that they stand for."""
 
+import dataclasses
 import types
 import typing
 from collections.abc import Sequence
@@ -39,6 +40,23 @@ def options_of(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
     return found
 
 
+def check_names(kind: Any, arguments: Sequence[str]) -> None:
+    """Checks that a command without settings has all options that it is given.
+
+    Args:
+      kind: the dataclass of its options.
+      arguments: words; those before the first option are no options.
+
+    Raises:
+      ConfigError: there is no such option; the nearest is suggested.
+    """
+    first = next((i for i, word in enumerate(arguments) if word.startswith("--")), len(arguments))
+    names = [field.name for field in dataclasses.fields(kind)]
+    for name, _ in options_of(arguments[first:]):
+        if name not in (*names, "help") and not name.startswith("tyro"):
+            check_name("option", name, names)
+
+
 def value_of(setting: str, hint: Any, words: Sequence[str]) -> Any:
     """The value of an option, as YAML would have it; what it may be is checked later.
 
@@ -71,7 +89,8 @@ def value_of(setting: str, hint: Any, words: Sequence[str]) -> Any:
         return True
     if len(words) != 1:
         what = "has no value" if not words else f"has {len(words)} values, {' '.join(words)!r}"
-        raise ConfigError(f"{setting}: {what}; give one, such as --{setting.replace('_', '-')} VALUE")
+        option = setting.replace("_", "-")
+        raise ConfigError(f"{setting}: {what}; give one, such as --{option} VALUE")
     if optional and words[0] in ("None", "null"):
         return None
     return _one(words[0], kind)
@@ -115,7 +134,7 @@ def _bare(hint: Any) -> tuple[Any, bool]:
 def _one(word: str, kind: Any) -> Any:
     if kind in (str, Path):
         return word
-    if typing.get_origin(kind) is Literal and all(isinstance(e, str) for e in typing.get_args(kind)):
+    if typing.get_origin(kind) is Literal:
         return word
     return yaml_value(word)
 
@@ -123,7 +142,9 @@ def _one(word: str, kind: Any) -> Any:
 def _pair(setting: str, word: str) -> tuple[str, Any]:
     name, equals, value = word.partition("=")
     if not equals:
-        raise ConfigError(f"{setting}: {word!r} cannot be read; write name=value, such as momentum=0.9")
+        raise ConfigError(
+            f"{setting}: {word!r} cannot be read; write name=value, such as momentum=0.9"
+        )
     return name, yaml_value(value)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from fedcode_jax.config import checks
 from fedcode_jax.config.checks import registered
 from fedcode_jax.config.choice import Choice
-from fedcode_jax.config.compressors import DownConfig, UpConfig
+from fedcode_jax.config.compressors import NOTHING_DOWN, NOTHING_UP, DownConfig, UpConfig
 
 
 def _check_groups(setting: str, value: Any) -> str:
@@ -90,9 +90,9 @@ class FedAvg(AlgorithmConfig):
     groups: Annotated[str, _check_groups] = "params"
     """What is compressed together: params (all that is trained), kernels, layers (each kernel by
     itself), everything, or parts such as kernel=coded,bias+norm+stats=dense."""
-    up: UpConfig = UpConfig.members["none"]()
+    up: UpConfig = NOTHING_UP
     """How the clients' changes are compressed."""
-    down: DownConfig = DownConfig.members["none"]()
+    down: DownConfig = NOTHING_DOWN
     """How the server's changes are compressed; what is left out goes with the next ones."""
 
     def arguments(self) -> dict[str, Any]:

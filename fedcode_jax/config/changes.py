@@ -51,7 +51,9 @@ def changed(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         for section in sections:
             kind = kind.kind_of(place)
             if not isinstance(place.get(section), dict):
-                raise kind.unknown(section, value, place.get("name")) if kind.section else unknown_setting(name)
+                if not kind.section:
+                    raise unknown_setting(name)
+                raise kind.unknown(section, value, place.get("name"))
             kind, place = kind._sections.get(section, Section), place[section]
         if last == "name" and issubclass(kind, Choice):
             _rename(kind, place, value)

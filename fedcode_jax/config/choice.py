@@ -77,7 +77,9 @@ class Choice(Section):
         if is_own(name) or is_given(name):
             from fedcode_jax.config import own
 
-            return own.given_member(cls) if is_given(name) else own.own_member(cls, name)
+            if is_own(name):
+                return own.own_member(cls, name)
+            return own.given_member(cls)  # type: ignore[arg-type]
         return cls.members[name] if name in cls.members else cls.other_member(name)
 
     @classmethod

@@ -126,3 +126,6 @@ def _directed(direction: type[CompressorConfig], member: type[CompressorConfig])
 for _member in tuple(CompressorConfig.members.values()):
     _directed(UpConfig if _member is NoCompressor else _Fed, _member)
     _directed(DownConfig, _member)
+
+NOTHING_UP: UpConfig = UpConfig.members["none"]()
+NOTHING_DOWN: DownConfig = DownConfig.members["none"]()

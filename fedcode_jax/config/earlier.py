@@ -31,7 +31,7 @@ _FLAT: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     "network.": (frozenset(), frozenset({"table"})),
 }
-"""By section: the settings that a run's file had, more than any choice has, and those that some had."""
+"""By section: settings that every file of a run had, more than any choice has, and later ones."""
 
 
 def with_names(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fedcode_jax.config.schema import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.names import PARTS, is_given
 
+
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
     """The config as nested dictionaries of plain values, in the order of its fields.
 
@@ -121,8 +122,8 @@ def _said_of_given(config: ExperimentConfig) -> str:
         return ""
     keywords = ", ".join(f"{part}=..." for part in missing)
     return (
-        "# Parts of this run were given in Python and are not in this file. To repeat it, give them\n"
-        f"# again: fedcode_jax.run(config, {keywords})\n"
+        "# Parts of this run were given in Python and are not in this file. To repeat it, give\n"
+        f"# them again: fedcode_jax.run(config, {keywords})\n"
     )
 
 

@@ -17,9 +17,7 @@ class ModelConfig(Choice):
     section: ClassVar[str] = "model."
     default: ClassVar[str] = "cnn"
     room: ClassVar[str] = "fedcode_jax.models:registry"
-    inputs: ClassVar[frozenset[str]] = frozenset(
-        {"num_classes", "input_shape", "lowering", "rngs"}
-    )
+    inputs: ClassVar[frozenset[str]] = frozenset({"num_classes", "input_shape", "lowering", "rngs"})
 
     name: Annotated[str, checks.text] = ""
     """Architecture: mlp; cnn, cnn_fedavg (McMahan et al.), cnn_pfl (pfl-research's benchmark) or

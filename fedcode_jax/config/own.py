@@ -52,7 +52,9 @@ class Own:
         except FedcodeError:
             raise
         except Exception as error:
-            raise ConfigError(f"{part.section}name: {part.name} raised {one_line(error)}") from error
+            raise ConfigError(
+                f"{part.section}name: {part.name} raised {one_line(error)}"
+            ) from error
 
 
 def own_member(family: type[Choice], name: str) -> type[Choice]:
@@ -72,7 +74,7 @@ def own_member(family: type[Choice], name: str) -> type[Choice]:
     factory = imported(f"{family.section}name", name)
     if not callable(factory):
         refuse(f"{family.section}name", name, f"a factory; it is {type(factory).__name__}")
-    return _member(family, name, factory)
+    return _member(family, name, factory)  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=256)
@@ -139,13 +141,11 @@ def _setting(parameter: inspect.Parameter, hint: Any) -> tuple[Any, checks.Check
         plain = [each for each in members if each is not types.NoneType]
         hint = plain[0] if len(plain) == 1 else None
     by_default = {bool: bool, int: float, float: float, str: str, tuple: tuple}
-    kind = hint if hint in (bool, int, float, str, tuple) else by_default.get(type(default), None)
+    kind = hint if hint in (bool, int, float, str, tuple) else by_default.get(type(default))
     if default is REQUIRED and hint not in (bool, int, float, str, tuple):
         kind = None
     check = checks.plain(kind)
-    shown: Any = {None: str, tuple: tuple[Any, ...]}.get(kind, kind)
-    if type(default) is int and kind is float:
-        shown = float
+    shown: Any = str if kind is None else tuple[Any, ...] if kind is tuple else kind
     return (shown | None if optional else shown), check, default
 
 

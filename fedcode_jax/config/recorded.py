@@ -11,7 +11,7 @@ from fedcode_jax.config.choice import Choice
 from fedcode_jax.config.earlier import with_names, without_effect
 from fedcode_jax.config.files import plain
 from fedcode_jax.config.schema import ExperimentConfig
-from fedcode_jax.config.section import Section, settings_of
+from fedcode_jax.config.section import Section, default_of, settings_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +65,7 @@ def _gather(
             below = settings.get(field.name) or {}
             _gather(kind._sections[field.name], below, f"{full}.", values, defaults)
             continue
-        if field.default is not dataclasses.MISSING:
-            default = field.default
-        else:
-            default = field.default_factory()  # type: ignore[misc]
+        default = default_of(field)
         defaults[full] = plain(default)
         value = settings.get(field.name, default)
         values[full] = plain(value)

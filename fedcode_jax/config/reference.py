@@ -7,6 +7,7 @@ README.
 import ast
 import functools
 import inspect
+import itertools
 import sys
 import textwrap
 import typing
@@ -16,7 +17,7 @@ from typing import Any
 from fedcode_jax.config.choice import Choice
 from fedcode_jax.config.files import plain
 from fedcode_jax.config.schema import ExperimentConfig
-from fedcode_jax.config.section import Section, settings_of
+from fedcode_jax.config.section import Section, default_of, settings_of
 
 _HEAD = """# Settings
 
@@ -46,7 +47,7 @@ def documented(section: type[Section]) -> dict[str, str]:
             continue
         (tree,) = ast.parse(source).body
         body = tree.body if isinstance(tree, ast.ClassDef) else []
-        for field, text in zip(body, body[1:], strict=False):
+        for field, text in itertools.pairwise(body):
             is_field = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
             if is_field and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
                 name = typing.cast(ast.Name, typing.cast(ast.AnnAssign, field).target).id
@@ -110,15 +111,12 @@ def _table(
     for field in settings_of(kind):
         if field.name in without or field.name in kind._sections:
             continue
-        value = default if field.name == "name" and default else plain(_default_of(field))
+        value = default if field.name == "name" and default else plain(default_of(field))
         shown = {None: "none", "": "required"}.get(value, value) if _hashable(value) else value
-        text = documented(kind).get(field.name, "").replace("|", "\\|")
+        texts = documented(kind)  # type: ignore[arg-type]
+        text = texts.get(field.name, "").replace("|", "\\|")
         lines.append(f"| `{prefix}{field.name}` | `{shown}` | {text} |")
     return lines
-
-
-def _default_of(field: Any) -> Any:
-    return field.default_factory() if callable(field.default_factory) else field.default
 
 
 def _hashable(value: Any) -> bool:

@@ -54,7 +54,8 @@ class ExperimentConfig(Section):
     Example:
       >>> ExperimentConfig(rounds=3).algorithm.num_clusters
       64
-      >>> ExperimentConfig(algorithm={"name": "fedavg", "up": {"name": "topk"}}).algorithm.up.fraction
+      >>> sparse = {"name": "fedavg", "up": {"name": "topk"}}
+      >>> ExperimentConfig(algorithm=sparse).algorithm.up.fraction
       0.01
       >>> ExperimentConfig(schedule={"server_period": 0})
       Traceback (most recent call last):

@@ -103,14 +103,20 @@ def settings_of(section: type[Section] | Section) -> tuple[dataclasses.Field, ..
     return dataclasses.fields(typing.cast(Any, section))
 
 
+def default_of(field: dataclasses.Field) -> Any:
+    """The default of a setting."""
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
+
+
 def _read_section(kind: type[Section], value: Any) -> Any:
     if isinstance(value, Mapping):
         return kind.read(value)
-    if isinstance(value, kind):
-        return value
-    full = kind.section.rstrip(".")
-    first = settings_of(kind)[0].name
-    refuse(full, value, f"a section with settings of its own, such as {full}.{first}")
+    if not isinstance(value, kind):
+        full = kind.section.rstrip(".")
+        first = settings_of(kind)[0].name
+        refuse(full, value, f"a section with settings of its own, such as {full}.{first}")
+    return value
 
 
 def _read_annotations(

@@ -44,8 +44,8 @@ class LocalConfig(Section):
     fix_norm_after: Annotated[int | None, checks.whole(1)] = None
     """Last round in which batch norm takes its statistics from the batches; in later ones it
     trains with the running averages as they then are (FixBN). None: never fixed."""
-    optimizer_args: Annotated[dict[str, Any], checks.named_values] = (
-        dataclasses.field(default_factory=dict, hash=False)
+    optimizer_args: Annotated[dict[str, Any], checks.named_values] = dataclasses.field(
+        default_factory=dict, hash=False
     )
     """Further arguments of the optimiser, e.g. momentum=0.9 for sgd."""
     loss: Annotated[str, checks.text] = "cross_entropy"

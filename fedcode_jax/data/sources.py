@@ -23,7 +23,6 @@ FEATURES = {"speech_commands": "log_mel"}
 """What a model sees of a source, if it is not raw."""
 
 
-
 def load(
     name: str,
     *,

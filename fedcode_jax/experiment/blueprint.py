@@ -48,8 +48,8 @@ class Blueprint:
         cohort = self.config.clients_per_round or clients
         if cohort > clients:
             raise ConfigError(
-                f"clients_per_round: {cohort} cannot be used; partition {self.config.partition.name} "
-                f"has {clients} clients"
+                f"clients_per_round: {cohort} cannot be used; partition "
+                f"{self.config.partition.name} has {clients} clients"
             )
         return cohort
 
@@ -116,7 +116,7 @@ class Blueprint:
         )
 
     @functools.cached_property
-    def shares(self) -> np.ndarray:
+    def shares(self) -> Any:
         """f32[C, K], share of each class among the training samples of each client."""
         counts = self.partition.counts(self.dataset.train_y, self.dataset.num_classes)
         return (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 
 
-
 def keep_compiled_programs() -> pathlib.Path | None:
     """Turns on JAX's persistent compilation cache, unless the user has decided about it.
 

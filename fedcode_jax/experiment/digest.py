@@ -96,7 +96,9 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, functools.partial):
         return [value.func, value.args, value.keywords]
     if isinstance(value, Mapping):
-        return [each for item in sorted(value.items(), key=lambda item: str(item[0])) for each in item]
+        return [
+            each for item in sorted(value.items(), key=lambda item: str(item[0])) for each in item
+        ]
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
     if isinstance(value, list | tuple):

@@ -12,6 +12,7 @@ from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.experiment.closing import evaluation_of
 from fedcode_jax.simulation import Outcome, State, checkpoint, processes
 
+
 class Observer(Protocol):
     """Who watches a run; the command shows a progress bar this way."""
 

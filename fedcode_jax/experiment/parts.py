@@ -91,7 +91,7 @@ def _name(config: ExperimentConfig, part: str, value: Any) -> str:
             f"{part}: {name.removeprefix('given ')} is not {present.removeprefix('given ')}, with "
             f"which this config was made; give that, or set {PARTS[part]} to a name"
         )
-    beside = getattr(found, "beside", frozenset())
+    beside: frozenset[str] = getattr(found, "beside", frozenset())
     same = all(
         getattr(found, field.name) == getattr(default, field.name, None)
         for field in dataclasses.fields(found)
@@ -242,9 +242,7 @@ class Parts:
 
 
 def _optimizer(local: configs.LocalConfig, learning_rate: jax.Array) -> Any:
-    return optimizer(
-        local.optimizer, learning_rate, local.weight_decay, local.optimizer_args
-    )
+    return optimizer(local.optimizer, learning_rate, local.weight_decay, local.optimizer_args)
 
 
 def _decayed(local: configs.LocalConfig, chosen: Any) -> Any:

@@ -24,7 +24,6 @@ from fedcode_jax.simulation import (
     simulate,
 )
 
-
 _WHATEVER_ROUNDS = ("periodic", "paired", "warmup", "step_size", "drift")
 """Schedules by which what was sent so far does not depend on how many rounds there are to be."""
 
@@ -101,9 +100,7 @@ def run(
     processes.check_same(_facts(experiment))
     program = experiment.program
     state = program.start(experiment.weights)
-    journal, state = Journal.opened(
-        experiment, state, observer, overwrite=overwrite, resume=resume
-    )
+    journal, state = Journal.opened(experiment, state, observer, overwrite=overwrite, resume=resume)
     check = WireCheck() if wire_check else None
     outcome = simulate(
         program,

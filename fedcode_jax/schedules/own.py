@@ -43,9 +43,10 @@ def from_rule(
         server, clients = rule(settings, memory, moment)
         return Exchange(jnp.asarray(server, bool), jnp.asarray(clients, bool))
 
-    values = {**Settings()._asdict(), **numbers}
-    typed = {
-        name: np.asarray(values[name], _dtype(each)) for name, each in Settings()._asdict().items()
+    defaults = Settings()._asdict()
+    values: dict[str, Any] = {
+        name: np.asarray(numbers.get(name, value), _dtype(value))[()]
+        for name, value in defaults.items()
     }
-    settings = Settings(**{name: value[()] for name, value in typed.items()})
+    settings = Settings(**values)
     return Schedule(np.int32(0), settings, (decide,), () if period else (decide,))

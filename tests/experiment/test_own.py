@@ -37,7 +37,10 @@ BOTH = {
         {"model": functools.partial(mine.TinyNnx, 3, (6,))},
     ),
     "dataset": ({}, {"dataset": mine.arrays(0)}),
-    "partition": ({"partition.name": "parts_of_mine:thirds"}, {"partition": mine.thirds(range(72))}),
+    "partition": (
+        {"partition.name": "parts_of_mine:thirds"},
+        {"partition": mine.thirds(range(72))},
+    ),
     "algorithm": (
         {"algorithm.name": "parts_of_mine:proximal", "algorithm.mu": 0.5},
         {"algorithm": mine.proximal(0.5)},
@@ -79,10 +82,12 @@ def without(part):
     return replace(BASE, DROPPED.get(part, {}))
 
 
+def figures_of(records):
+    return [{k: v for k, v in record.items() if k != "wall_seconds"} for record in records]
+
+
 def figures(result):
-    left_out = {"wall_seconds", "algorithm", "network", "compile_seconds"}
-    records = [{k: v for k, v in r.items() if k not in left_out} for r in result.records]
-    return records, jax.tree.map(np.asarray, result.weights)
+    return figures_of(result.records), jax.tree.map(np.asarray, result.weights)
 
 
 def same(one, other):
@@ -140,12 +145,12 @@ def test_everything_at_once_through_every_door(tmp_path):
         assert a.records[-1]["test_brier"] == b.records[-1]["test_brier"]
     again = fedcode_jax.sweep(BARE, axes, out=str(tmp_path / "given"), **ALL_GIVEN)
     assert [run.summary for run in again.runs] == [run.summary for run in given]
+    other = {**ALL_GIVEN, "algorithm": mine.proximal(0.25)}
     with pytest.raises(ConfigError, match="another sweep"):
-        other = {**ALL_GIVEN, "algorithm": mine.proximal(0.25)}
         fedcode_jax.sweep(BARE, axes, out=str(tmp_path / "given"), **other)
     record = bench.measure(BARE, 1, **ALL_GIVEN)
     assert record["figures"]["median_seconds"]["round"] > 0
-    assert cli.main(["report", str(tmp_path), "--out", str(tmp_path / "report"), "--quiet"]) == 0
+    assert cli.main(["report", str(tmp_path), "--out", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report" / "table.md").read_text()
     assert "parts_of_mine:proximal" in page
     assert "given updates" in page
@@ -166,8 +171,34 @@ def test_resuming_with_objects_and_names(tmp_path):
         fedcode_jax.run(replace(config, {"rounds": 4}), resume=True, **other)
 
 
+def test_an_object_stands_for_its_own_name_alone():
+    """Beside it, a sweep has algorithms by name."""
+    named = [{"algorithm.name": "parts_of_mine:proximal", "algorithm.mu": 0.5}]
+    both = [{"seed": 0}, {"algorithm.name": "fedavg"}]
+    config = replace(BASE, {"algorithm": {}})
+    first, second = fedcode_jax.sweep(config, both, algorithm=mine.proximal(0.5)).runs
+    assert first.config.algorithm.name.startswith("given updates ")
+    (expected,) = fedcode_jax.sweep(BASE, named).runs
+    (fedavg,) = fedcode_jax.sweep(BASE, [{"seed": 0}]).runs
+    assert figures_of(first.records) == figures_of(expected.records)
+    assert figures_of(second.records) == figures_of(fedavg.records)
+    assert figures_of(first.records) != figures_of(second.records)
+
+
+def test_an_algorithm_of_ones_own_is_one_of_the_choices_of_advice():
+    config = replace(BASE, BOTH["algorithm"][0])
+    own, *others = advice.choices(config)
+    assert (str(own), own.settings) == ("parts_of_mine:proximal", {})
+    assert {choice.algorithm for choice in others} == {"fedcode", "skip"}
+    for choice in (advice.yardstick(config), *others):
+        assert replace(config, choice.settings).algorithm.name == choice.algorithm
+
+
+@pytest.mark.slow
 def test_advice_on_an_algorithm_of_ones_own(tmp_path):
-    config = replace(BASE, {"rounds": 4, **BOTH["algorithm"][0], "model.name": "parts_of_mine:Tiny"})
+    config = replace(
+        BASE, {"rounds": 4, **BOTH["algorithm"][0], "model.name": "parts_of_mine:Tiny"}
+    )
     answer = advice.advise(config, floor=advice.Floor(loss=0.9), seeds=3)
     tried = [str(each.choice) for each in answer.estimates]
     assert "parts_of_mine:proximal" in tried
@@ -213,9 +244,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("words", list(WRONG))
-def test_a_wrong_setting_is_one_line_before_anything_compiles(
-    words, tmp_path, monkeypatch, capsys
-):
+def test_a_wrong_setting_is_one_line_before_anything_compiles(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def compiled(*_, **__):
@@ -223,7 +252,7 @@ def test_a_wrong_setting_is_one_line_before_anything_compiles(
 
     monkeypatch.setattr("fedcode_jax.simulation.program.Program.advance", compiled)
     assert cli.main(["run", "--rounds", "2", *words.split()]) == 2
-    out, err = capsys.readouterr()
+    err = capsys.readouterr().err
     assert err.startswith("fedcode: error: ")
     assert WRONG[words] in err
     assert err.count("\n") == 1
