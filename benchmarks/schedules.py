@@ -104,8 +104,15 @@ def rules(extra_mb: float, quiet_mb: float, few: bool) -> dict[str, tuple[dict, 
         if few:
             thresholds = thresholds[1:-1]
         found[f"fedcode drift, {measure}"] = (
-            {"algorithm.name": "fedcode", "schedule.measure": measure},
-            [{"schedule.name": "drift", "schedule.threshold": value} for value in thresholds],
+            {"algorithm.name": "fedcode"},
+            [
+                {
+                    "schedule.name": "drift",
+                    "schedule.measure": measure,
+                    "schedule.threshold": value,
+                }
+                for value in thresholds
+            ],
         )
     found["fedcode budget"] = (
         {"algorithm.name": "fedcode"},
