@@ -77,8 +77,12 @@ def updated(
       [-0.5, -0.5]
     """
     optimizer = optax.with_extra_args_support(optimizer)
+
+    def loss(params: Any, obj_fn: Any = None) -> jax.Array:
+        return value_fn(params)  # and a line search hands on, by name, what it has no use for
+
     # Sophia's name for the function is another.
-    extra = {"value": value, "grad": grad, "value_fn": value_fn, "obj_fn": value_fn}
+    extra = {"value": value, "grad": grad, "value_fn": loss, "obj_fn": loss}
     return optimizer.update(grads, state, params, **extra)
 
 

@@ -188,11 +188,6 @@ def train(
         losses, aux = lift(one_loss)(params, state, carried, *batch, keys)
         return jnp.sum(losses), (losses, *aux)
 
-    def update(grads: Any, opt_state: Any, params: Any, value: Any, grad: Any, *at: Any) -> tuple:
-        own: dict[str, Any] = {"value": value, "grad": grad}
-        own["value_fn"] = lambda params: one_loss(params, *at)[0]
-        return updated(optimizer, grads, opt_state, params, **own)
-
     def step(index: jax.Array, carry: tuple) -> tuple:
         params, state, opt_state, loss_sum = carry
         batch = lift(lambda *own: _batch(training, data, index, own))(
@@ -200,12 +195,12 @@ def train(
         )
         step_keys = lift(lambda key: jax.random.fold_in(key, index))(dropout_keys)
         found, aux = jax.grad(total, has_aux=True)(params, state, batch, step_keys)
-        grads, (losses, loss, new_state) = found, aux
+        grads, (values, loss, new_state) = found, aux
         if objective.gradient is not None:
             at = At(jnp.full_like(steps, index), steps)
             grads = lift(objective.gradient)(grads, params, carried, at)
-        updates, new_opt_state = lift(update)(
-            grads, opt_state, params, losses, found, state, carried, *batch, step_keys
+        updates, new_opt_state = lift(_updating(optimizer, one_loss))(
+            grads, opt_state, params, values, found, state, carried, *batch, step_keys
         )
         loss_sum = loss_sum + jnp.where(index < steps, loss * jnp.sum(batch[2], axis=-1), 0.0)
         new = (optax.apply_updates(params, updates), new_state, new_opt_state)
@@ -231,6 +226,18 @@ def _batch(
     if training.augment is not None:
         x = training.augment(jax.random.fold_in(key, step), x)
     return normalise(x, data.mean, data.std), data.y[samples], mask
+
+
+def _updating(optimizer: optax.GradientTransformation, loss: Callable) -> Callable[..., tuple]:
+    """(grads, optimiser's state, params, loss, its gradient, *where that was) -> as ``update``."""
+
+    def update(grads: Any, state: Any, params: Any, value: Any, grad: Any, *at: Any) -> tuple:
+        def elsewhere(params: Any) -> jax.Array:
+            return loss(params, *at)[0]
+
+        return updated(optimizer, grads, state, params, value=value, grad=grad, value_fn=elsewhere)
+
+    return update
 
 
 def _where(active: jax.Array, new: Any, old: Any) -> Any:

@@ -14,7 +14,6 @@ from fedcode_jax.clients import (
     Plan,
     dealt,
     optimizer,
-    optimizer_names,
     run_cohort,
     train,
     train_reference,
@@ -300,4 +299,3 @@ def test_bad_optimisers_are_named():
         optimizer("adamm", 1e-3)
     with pytest.raises(ConfigError, match="momentun"):
         optimizer("sgd", 1e-3, arguments={"momentun": 0.9})
-    assert "lbfgs" not in optimizer_names()
