@@ -163,12 +163,12 @@ def test_every_algorithm_runs_and_learns():
             "eval_every": 4,
             "model.name": "mlp",
             "local.learning_rate": 3e-3,
-            "algorithm.period": 2,
         },
     )
     reductions = {}
     for name in algorithms.registry:
-        result = fedcode_jax.run(replace(base, {"algorithm.name": name}))
+        often = {"algorithm.period": 2} if name == "fedavg_every" else {}
+        result = fedcode_jax.run(replace(base, {"algorithm.name": name, **often}))
         assert result.summary["final_accuracy"] > 0.6, name
         reductions[name] = result.summary["reduction_vs_fedavg"]
     assert reductions["fedavg"] == 1

@@ -45,13 +45,13 @@ def alone(**changes):
     [
         {("seed", "schedule.client_period"): [(0, 1), (1, 3)]},
         {
-            ("schedule.name", "schedule.threshold", "schedule.budget_mb", "local.decay"): [
-                ("periodic", 0.1, 2.0, "none"),
-                ("warmup", 0.1, 2.0, "none"),
-                ("late", 0.1, 2.0, "none"),
-                ("step_size", 0.1, 2.0, "none"),
-                ("drift", 1e-3, 2.0, "none"),
-                ("budget", 0.1, 0.02, "none"),
+            "schedule": [
+                {"name": "periodic"},
+                {"name": "warmup"},
+                {"name": "late"},
+                {"name": "step_size"},
+                {"name": "drift", "threshold": 1e-3},
+                {"name": "budget", "budget_mb": 0.02},
             ]
         },
         # Ragged clients, so that experiments of a group are padded to different sizes.

@@ -100,6 +100,8 @@ def _member(family: type[Choice], name: str, factory: Callable[..., Any]) -> typ
         # A linen module takes a name of its own.
         if parameter.name in {*family.inputs, "name"} or parameter.kind not in kinds:
             continue
+        if hasattr(Choice, parameter.name):
+            refuse(f"{family.section}name", name, f"without a parameter {parameter.name!r}; rename it")
         setting = _setting(parameter, hints.get(parameter.name))
         if setting is not None:
             kind, check, default = setting
