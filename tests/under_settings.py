@@ -18,6 +18,7 @@ SMALL = {
     "algorithm.num_clusters": 8,
 }
 SEEDS = [0, 2**31 - 1, 2**31, 2**32 - 1]
+_ABREAST = {"seed": SEEDS[-1], "execution.client_axis": "vmap", "execution.chunk": 2}
 
 
 def digest(tree):
@@ -43,8 +44,7 @@ def swept():
 
 def main():
     runs = {
-        "fedcode": ran(seed=SEEDS[-1]),
-        "two abreast": ran(**{"execution.client_axis": "vmap", "execution.chunk": 2}),
+        "fedcode, two abreast": ran(**_ABREAST),
         "fedavg": ran(**{"algorithm.name": "fedavg"}),
         "swept": swept(),
     }

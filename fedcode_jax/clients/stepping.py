@@ -30,7 +30,7 @@ def begun(optimizer: optax.GradientTransformation, params: Any, key: jax.Array) 
 
     Example:
       >>> noisy = optax.add_noise(eta=0.1, gamma=0.5, key=0)
-      >>> keys = [begun(noisy, jnp.ones(2), randomness.key(i)).rng_key for i in range(2)]
+      >>> keys = [begun(noisy, jnp.ones(2), jax.random.key(i)).rng_key for i in range(2)]
       >>> bool(keys[0] == keys[1])
       False
     """
