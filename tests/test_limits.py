@@ -19,19 +19,25 @@ TOO_LONG = (2**31, 2**32, 2**63, 10**400)
 
 
 def settings_of(kind):
-    """The dotted names of all settings that are numbers of a kind, None aside."""
-    found = []
-    config = ExperimentConfig()
-    sections = {"": config} | {
-        f"{field.name}.": getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if dataclasses.is_dataclass(getattr(config, field.name))
-    }
-    for prefix, section in sections.items():
-        for name, hint in typing.get_type_hints(type(section)).items():
-            if kind in (typing.get_args(hint) or (hint,)) and not name.startswith("_"):
-                found.append(prefix + name)
+    """The settings of all choices that are numbers of a kind, None aside: how each is chosen."""
+    found = {}
+
+    def of(section, prefix, chosen):
+        members = getattr(section, "members", {})
+        for name in members or [None]:
+            member = members.get(name, section)
+            here = {**chosen, f"{prefix}name": name} if name else chosen
+            for setting, hint in typing.get_type_hints(member).items():
+                if setting in member._sections:
+                    of(member._sections[setting], f"{prefix}{setting}.", here)
+                elif kind in (typing.get_args(hint) or (hint,)) and not setting.startswith("_"):
+                    found.setdefault(prefix + setting, here)
+
+    of(ExperimentConfig, "", {})
     return found
+
+
+FLOATS, WHOLE = settings_of(float), settings_of(int)
 
 
 def refused(make, setting):
@@ -44,20 +50,24 @@ def refused(make, setting):
 
 
 def test_the_settings_are_found():
-    assert {"network.deadline", "local.learning_rate", "partition.alpha"} < set(settings_of(float))
-    assert {"schedule.server_period", "seed", "execution.chunk"} < set(settings_of(int))
+    assert {"network.deadline", "local.learning_rate", "partition.alpha"} < set(FLOATS)
+    assert {"schedule.alpha", "schedule.budget_mb", "algorithm.up.fraction"} < set(FLOATS)
+    assert {"schedule.server_period", "seed", "execution.chunk"} < set(WHOLE)
+    assert {"algorithm.period", "algorithm.down.num_clusters", "data.train_size"} < set(WHOLE)
 
 
-@pytest.mark.parametrize("name", settings_of(float))
+@pytest.mark.parametrize("name", FLOATS)
 def test_no_setting_is_a_number_that_float32_lacks(name):
     for value in TOO_MUCH + TOO_LITTLE:
-        refused(lambda value=value: replace(ExperimentConfig(), {name: value}), name)
+        changes = {**FLOATS[name], name: value}
+        refused(lambda changes=changes: replace(ExperimentConfig(), changes), name)
 
 
-@pytest.mark.parametrize("name", settings_of(int))
+@pytest.mark.parametrize("name", WHOLE)
 def test_no_setting_is_a_whole_number_that_int32_lacks(name):
     for value in TOO_LONG[name == "seed" :]:  # a seed is unsigned
-        refused(lambda value=value: replace(ExperimentConfig(), {name: value}), name)
+        changes = {**WHOLE[name], name: value}
+        refused(lambda changes=changes: replace(ExperimentConfig(), changes), name)
 
 
 def test_arguments_of_the_optimizer_are_such_numbers_too():

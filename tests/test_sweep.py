@@ -251,7 +251,7 @@ def test_the_command(tmp_path, capsys):
     )
     assert "4 of them finished before" in capsys.readouterr().out
     for bad, says in (
-        (["--axis", "sead=1"], "Did you mean 'seed'"),
+        (["--axis", "sead=1"], "Did you mean seed"),
         (["--axis", "seed=1", "--axis", "seed=2"], "given twice"),
         (["--axis", "rounds=0,1"], "rounds: 0 cannot be used"),
         ([], "axis: there is none"),

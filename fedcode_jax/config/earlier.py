@@ -29,7 +29,10 @@ _FLAT: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"start", "server_period", "client_period", "alpha", "threshold", "budget_mb"}),
         frozenset({"measure", "uplink"}),
     ),
-    "network.": (frozenset(), frozenset({"table"})),
+    "network.": (
+        frozenset(),
+        frozenset({"table", "uplink_mbit", "downlink_mbit", "link_spread"}),
+    ),
 }
 """By section: settings that every file of a run had, more than any choice has, and later ones."""
 

@@ -101,7 +101,9 @@ def _member(family: type[Choice], name: str, factory: Callable[..., Any]) -> typ
         if parameter.name in {*family.inputs, "name"} or parameter.kind not in kinds:
             continue
         if hasattr(Choice, parameter.name):
-            refuse(f"{family.section}name", name, f"without a parameter {parameter.name!r}; rename it")
+            refuse(
+                f"{family.section}name", name, f"without a parameter {parameter.name!r}; rename it"
+            )
         setting = _setting(parameter, hints.get(parameter.name))
         if setting is not None:
             kind, check, default = setting

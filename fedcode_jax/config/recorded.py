@@ -36,6 +36,9 @@ def recorded(settings: Mapping[str, Any]) -> Recorded:
     Returns:
       All of them by dotted name, unchecked.
 
+    Raises:
+      ConfigError: one that the choice does not have.
+
     Example:
       >>> mine = recorded({"algorithm": {"name": "my_algorithms:mine", "mu": 0.1}})
       >>> mine.values["algorithm.mu"], mine.values["schedule.client_period"]
@@ -69,5 +72,7 @@ def _gather(
         defaults[full] = plain(default)
         value = settings.get(field.name, default)
         values[full] = plain(value)
-    for name in settings.keys() - kind._checks.keys():  # of a part of one's own
+    for name in settings.keys() - kind._checks.keys():
+        if not (issubclass(kind, Choice) and not kind.names):  # one's own may have any
+            raise kind.unknown(str(name), settings[name], settings.get("name"))
         values[prefix + name] = plain(settings[name])

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from fedcode_jax import randomness
 from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.models.cnn import cnn
 from fedcode_jax.models.cnn_fedavg import cnn_fedavg
@@ -85,6 +86,7 @@ def _has_width(factory: Callable[..., nn.Module]) -> bool:
     return "width" in inspect.signature(factory).parameters
 
 
+@randomness.standardised
 def init(module: nn.Module, key: Array, input_shape: tuple[int, ...]) -> dict[str, Any]:
     """Draws a model's first variables.
 

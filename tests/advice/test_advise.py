@@ -76,7 +76,7 @@ def test_the_command(tmp_path, capsys):
         (["--loss", "2"], "loss: 2.0 cannot be used"),
         (["--floor", "0.9", "--loss", "0.1"], "give either floor"),
         (["--seeds", "2"], "seeds: 2 cannot be used"),
-        (["--network.uplink-mbit", "0"], "network.uplink_mbit: 0.0 cannot be used"),
+        (["--network.uplink-mbit", "0"], "network.uplink_mbit: 0 cannot be used"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(arguments, says, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedcode_jax.config import ExperimentConfig, replace, to_yaml, unchecked
+from fedcode_jax.config import AlgorithmConfig, ExperimentConfig, replace, to_yaml, unchecked
 from fedcode_jax.results import RunFolder, summarise
 
 
@@ -24,9 +24,16 @@ def make_run(tmp_path):
         period=2,
     ):
         changes = {"seed": seed, "rounds": max(len(accuracies), 1), "out": name}
+        settings = dict(settings or {})
+        algorithm = settings.get("algorithm.name")
+        if algorithm is not None and algorithm not in AlgorithmConfig.members:
+            del settings["algorithm.name"]  # which only a program of another version knows
         with unchecked():
-            config = replace(ExperimentConfig(), {**changes, **(settings or {})})
-        folder = RunFolder.create(tmp_path / "runs" / name, to_yaml(config), {"jax": "0"})
+            config = replace(ExperimentConfig(), {**changes, **settings})
+        text = to_yaml(config)
+        if algorithm is not None and "algorithm.name" not in settings:
+            text = text.replace("name: fedcode", f"name: {algorithm!r}")
+        folder = RunFolder.create(tmp_path / "runs" / name, text, {"jax": "0"})
         records = []
         for number, accuracy in enumerate(accuracies, start=1):
             record = {

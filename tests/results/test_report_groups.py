@@ -8,6 +8,7 @@ from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.results.report import find, group, read_run
 
 K = "algorithm.num_clusters"
+CIFAR = {"data.name": "cifar10"}
 
 
 def groups_of(paths, by=()):
@@ -50,9 +51,11 @@ def test_folders_without_runs_say_what_to_do(tmp_path):
 
 def test_seeds_and_what_has_no_effect_do_not_part_runs(make_run):
     paths = [
-        make_run("a", [0.5], seed=1),
-        make_run("b", [0.5], seed=0, settings={"execution.chunk": 4}),
-        make_run("c", [0.5], seed=2, settings={"checkpoint_every": 1, "data.dir": "elsewhere"}),
+        make_run("a", [0.5], seed=1, settings=CIFAR),
+        make_run("b", [0.5], seed=0, settings={"execution.chunk": 4, **CIFAR}),
+        make_run(
+            "c", [0.5], seed=2, settings={"checkpoint_every": 1, "data.dir": "elsewhere", **CIFAR}
+        ),
     ]
     (one,) = groups_of(paths)
     assert one.label == "fedcode"

@@ -152,7 +152,11 @@ def read_run(folder: Path) -> Run:
       ConfigError: the config cannot be read.
     """
     files = read(folder)
-    recorded = configs.recorded(read_yaml(folder / CONFIG))
+    written = read_yaml(folder / CONFIG)
+    try:
+        recorded = configs.recorded(written)
+    except ConfigError as error:
+        raise ConfigError(f"{folder / CONFIG}: {error}") from error
     summary = files.summary if files.summary is not None else {}
     if not isinstance(summary, dict):
         raise CheckpointError(f"{folder / SUMMARY}: does not hold figures by name")
