@@ -21,7 +21,7 @@ from fedcode_jax.advice.choosing import (
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment import Given, SweepObserver, SweepRun, sweep
-from fedcode_jax.experiment.parts import named
+from fedcode_jax.experiment.given import named
 
 Tried = tuple[Choice, SweepRun]
 """A choice, and an experiment with it."""

@@ -2,7 +2,7 @@
 
 from fedcode_jax.experiment.building import Experiment, build
 from fedcode_jax.experiment.closing import summary_of
-from fedcode_jax.experiment.parts import Given
+from fedcode_jax.experiment.given import Given
 from fedcode_jax.experiment.running import Observer, Result, run
 from fedcode_jax.experiment.sweeping import SweepObserver, SweepResult, SweepRun, sweep
 

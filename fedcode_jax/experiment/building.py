@@ -14,7 +14,8 @@ from fedcode_jax.devices import claim_cores, device_count
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.blueprint import Blueprint
 from fedcode_jax.experiment.cache import keep_compiled_programs
-from fedcode_jax.experiment.parts import Given, Parts, named
+from fedcode_jax.experiment.given import Given, named
+from fedcode_jax.experiment.parts import Parts
 from fedcode_jax.schedules import Exchange, rules
 from fedcode_jax.simulation import Program
 from fedcode_jax.simulation.fleet import Member

@@ -14,8 +14,8 @@ from fedcode_jax.devices import claim_cores, replicated
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.building import Experiment, build
 from fedcode_jax.experiment.closing import summary_of
+from fedcode_jax.experiment.given import Given, named
 from fedcode_jax.experiment.journal import Journal, Observer
-from fedcode_jax.experiment.parts import Given, named
 from fedcode_jax.simulation import (
     Program,
     State,

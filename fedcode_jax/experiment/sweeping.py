@@ -14,9 +14,10 @@ from fedcode_jax.config.axes import Axes, points
 from fedcode_jax.devices import claim_cores
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.cache import keep_compiled_programs
+from fedcode_jax.experiment.given import Given, named
 from fedcode_jax.experiment.group_run import run_group
 from fedcode_jax.experiment.grouping import Planned, Shelf, grouped
-from fedcode_jax.experiment.parts import Given, Parts, named
+from fedcode_jax.experiment.parts import Parts
 from fedcode_jax.simulation import processes
 
 

@@ -1,0 +1,103 @@
+"""Parts that were given in Python, and the names by which a config knows them again."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+from fedcode_jax import algorithms, data, schedules
+from fedcode_jax import config as configs
+from fedcode_jax.config import ExperimentConfig
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.experiment.digest import described, digest
+from fedcode_jax.names import PARTS, given, is_given
+
+
+class Given(TypedDict, total=False):
+    """Parts of one's own, given as objects in place of those that a config names.
+
+    Attributes:
+      model: a flax linen module, an nnx module, or a function of ``rngs`` that makes one; see
+        ``models.check_model`` for what it must keep to.
+      dataset: a ``data.Dataset``, or arrays as of ``data.as_dataset``.
+      partition: a ``data.Partition``, or the row numbers of each client's training samples.
+      algorithm: an ``algorithms.Algorithm``.
+      schedule: a ``schedules.Schedule``, such as ``schedules.from_rule`` makes.
+      network: a ``network.Network``, or the ``network.Links`` of all clients.
+      optimizer: an optax transformation, or a function from a learning rate to one.
+      loss: ``(logits f32[B, K], labels i32[B]) -> f32[B]``.
+      metrics: further figures by name, each a function of the same kind.
+      augment: ``(key, x[B, ...]) -> x``, of the samples in raw units.
+    """
+
+    model: Any
+    dataset: Any
+    partition: Any
+    algorithm: algorithms.Algorithm
+    schedule: schedules.Schedule
+    network: Any
+    optimizer: Any
+    loss: Callable[..., Any]
+    metrics: Mapping[str, Callable[..., Any]]
+    augment: Callable[..., Any]
+
+
+def named(config: ExperimentConfig, own: Mapping[str, Any]) -> ExperimentConfig:
+    """The config with a name for each part that was given, by which it is known again.
+
+    Args:
+      config: of the experiment.
+      own: the parts, as of ``Given``; None for one that was not given.
+
+    Returns:
+      The config; its YAML says which parts are not in it.
+
+    Raises:
+      ConfigError: a config that was made with another object, or names the part itself.
+      TypeError: there is no such part.
+    """
+    changes: dict[str, Any] = {}
+    for part, value in own.items():
+        if part not in PARTS:
+            known = ", ".join(PARTS)
+            raise TypeError(f"there is no part {part!r} to be given; there are {known}")
+        if value is None:
+            continue
+        if part == "metrics":
+            names = [given(name, digest(function)) for name, function in value.items()]
+            further = [name for name in config.metrics if not is_given(name)]
+            changes["metrics"] = (*further, *names)
+            continue
+        changes[PARTS[part]] = _name(config, part, value)
+    return configs.replace(config, changes) if changes else config
+
+
+def _name(config: ExperimentConfig, part: str, value: Any) -> str:
+    """The name of a part that was given; the config must have none of its own."""
+    what = value.name if isinstance(value, data.Dataset) else described(value)
+    name = given(what.replace("\n", " ").strip()[:40], _digest(value))
+    section, _, last = PARTS[part].partition(".")
+    found, default = getattr(config, section), getattr(ExperimentConfig(), section)
+    present = getattr(found, last)
+    if is_given(present) and present != name:
+        raise ConfigError(
+            f"{part}: {name.removeprefix('given ')} is not {present.removeprefix('given ')}, with "
+            f"which this config was made; give that, or set {PARTS[part]} to a name"
+        )
+    beside: frozenset[str] = getattr(found, "beside", frozenset())
+    same = all(
+        getattr(found, field.name) == getattr(default, field.name, None)
+        for field in dataclasses.fields(found)
+        if field.name not in beside
+    )
+    if section == "local":
+        same = present == getattr(default, last)
+    if not is_given(present) and not same:
+        raise ConfigError(
+            f"{part}: was given, and {PARTS[part]} {present!r} with settings of its own is in "
+            "the config; leave one of the two"
+        )
+    return name
+
+
+def _digest(value: Any) -> str:
+    return value.checksum[:8] if isinstance(value, data.Dataset | data.Partition) else digest(value)
