@@ -512,15 +512,6 @@ def test_unknown_settings_suggest_the_nearest(name, hint):
             "schedule.name",
             {"algorithm.name": "skip"},
         ),
-        (
-            {
-                "schedule.uplink": "in_time",
-                "network.deadline": 3.0,
-                "algorithm.name": "weight_clustering",
-            },
-            "schedule.uplink",
-            {"algorithm.name": "fedcode"},
-        ),
     ],
 )
 def test_settings_that_need_another_name_it(changes, setting, mended):

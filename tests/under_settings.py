@@ -32,7 +32,7 @@ def digest(tree):
 
 def ran(**changes):
     """The weights and bytes of a run."""
-    result = fedcode_jax.run(replace(ExperimentConfig(), {**SMALL, **changes}))
+    result = fedcode_jax.run(replace(replace(ExperimentConfig(), SMALL), changes))
     return [digest(result.weights), result.summary["total_uplink_bytes"]]
 
 

@@ -39,10 +39,9 @@ class Choice(NamedTuple):
         if self.algorithm not in _NAMES:
             return {}
         K = {"algorithm.num_clusters": self.num_clusters}
-        whole = {"schedule.uplink": "all"}  # FedAvg's weights are all of use
         return {
             "algorithm.name": self.algorithm,
-            **(whole if self.algorithm == "fedavg" else K),
+            **({} if self.algorithm == "fedavg" else K),
             "schedule.name": self.schedule,
             "schedule.start": self.start,
             "schedule.server_period": self.server_period,

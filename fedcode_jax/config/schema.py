@@ -117,13 +117,10 @@ def check_schedule(config: ExperimentConfig, own_schedule: bool) -> None:
     """
     schedule: Any = config.schedule
     algorithm: Any = config.algorithm
-    if own_schedule and (schedule.adaptive or schedule.uplink != "all"):
-        setting, value = "name", schedule.name
-        if not schedule.adaptive:
-            setting, value = "uplink", schedule.uplink
+    if own_schedule and schedule.adaptive:
         raise ConfigError(
-            f"schedule.{setting}: {value!r} has no use with algorithm.name {algorithm.name}, which "
-            "sends in rounds of its own; leave it out"
+            f"schedule.name: {schedule.name!r} has no use with algorithm.name {algorithm.name}, "
+            "which sends in rounds of its own; leave it out"
         )
     if schedule.uplink == "in_time" and getattr(config.network, "deadline", 0) is None:
         raise ConfigError(

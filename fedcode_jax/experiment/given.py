@@ -52,7 +52,7 @@ def named(config: ExperimentConfig, own: Mapping[str, Any]) -> ExperimentConfig:
       The config; its YAML says which parts are not in it.
 
     Raises:
-      ConfigError: a config that was made with another object, or names the part itself.
+      ConfigError: a config that was made with another object, or has settings of the part.
       TypeError: there is no such part.
     """
     changes: dict[str, Any] = {}
@@ -72,29 +72,30 @@ def named(config: ExperimentConfig, own: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def _name(config: ExperimentConfig, part: str, value: Any) -> str:
-    """The name of a part that was given; the config must have none of its own."""
+    """The name of a part that was given; the config must have no settings of another one."""
     what = value.name if isinstance(value, data.Dataset) else described(value)
     name = given(what.replace("\n", " ").strip()[:40], _digest(value))
     section, _, last = PARTS[part].partition(".")
-    found, default = getattr(config, section), getattr(ExperimentConfig(), section)
+    found: Any = getattr(config, section)
     present = getattr(found, last)
     if is_given(present) and present != name:
         raise ConfigError(
             f"{part}: {name.removeprefix('given ')} is not {present.removeprefix('given ')}, with "
             f"which this config was made; give that, or set {PARTS[part]} to a name"
         )
-    beside: frozenset[str] = getattr(found, "beside", frozenset())
-    same = all(
-        getattr(found, field.name) == getattr(default, field.name, None)
-        for field in dataclasses.fields(found)
-        if field.name not in beside
-    )
-    if section == "local":
-        same = present == getattr(default, last)
-    if not is_given(present) and not same:
+    settings = [] if section == "local" else dataclasses.fields(found)
+    beside = {"name", *getattr(found, "beside", ())}
+    changed = [
+        field.name
+        for field in settings
+        if field.name not in beside and getattr(found, field.name) != field.default
+    ]
+    if part == "optimizer" and found.optimizer_args:
+        changed = ["optimizer_args"]
+    if changed:
         raise ConfigError(
-            f"{part}: was given, and {PARTS[part]} {present!r} with settings of its own is in "
-            "the config; leave one of the two"
+            f"{part}: was given, and the config has {section}.{changed[0]} of {present!r}, which is "
+            "then not used; leave one of the two"
         )
     return name
 

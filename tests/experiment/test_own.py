@@ -286,7 +286,7 @@ def test_a_wrong_object_is_one_line(objects, error, says):
 
 
 def test_an_object_and_settings_of_the_same_part_are_too_much():
-    with pytest.raises(ConfigError, match=r"^model: was given, and model\.name 'mlp'"):
+    with pytest.raises(ConfigError, match=r"^model: was given, and the config has model\.hidden of 'mlp'"):
         fedcode_jax.build(BASE, model=mine.Tiny(3))
     config = fedcode_jax.build(BARE, dataset=mine.arrays(0), model=mine.Tiny(3)).config
     with pytest.raises(ConfigError, match=r"^model: Tiny \w+ is not Tiny \w+, with which"):

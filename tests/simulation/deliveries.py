@@ -30,7 +30,9 @@ SMALL = replace(
 def compiled(algorithm, coding, sketched):
     """An experiment whose program is compiled once: what is tried here are its settings."""
     measure = {"schedule.name": "drift", "schedule.measure": "sketch"} if sketched else {}
-    names = {"algorithm.name": algorithm, "algorithm.coding": coding}
+    names = {"algorithm.name": algorithm}
+    if algorithm not in ("fedavg", "fedavg_every", "local_only"):
+        names["algorithm.coding"] = coding
     return experiment.build(replace(SMALL, names | measure))
 
 

@@ -50,9 +50,8 @@ CASES = {
 
 def run(changes: dict, devices: int) -> tuple[np.ndarray, dict]:
     """All weights in a row, and what is to be equal or looked at."""
-    one = experiment.build(
-        replace(ExperimentConfig(), {**SMALL, **changes, "execution.devices": devices})
-    )
+    base = replace(ExperimentConfig(), SMALL)
+    one = experiment.build(replace(base, {**changes, "execution.devices": devices}))
     outcome = simulate(one.program, one.program.start(one.weights), rounds=2, eval_every=2)
     state = outcome.state
     leaves = jax.tree.leaves((state.server, state.store) if state.store else state.server)

@@ -28,7 +28,7 @@ NETWORKS = {
 
 
 def summary(changes):
-    return fedcode_jax.run(replace(ExperimentConfig(), SMALL | changes)).summary
+    return fedcode_jax.run(replace(replace(ExperimentConfig(), SMALL), changes)).summary
 
 
 @pytest.mark.parametrize("name", NETWORKS)

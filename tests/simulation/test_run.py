@@ -24,14 +24,16 @@ SMALL = replace(
         "local.epochs": 1,
         # Quick to compile; FedCode where a test is about what it adds.
         "algorithm.name": "fedavg",
-        "algorithm.num_clusters": 8,
         "partition.name": "dirichlet",
     },
 )
 
 
 def built(**changes):
-    return experiment.build(replace(SMALL, {k.replace("__", "."): v for k, v in changes.items()}))
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    if changes.get("algorithm.name", "fedavg") == "fedcode":
+        changes = {"algorithm.num_clusters": 8, **changes}
+    return experiment.build(replace(SMALL, changes))
 
 
 def weights_after(one, rounds=4):
