@@ -49,7 +49,8 @@ def described(value: Any) -> str:
     if isinstance(value, functools.partial):
         return described(value.func)
     if isinstance(value, tuple) and hasattr(value, "_fields") and callable(value[0]):
-        return value[0].__qualname__.partition(".")[0]  # of closures: the function that made them
+        # Of closures: the function that made them.
+        return value[0].__qualname__.partition(".")[0].lstrip("_")
     name = getattr(value, "__name__", None) or type(value).__name__
     return "function" if name == "<lambda>" else str(name)
 

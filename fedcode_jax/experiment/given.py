@@ -94,8 +94,8 @@ def _name(config: ExperimentConfig, part: str, value: Any) -> str:
         changed = ["optimizer_args"]
     if changed:
         raise ConfigError(
-            f"{part}: was given, and the config has {section}.{changed[0]} of {present!r}, which is "
-            "then not used; leave one of the two"
+            f"{part}: was given, and the config has {section}.{changed[0]} of {present!r}, which "
+            "then has no use; leave one of the two"
         )
     return name
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import parts_of_mine as mine
 import pytest
 
@@ -117,6 +118,21 @@ def test_an_object_and_its_name_give_the_same_run(part, tmp_path):
     with pytest.raises(ConfigError, match=rf"given in Python .*{keyword}="):
         fedcode_jax.run(incomplete)
     same(given, fedcode_jax.run(incomplete, **objects))
+
+
+def test_a_plain_transformation_is_an_optimizer():
+    adam = fedcode_jax.run(BASE, optimizer=optax.adam(1e-3))
+    same(adam, fedcode_jax.run(BASE))
+    for changes in ({"local.learning_rate": 0.1}, {"local.decay": "cosine"}):
+        with pytest.raises(ConfigError, match=r"^local\.learning_rate: .* that has its own"):
+            fedcode_jax.build(replace(BASE, changes), optimizer=optax.adam(1e-3))
+    by_rate = replace(BASE, {"local.learning_rate": 0.1})
+    same(fedcode_jax.run(by_rate, optimizer=optax.adam), fedcode_jax.run(by_rate))
+    with pytest.raises(ConfigError, match=r"^optimizer: was given, .*local\.optimizer_args"):
+        fedcode_jax.build(
+            replace(BASE, {"local.optimizer": "sgd", "local.optimizer_args": {"momentum": 0.5}}),
+            optimizer=optax.adam,
+        )
 
 
 ALL_NAMED = {
@@ -286,7 +302,9 @@ def test_a_wrong_object_is_one_line(objects, error, says):
 
 
 def test_an_object_and_settings_of_the_same_part_are_too_much():
-    with pytest.raises(ConfigError, match=r"^model: was given, and the config has model\.hidden of 'mlp'"):
+    with pytest.raises(
+        ConfigError, match=r"^model: was given, and the config has model\.hidden of 'mlp'"
+    ):
         fedcode_jax.build(BASE, model=mine.Tiny(3))
     config = fedcode_jax.build(BARE, dataset=mine.arrays(0), model=mine.Tiny(3)).config
     with pytest.raises(ConfigError, match=r"^model: Tiny \w+ is not Tiny \w+, with which"):

@@ -63,7 +63,7 @@ def test_a_probed_plan_has_its_messages_checked():
 def test_a_summary_says_whose_algorithm_ran():
     assert run({}).summary["algorithm"] == "fedavg"
     own = run({}, algorithm=algorithms.fedavg()).summary["algorithm"]
-    assert own.startswith("given _float_messages ")
+    assert own.startswith("given float_messages ")
 
 
 def test_a_run_is_resumed_with_the_algorithm_that_it_had(tmp_path):

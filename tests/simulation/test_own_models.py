@@ -93,7 +93,9 @@ def test_averages_are_fixed_from_some_round_on(built, made):
 
 
 def test_an_nnx_model_is_coded_and_deployed(built):
-    coded = experiment.build(replace(SMALL, {"algorithm.name": "fedcode", "algorithm.num_clusters": 8}))
+    coded = experiment.build(
+        replace(SMALL, {"algorithm.name": "fedcode", "algorithm.num_clusters": 8})
+    )
     metrics = (("top5", top5), ("entropy", cross_entropy))
     program = with_model(coded.program, NnxTen, metrics=metrics)
     start = models.init(program.model, jax.random.key(0), SHAPE)
