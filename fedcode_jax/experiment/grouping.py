@@ -11,12 +11,13 @@ import numpy as np
 from fedcode_jax import config as configs
 from fedcode_jax.clients import ClientData
 from fedcode_jax.config import ExperimentConfig
+from fedcode_jax.config.choice import parameters
 from fedcode_jax.data import Dataset
 from fedcode_jax.data.partition import Partition
 from fedcode_jax.errors import FedcodeError
 from fedcode_jax.experiment.blueprint import Blueprint
 from fedcode_jax.experiment.parts import Parts
-from fedcode_jax.names import is_own
+from fedcode_jax.names import is_given
 from fedcode_jax.simulation import EvaluationData
 from fedcode_jax.simulation.fleet import Member
 
@@ -81,8 +82,7 @@ class Shelf:
 
     def blueprint(self, config: ExperimentConfig) -> Blueprint:
         """What a config comes to."""
-        # Samples of one's own may depend on the seed, as synthetic ones do.
-        drawn = config.data.name == "synthetic" or is_own(config.data.name)
+        drawn = not is_given(config.data.name) and "seed" in parameters(config.data.factory())
         key = _key(config, "data"), config.seed if drawn else None
         if key not in self._datasets:
             self._datasets[key] = self.parts.dataset(config)
