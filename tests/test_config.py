@@ -601,6 +601,7 @@ def test_yaml_numbers_and_paths_as_people_write_them():
         ("local: 3\n", "local: 3 cannot be used"),
         ("algorithm: {num_cluster: 3}\n", "Did you mean algorithm.num_clusters?"),
         ("3: 4\n", "3: there is no such setting"),
+        ("model.name: mlp\n", "model.name: in a file it stands in its section, model: {name"),
     ],
 )
 def test_bad_files_are_named(tmp_path, text, expected):

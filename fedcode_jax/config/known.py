@@ -61,14 +61,17 @@ def unknown_setting(name: str, beside: list[str] | None = None) -> ConfigError:
       The error, to be raised.
     """
     names = [*(beside or []), *all_setting_names()]
+    section, _, last = name.rpartition(".")
+    if name in names and section:
+        return ConfigError(
+            f"{name}: in a file it stands in its section, {section}: {{{last}: ...}}"
+        )
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
     if not near:
         by_last = {known.rpartition(".")[2]: known for known in reversed(names)}
-        last = name.rpartition(".")[2]
         near = [by_last[each] for each in difflib.get_close_matches(last, by_last, 1, 0.75)]
     hint = f" Did you mean {near[0]}?" if near else ""
     if not near:
-        section = name.rpartition(".")[0]
         known = beside or [each for each in names if each.rpartition(".")[0] == section]
         known = known or [each.partition(".")[0] for each in names]
         hint = f" Known: {', '.join(dict.fromkeys(known))}"
