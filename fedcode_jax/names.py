@@ -96,7 +96,7 @@ def imported(setting: str, name: str) -> Any:
             f"{setting}: {name!r} cannot be found: there is no module {error.name!r} in "
             f"{here} or among what is installed"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(setting, name, error) from error
     where = getattr(found, "__file__", module_name)
     for part in path.split("."):

@@ -90,6 +90,10 @@ def test_the_folder_is_named_after_algorithm_and_data(simulation):
             {"data.name": "synthetic", "data.shape": [8, 8, 3]},
         ),
         (
+            "--data.name synthetic --data.shape [8,8,3]",
+            {"data.name": "synthetic", "data.shape": [8, 8, 3]},
+        ),
+        (
             "--model.name cnn_pfl --model.dropout false",
             {"model.name": "cnn_pfl", "model.dropout": False},
         ),

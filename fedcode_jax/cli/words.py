@@ -82,7 +82,9 @@ def value_of(setting: str, hint: Any, words: Sequence[str]) -> Any:
         members = typing.get_args(kind)
         if optional and list(words) in (["None"], ["null"]):
             return None
-        return [_one(word, members[0] if members else Any) for word in words]
+        kind = members[0] if members else Any
+        row = [_one(word, kind) for word in words]
+        return row[0] if len(row) == 1 and isinstance(row[0], list) else row
     if origin is dict:
         return dict(_pair(setting, word) for word in words)
     if kind is bool and not words:

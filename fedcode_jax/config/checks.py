@@ -135,6 +135,16 @@ def is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
+def frozen(value: Any) -> Any:
+    """A plain value with its lists as tuples, so that it can be hashed.
+
+    Example:
+      >>> frozen([1, [2, 3]])
+      (1, (2, 3))
+    """
+    return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value
+
+
 def plain(kind: type | None) -> Check:
     """A plain value: of a kind (bool, int, float for any number, str or tuple), or any.
 
@@ -154,7 +164,7 @@ def plain(kind: type | None) -> Check:
         if kind is tuple:
             if not isinstance(value, list | tuple) or not is_plain(value):
                 refuse(setting, value, "a list of plain values")
-            return tuple(value)
+            return frozen(value)
         if kind in (int, float):
             is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
             if is_whole:
@@ -166,7 +176,7 @@ def plain(kind: type | None) -> Check:
             )
         if not is_plain(value):
             refuse(setting, value, "a plain value, such as a number or a string")
-        return tuple(value) if isinstance(value, list) else value
+        return frozen(value)
 
     return check
 

@@ -95,7 +95,10 @@ class Choice(Section):
     @classmethod
     def other_member(cls, name: str) -> type["Choice"]:
         """The member of a name that is not in the registry."""
-        check_name(f"{cls.section}name", name, cls.members)
+        try:
+            check_name(f"{cls.section}name", name, cls.members)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; or module:factory, one of your own") from None
         raise AssertionError(name)
 
     @classmethod

@@ -51,7 +51,7 @@ class Own:
             return part._built(**inputs)
         except FedcodeError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
                 f"{part.section}name: {part.name} raised {one_line(error)}"
             ) from error
@@ -134,10 +134,9 @@ def _setting(parameter: inspect.Parameter, hint: Any) -> tuple[Any, checks.Check
     default = parameter.default
     if default is parameter.empty:
         default = _USUAL.get(parameter.name, REQUIRED)
-    if isinstance(default, list):
-        default = tuple(default)
     if not checks.is_plain(default):
         return None
+    default = checks.frozen(default)
     optional = default is None
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         members = typing.get_args(hint)
