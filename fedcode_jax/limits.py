@@ -86,8 +86,8 @@ def check_real(
       fedcode_jax.errors.ConfigError: schedule.threshold: 1e-60 cannot be used;
       it must be a number that float32 can hold, of a size from 1.18e-38 to 3.4e+38
     """
-    limit = f"{'above' if above else 'of at least'} {low:g}"
-    allowed = f"a finite number {limit}"
+    limit = f" {'above' if above else 'of at least'} {low:g}" if math.isfinite(low) else ""
+    allowed = f"a finite number{limit}"
     if high < LARGEST:
         allowed += f" and at most {high:g}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

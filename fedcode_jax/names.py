@@ -101,7 +101,8 @@ def imported(setting: str, name: str) -> Any:
     where = getattr(found, "__file__", module_name)
     for part in path.split("."):
         if not hasattr(found, part):
-            near = difflib.get_close_matches(part, dir(found), n=1, cutoff=0.6)
+            known = [n for n in dir(found) if callable(getattr(found, n, None)) and n[0] != "_"]
+            near = difflib.get_close_matches(part, known, n=1, cutoff=0.6)
             hint = f". Did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"{setting}: {name!r} is not there: {where} has no {part!r}{hint}")
         found = getattr(found, part)

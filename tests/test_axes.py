@@ -136,9 +136,10 @@ def test_sections_on_an_axis_and_experiments_one_by_one():
         "algorithm.up.fraction": 0.1,
     }
     assert found[3][1].algorithm.num_clusters == 8
-    listed = points(BASE, [{"algorithm.name": "fedavg"}, {"algorithm.num_clusters": 16}])
-    assert [config.algorithm.name for _, config in listed] == ["fedavg", "fedcode"]
-    for wrong in ([], [{}], [3], [{"out": "x"}], "seed"):
+    listed = points(BASE, [{"algorithm.name": "fedavg"}, {"algorithm.num_clusters": 16}, {}])
+    assert [config.algorithm.name for _, config in listed] == ["fedavg", "fedcode", "fedcode"]
+    assert listed[2][1] == BASE
+    for wrong in ([], [3], [{"out": "x"}], "seed"):
         with pytest.raises(ConfigError, match="axes:"):
             points(BASE, wrong)
     with pytest.raises(ConfigError, match=r"^axis: algorithm\.num_clusters: 3 has no use"):

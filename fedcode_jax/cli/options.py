@@ -80,11 +80,11 @@ def parse(
             settings[name] = given
     file = options.get("config")
     base = load(str(file)) if file is not None else ExperimentConfig()
-    experiment = _changed(base, settings, [*own, "help"])
-    chosen = kind(experiment=experiment, **options)
     if any(name == "help" for name, _ in words.options_of(arguments)):
-        return _by_tyro(kind, command, ["--help"], chosen)
-    return chosen
+        with unchecked():  # what a choice needs may not be given yet
+            shown = kind(experiment=_changed(base, settings, [*own, "help"]), **options)
+        return _by_tyro(kind, command, ["--help"], shown)
+    return kind(experiment=_changed(base, settings, [*own, "help"]), **options)
 
 
 def _hints(kind: type) -> list[Any]:

@@ -32,7 +32,7 @@ def loss_of(name: str, arguments: Mapping[str, Any] | None = None) -> PerSample:
       fedcode_jax.errors.ConfigError: local.loss_args: gamma is no argument of cross_entropy, ...
     """
     function = _function("local.loss", name, losses)
-    known = list(inspect.signature(function).parameters)[2:]
+    known = [*inspect.signature(function).parameters][2:]
     for argument in arguments or {}:
         if argument not in known:
             takes = f"takes {', '.join(known)}" if known else "takes none"
@@ -54,9 +54,16 @@ def metric_of(name: str) -> PerSample:
 
 def _function(setting: str, name: str, known: Mapping[str, PerSample]) -> PerSample:
     if not is_own(name):
-        check_name(setting, name, known)
+        try:
+            check_name(setting, name, known)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; or module:function, one of your own") from None
         return known[name]
     function = imported(setting, name)
     if not callable(function):
         refuse(setting, name, f"a function of logits and labels; it is {type(function).__name__}")
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [*inspect.signature(function).parameters.values()][:2]
+    if len(parameters) < 2 or any(p.kind not in kinds for p in parameters):
+        refuse(setting, name, "the function of logits and labels itself, not one that makes it")
     return function

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -194,9 +194,51 @@ def _check_usable(name: str) -> None:
 @functools.lru_cache(maxsize=64)
 def _check_fits(name: str, given: tuple[tuple[str, Any], ...]) -> None:
     """Traces a step with these arguments: a wrong one may come to light in it alone."""
+    reason = _unfit(lambda rate: _made(name, rate, dict(given)))
+    if not reason:
+        return
+    if not given:
+        raise ConfigError(f"local.optimizer: {name} cannot be used: {reason}")
+    accepted = ", ".join(inspect.signature(_factory(name)).parameters)
+    where = name if is_own(name) else f"optax.{name}"
+    raise ConfigError(
+        f"local.optimizer_args: {dict(given)} do not fit {where}: {reason}; it takes {accepted}"
+    )
+
+
+def check_optimizer(chosen: Any) -> None:
+    """Traces a step of an optimiser that was given as an object.
+
+    Args:
+      chosen: an optax transformation, or a function from a learning rate to one.
+
+    Raises:
+      ConfigError: it is neither, raises, or changes shapes or types.
+
+    Example:
+      >>> check_optimizer(optax.sgd)
+      >>> check_optimizer("sgd")
+      Traceback (most recent call last):
+      fedcode_jax.errors.ConfigError: local.optimizer: str cannot be used; it must be an optax ...
+    """
+    is_made = isinstance(chosen, optax.GradientTransformation)
+    if not is_made and not callable(chosen):
+        raise ConfigError(
+            f"local.optimizer: {type(chosen).__name__} cannot be used; it must be an optax "
+            "transformation, or a function from a learning rate to one"
+        )
+    reason = _unfit(lambda rate: chosen if is_made else chosen(rate))
+    if reason:
+        raise ConfigError(f"local.optimizer: the one given cannot be used: {reason}")
+
+
+def _unfit(make: Callable[[Any], Any]) -> str:
+    """Why an optimiser cannot take a step, in a line; empty if it can."""
 
     def step(rate: jax.Array, params: Any) -> tuple:
-        chosen = _made(name, rate, dict(given))
+        chosen = make(rate)
+        if not isinstance(chosen, optax.GradientTransformation):
+            raise TypeError(f"gives {type(chosen).__name__}, which is no optax transformation")
         state = begun(chosen, params, randomness.key(0))
         own: dict[str, Any] = {"value": jnp.zeros(()), "grad": params, "value_fn": optax.tree.norm}
         updates, after = updated(chosen, params, state, params, **own)
@@ -207,15 +249,7 @@ def _check_fits(name: str, given: tuple[tuple[str, Any], ...]) -> None:
         with randomness.standard(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = jax.eval_shape(step, jax.ShapeDtypeStruct((), jnp.float32), shapes)
-        kinds = [[leaf.dtype for leaf in jax.tree.leaves(part)] for part in found]
-        if kinds[:2] != kinds[2:]:
-            raise TypeError("its state does not keep its types")
-    except Exception as error:  # a factory may raise anything
-        accepted = ", ".join(inspect.signature(_factory(name)).parameters)
-        reason = one_line(error).rstrip(".")
-        if not given:
-            raise ConfigError(f"local.optimizer: {name} cannot be used: {reason}") from error
-        where = name if is_own(name) else f"optax.{name}"
-        raise ConfigError(
-            f"local.optimizer_args: {dict(given)} do not fit {where}: {reason}; it takes {accepted}"
-        ) from error
+    except Exception as error:  # it may raise anything
+        return one_line(error).rstrip(".")
+    kinds = [[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(part)] for part in found]
+    return "" if kinds[:2] == kinds[2:] else "a step does not keep shapes and types"

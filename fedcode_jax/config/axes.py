@@ -177,8 +177,12 @@ def _listed(
             "axes: give values by setting, or a list of experiments, each a mapping of settings"
         )
     for one in experiments:
-        if not isinstance(one, Mapping) or not one or "out" in one:
-            raise ConfigError(f"axes: {one!r} is not a mapping of settings to values, without out")
+        if not isinstance(one, Mapping):
+            raise ConfigError(
+                f"axes: {one!r} is no experiment; give a mapping of settings to values"
+            )
+        if "out" in one:
+            raise ConfigError("axes: out is set by the sweep; give its folder as out")
     return experiments
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from fedcode_jax.config import checks
 from fedcode_jax.config.earlier import with_names
 from fedcode_jax.config.schema import ExperimentConfig
+from fedcode_jax.config.section import Section
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.names import PARTS, is_given
 
@@ -32,8 +34,8 @@ def to_dict(config: ExperimentConfig) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """A setting as plain values: sections as dictionaries, tuples as lists, NumPy's as Python's."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
+    if isinstance(value, Section):
+        value = dataclasses.asdict(typing.cast(Any, value))
     value = checks.native(value)
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}

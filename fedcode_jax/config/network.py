@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from fedcode_jax.config import checks
 from fedcode_jax.config.choice import Choice
+from fedcode_jax.errors import ConfigError
 from fedcode_jax.limits import check_probability
 
 
@@ -81,4 +82,8 @@ class Table(_Devices):
 
     def check_together(self) -> None:
         """Checks that there is a table."""
+        if self.table is None:
+            raise ConfigError(
+                "network.table: is not set; name the CSV file with your clients' links"
+            )
         self.build()

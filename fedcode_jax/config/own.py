@@ -143,6 +143,8 @@ def _setting(parameter: inspect.Parameter, hint: Any) -> tuple[Any, checks.Check
         optional = optional or types.NoneType in members
         plain = [each for each in members if each is not types.NoneType]
         hint = plain[0] if len(plain) == 1 else None
+    if typing.get_origin(hint) in (tuple, list) or hint is list:
+        hint = tuple
     by_default = {bool: bool, int: float, float: float, str: str, tuple: tuple}
     kind = hint if hint in (bool, int, float, str, tuple) else by_default.get(type(default))
     if default is REQUIRED and hint not in (bool, int, float, str, tuple):

@@ -115,7 +115,10 @@ def _read_section(kind: type[Section], value: Any) -> Any:
     if not isinstance(value, kind):
         full = kind.section.rstrip(".")
         first = settings_of(kind)[0].name
-        refuse(full, value, f"a section with settings of its own, such as {full}.{first}")
+        what = f"a section with settings of its own, such as {full}.{first}"
+        if not isinstance(value, str | int | float | list | tuple):
+            value, what = type(value).__name__, f"{what}; give an object of your own to run itself"
+        refuse(full, value, what)
     return value
 
 

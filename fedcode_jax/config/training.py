@@ -4,8 +4,10 @@ import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
 from fedcode_jax.config import checks
+from fedcode_jax.config.choice import parameters
 from fedcode_jax.config.section import Section
-from fedcode_jax.names import is_given, is_own
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.names import imported, is_given, is_own
 
 
 def _check_augment(setting: str, value: Any) -> str:
@@ -66,3 +68,11 @@ class LocalConfig(Section):
         from fedcode_jax.clients.optimizers import optimizer
 
         optimizer(self.optimizer, self.learning_rate, arguments=self.optimizer_args)
+        if not is_own(self.optimizer):
+            return
+        rated = "learning_rate" in parameters(imported("local.optimizer", self.optimizer))
+        if not rated and (self.learning_rate, self.decay) != (type(self).learning_rate, "none"):
+            raise ConfigError(
+                f"local.learning_rate: {self.learning_rate} (decay {self.decay}) has no use with "
+                f"{self.optimizer}, which does not take learning_rate"
+            )

@@ -74,7 +74,10 @@ class Blueprint:
     @functools.cached_property
     def schedule(self) -> schedules.Schedule:
         """The schedule of the config; an algorithm may have one of its own."""
-        return self.parts.schedule(self.config)
+        schedule, name = self.parts.schedule(self.config), self.config.schedule.name
+        if is_own(name) or is_given(name):
+            schedules.check_schedule(schedule)
+        return schedule
 
     @functools.cached_property
     def network(self) -> Any:

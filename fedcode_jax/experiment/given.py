@@ -9,6 +9,7 @@ from fedcode_jax import config as configs
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.digest import described, digest
+from fedcode_jax.limits import refuse
 from fedcode_jax.names import PARTS, given, is_given
 
 
@@ -25,7 +26,7 @@ class Given(TypedDict, total=False):
       network: a ``network.Network``, or the ``network.Links`` of all clients.
       optimizer: an optax transformation, or a function from a learning rate to one.
       loss: ``(logits f32[B, K], labels i32[B]) -> f32[B]``.
-      metrics: further figures by name, each a function of the same kind.
+      metrics: a mapping of names to functions of the same kind: further figures.
       augment: ``(key, x[B, ...]) -> x``, of the samples in raw units.
     """
 
@@ -63,6 +64,8 @@ def named(config: ExperimentConfig, own: Mapping[str, Any]) -> ExperimentConfig:
         if value is None:
             continue
         if part == "metrics":
+            if not isinstance(value, Mapping):
+                refuse("metrics", type(value).__name__, "a mapping of names to functions")
             names = [given(name, digest(function)) for name, function in value.items()]
             further = [name for name in config.metrics if not is_given(name)]
             changes["metrics"] = (*further, *names)

@@ -137,6 +137,7 @@ def grouped(
         try:
             blueprint = shelf.blueprint(one.config)
             key = _signature(blueprint)
+            shelf.parts.optimizer(one.config)  # may refuse a learning rate, which is traced
         except FedcodeError as error:
             failed.append((one, error))
             continue

@@ -12,7 +12,7 @@ from fedcode_jax import algorithms, data, models, network, schedules
 from fedcode_jax import config as configs
 from fedcode_jax.clients.losses import check_loss, check_metrics, cross_entropy
 from fedcode_jax.clients.named import loss_of, metric_of
-from fedcode_jax.clients.optimizers import optimizer
+from fedcode_jax.clients.optimizers import check_optimizer, optimizer
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.limits import refuse
@@ -91,6 +91,7 @@ class Parts:
             raise absent("local.optimizer", local.optimizer)
         if own is None:
             return functools.partial(_optimizer, local)
+        check_optimizer(own)
         if not isinstance(own, tuple):
             return own if not local.weight_decay else lambda rate: _decayed(local, own(rate))
         if (local.learning_rate, local.decay) != (configs.LocalConfig.learning_rate, "none"):

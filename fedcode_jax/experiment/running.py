@@ -16,6 +16,7 @@ from fedcode_jax.experiment.building import Experiment, build
 from fedcode_jax.experiment.closing import summary_of
 from fedcode_jax.experiment.given import Given, named
 from fedcode_jax.experiment.journal import Journal, Observer
+from fedcode_jax.names import PARTS, is_given
 from fedcode_jax.simulation import (
     Program,
     State,
@@ -190,9 +191,14 @@ def _check_same(config: ExperimentConfig) -> None:
         free["rounds"] = config.rounds  # else what came so far depended on their number
     earlier = configs.flattened(configs.to_dict(configs.replace(configs.from_yaml(text), free)))
     now = configs.flattened(configs.to_dict(config))
-    for name in sorted({*now, *earlier}, key=lambda name: not name.endswith("name")):
-        if now.get(name) != earlier.get(name):
-            raise ConfigError(
-                f"{name}: {now.get(name)!r} is not what the run in {config.out!r} has, "
-                f"{earlier.get(name)!r}; to resume it, pass --config {config.out}/config.yaml"
-            )
+    for name in sorted({*now, *earlier}, key=lambda n: (not n.endswith("name"), n.count("."), n)):
+        if now.get(name) == earlier.get(name):
+            continue
+        how = f"pass --config {config.out}/config.yaml"
+        if is_given(str(earlier.get(name))):
+            part = next((part for part, its in PARTS.items() if its == name), "metrics")
+            how = f"give the same object again: {part}=..."
+        raise ConfigError(
+            f"{name}: {now.get(name)!r} is not what the run in {config.out!r} has, "
+            f"{earlier.get(name)!r}; to resume it, {how}"
+        )

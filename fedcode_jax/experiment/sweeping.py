@@ -18,6 +18,7 @@ from fedcode_jax.experiment.given import Given, named
 from fedcode_jax.experiment.group_run import run_group
 from fedcode_jax.experiment.grouping import Planned, Shelf, grouped
 from fedcode_jax.experiment.parts import Parts
+from fedcode_jax.names import PARTS, is_given
 from fedcode_jax.simulation import processes
 
 
@@ -120,6 +121,7 @@ def sweep(
         Planned(number, point, one)
         for number, (point, one) in enumerate(points(base, axes, samples=samples, seed=search_seed))
     ]
+    _check_used(base, plan)
     folder = None
     if out is not None:
         versions = results.installed_versions(jax.devices()[0].device_kind)
@@ -158,6 +160,20 @@ def sweep(
             observer.finished()
     runs = [done[one.number] for one in plan]
     return SweepResult(runs, None if folder is None else folder.path)
+
+
+def _check_used(base: ExperimentConfig, plan: Sequence[Planned]) -> None:
+    """Checks that a part that was given is in some experiment: axes may name others."""
+    names = configs.flattened(configs.to_dict(base))
+    used = [configs.flattened(configs.to_dict(one.config)) for one in plan]
+    for part, setting in PARTS.items():
+        name = names[setting]
+        given_alone = isinstance(name, str) and is_given(name)
+        if given_alone and all(each[setting] != name for each in used):
+            raise ConfigError(
+                f"{part}: was given, and no experiment has it: all have {setting} on an axis; "
+                "leave one of the two out"
+            )
 
 
 def _description(base: ExperimentConfig, plan: Sequence[Planned]) -> dict[str, Any]:

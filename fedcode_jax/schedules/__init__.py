@@ -15,7 +15,7 @@ from fedcode_jax.schedules.making import (
     warmup,
 )
 from fedcode_jax.schedules.memory import Costs, Memory, Seen, forgotten
-from fedcode_jax.schedules.own import from_rule
+from fedcode_jax.schedules.own import check_schedule, from_rule
 from fedcode_jax.schedules.signals import SKETCH_SIZE, model_variance, moved, sketch
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "always",
     "budget",
+    "check_schedule",
     "drift",
     "every",
     "forgotten",

@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedcode_jax.errors import ConfigError
 from fedcode_jax.limits import check_whole
+from fedcode_jax.names import one_line
 from fedcode_jax.schedules.base import Exchange, Moment, Schedule, Settings
 from fedcode_jax.schedules.making import _dtype
-from fedcode_jax.schedules.memory import Memory
+from fedcode_jax.schedules.memory import Memory, forgotten
 
 
 def from_rule(
@@ -50,3 +53,32 @@ def from_rule(
     }
     settings = Settings(**values)
     return Schedule(np.int32(0), settings, (decide,), () if period else (decide,))
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Traces a decision of a schedule of one's own.
+
+    Args:
+      schedule: the schedule.
+
+    Raises:
+      ConfigError: its rule raises, or gives something else than two truths.
+
+    Example:
+      >>> check_schedule(from_rule(lambda settings, memory, moment: True))
+      Traceback (most recent call last):
+      fedcode_jax.errors.ConfigError: schedule: its rule raises TypeError: ...
+    """
+    try:
+        found = jax.eval_shape(lambda number: schedule.decide(forgotten(), Moment(number)), 1)
+    except Exception as error:
+        raise ConfigError(
+            f"schedule: its rule raises {one_line(error)}; it is called as (settings, memory, "
+            "moment), traced (moment.number is no Python number: compute with it, do not branch on "
+            "it), and gives two truths: whether the server and whether the clients send weights"
+        ) from None
+    for leaf in jax.tree.leaves(found):
+        if leaf.shape != () or leaf.dtype != jnp.bool_:
+            raise ConfigError(
+                f"schedule: its rule gives {leaf.dtype}{list(leaf.shape)}; it must give two truths"
+            )

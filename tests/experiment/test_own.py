@@ -201,6 +201,27 @@ def test_an_object_stands_for_its_own_name_alone():
     assert figures_of(first.records) != figures_of(second.records)
 
 
+def test_an_object_that_no_experiment_has_is_refused():
+    axes = {"model.name": ["mlp", "cnn"]}
+    with pytest.raises(ConfigError, match=r"^model: was given, and no experiment has it"):
+        fedcode_jax.sweep(replace(BASE, {"model": {}}), axes, model=mine.Tiny(3))
+
+
+def test_a_refused_learning_rate_is_that_of_its_row():
+    rates = {"local.learning_rate": [1e-3, 0.1, 0.2]}
+    runs = fedcode_jax.sweep(BASE, rates, optimizer=optax.adam(1e-3)).runs
+    assert [run.summary["status"] for run in runs] == ["completed", "failed", "failed"]
+    assert "local.learning_rate: 0.2" in runs[2].summary["error"]
+
+
+def test_help_is_shown_before_all_is_given(capsys):
+    for words in ("--network.name table", "--model.name parts_of_mine:without_default"):
+        assert cli.main(["run", *words.split(), "--help"]) == 0
+        assert "usage: fedcode run" in capsys.readouterr().out
+    assert cli.main(["run", "--network.name", "table"]) == 2
+    assert "network.table: is not set; name the CSV" in capsys.readouterr().err
+
+
 def test_an_algorithm_of_ones_own_is_one_of_the_choices_of_advice():
     config = replace(BASE, BOTH["algorithm"][0])
     own, *others = advice.choices(config)
@@ -250,6 +271,12 @@ WRONG = {
     "--local.optimizer parts_of_mine:momentum --local.optimizer-args bta=1": "local.optimizer_args",
     "--local.optimizer parts_of_mine:brier": "local.optimizer",
     "--local.augment parts_of_mine:brier": "local.augment",
+    "--schedule.name parts_of_mine:branching": "do not branch on it",
+    "--schedule.name parts_of_mine:short --algorithm.name fedavg": "its rule raises TypeError",
+    "--local.loss parts_of_mine:make_focal": "the function of logits and labels itself",
+    "--local.optimizer parts_of_mine:growing": "a step does not keep shapes and types",
+    "--local.optimizer parts_of_mine:rateless --local.learning-rate 0.5": "has no use with",
+    "--model.name parts_of_mine.Tiny": "or module:factory, one of your own",
     "--metrics parts_of_mine:NUMBER": "metrics",
     "--metrics top6": "Did you mean 'top5'?",
     "--schedule.name parts_of_mine:slow": "schedule.name: parts_of_mine:slow gives Network",
@@ -285,7 +312,11 @@ def test_a_wrong_setting_is_one_line_before_anything_compiles(words, tmp_path, m
         ({"dataset": {"train_x": 3}}, DataError, "lacks train_y"),
         ({"dataset": as_dataset(mine.arrays(0)), "model": mine.Tiny(4)}, ConfigError, "3 samples"),
         ({"partition": [[0, 1], [10**6]]}, ConfigError, "client 1 has row 1000000"),
-        ({"partition": 3}, ConfigError, "gives int"),
+        ({"partition": 3}, ConfigError, "partition: int is no partition"),
+        ({"metrics": [mine.brier]}, ConfigError, "metrics: 'list' cannot be used; .* a mapping"),
+        ({"optimizer": "sgd"}, ConfigError, "local.optimizer: str cannot be used"),
+        ({"optimizer": lambda: optax.sgd(0.1)}, ConfigError, "local.optimizer: the one given"),
+        ({"optimizer": mine.growing}, ConfigError, "does not keep shapes and types"),
         ({"loss": mine.sum_loss}, ConfigError, "local.loss: gives"),
         ({"metrics": {"accuracy": mine.brier}}, ConfigError, "is reported in any case"),
         ({"schedule": 3}, ConfigError, "schedule: 'int' cannot be used"),

@@ -109,7 +109,8 @@ def checked(augmentation: Augmentation, shape: tuple[int, ...], dtype: DTypeLike
         raise ConfigError(str(error)) from None  # without JAX's notes on its own frames
     except Exception as error:
         raise ConfigError(
-            f"local.augment: on samples {dtype}{list(shape)} it raised {one_line(error)}"
+            f"local.augment: on samples {dtype}{list(shape)} it raised {one_line(error)}; it must "
+            "be the function of a key and a batch itself"
         ) from error
     if getattr(found, "shape", None) != batch.shape or found.dtype != batch.dtype:
         raise ConfigError(

@@ -31,13 +31,14 @@ def as_partition(given: Any, dataset: Dataset, name: str = "partition") -> Parti
     """
     if isinstance(given, Partition):
         name, given = given.name, given.clients
+    where = "partition" if name == "partition" else f"partition: {name}"
     try:
         clients = [np.asarray(rows) for rows in given]
     except TypeError:
         clients = []
     if not clients:
         raise ConfigError(
-            f"partition: {name} gives {type(given).__name__}; it must be a Partition, or the row "
+            f"{where}: {type(given).__name__} is no partition; it must be a Partition, or the row "
             "numbers of each client's training samples"
         )
     for number, rows in enumerate(clients):
@@ -52,7 +53,7 @@ def as_partition(given: Any, dataset: Dataset, name: str = "partition") -> Parti
             what = "has a row twice"
         if what:
             raise ConfigError(
-                f"partition: {name}: client {number} {what}; each must have different whole "
+                f"{where}: client {number} {what}; each must have different whole "
                 f"numbers from 0 to {dataset.num_train - 1}, at least one"
             )
     return Partition(name, tuple(np.sort(rows).astype(np.int32) for rows in clients))

@@ -6,6 +6,7 @@ from typing import Any
 
 from fedcode_jax import config as configs
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.names import is_given
 
 
 def full_name(name: str, further: Collection[str] = ()) -> str:
@@ -84,7 +85,9 @@ def label(settings: Mapping[str, Any], otherwise: str = "") -> str:
 
 
 def _is_plain_name(key: str, value: Any) -> bool:
-    return key.endswith(".name") and isinstance(value, str)
+    if not isinstance(value, str) or (is_given(value) and key != "algorithm.name"):
+        return False
+    return key.endswith(".name")
 
 
 def shown(value: Any) -> str:
@@ -97,7 +100,7 @@ def shown(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, list):
-        return ",".join(map(shown, value))
+        return ",".join(map(shown, value)) or "none"
     if isinstance(value, dict):
         return ",".join(f"{key}:{shown(each)}" for key, each in value.items()) or "none"
     return str(value)

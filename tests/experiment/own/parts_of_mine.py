@@ -147,6 +147,35 @@ def sum_loss(logits, labels):
     return jnp.sum(logits)
 
 
+def branching(rounds):
+    """A rule that branches on what is traced."""
+    return schedules.from_rule(
+        lambda settings, memory, moment: (True, True) if moment.number > 1 else (False, True)
+    )
+
+
+def short(rounds):
+    """A rule with too few arguments."""
+    return schedules.from_rule(lambda moment: (True, True))
+
+
+def make_focal(gamma=2.0):
+    """Makes a loss, which is one call too many."""
+    return focal
+
+
+def growing(learning_rate):
+    """Updates of another shape."""
+    return optax.GradientTransformation(
+        lambda params: (), lambda grads, state, params: (jax.tree.map(jnp.ravel, grads), state)
+    )
+
+
+def rateless():
+    """An optimiser with a learning rate of its own."""
+    return optax.sgd(0.1)
+
+
 def lost_rows(labels):
     """A client without samples."""
     return [np.arange(len(labels)), []]
