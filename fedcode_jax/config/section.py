@@ -43,10 +43,11 @@ class Section:
         cls._checks, cls._sections = _read_annotations(cls)
 
     def __post_init__(self) -> None:
-        if _UNCHECKED.get():
-            return
         for field in settings_of(type(self)):
             value = checks.native(getattr(self, field.name))
+            if _UNCHECKED.get():
+                object.__setattr__(self, field.name, checks.frozen(value))
+                continue
             if type(value) is type(field.default) and value == field.default:
                 continue
             optional, check = self._checks[field.name]
@@ -54,7 +55,8 @@ class Section:
                 continue
             # Frozen, but the normal form (a tuple for a list) is what is stored.
             object.__setattr__(self, field.name, check(self.section + field.name, value))
-        self.check_together()
+        if not _UNCHECKED.get():
+            self.check_together()
 
     def check_together(self) -> None:
         """Checks what depends on several fields."""
