@@ -50,7 +50,7 @@ PARTS = {
 
 def absent(setting: str, name: str) -> ConfigError:
     """The error for a part that was given in Python, and is not here now."""
-    keyword = next(part for part, its in PARTS.items() if its == setting)
+    keyword = next((part for part, its in PARTS.items() if its == setting), "part")
     return ConfigError(
         f"{setting}: {name!r} stands for an object that was given in Python and is not here; give "
         f"it again: {keyword}=..., to fedcode_jax.run or sweep"

@@ -158,5 +158,5 @@ def yaml_value(text: str) -> Any:
 
     try:
         return yaml.load(text, Loader=Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return text

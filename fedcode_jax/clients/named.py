@@ -63,7 +63,10 @@ def _function(setting: str, name: str, known: Mapping[str, PerSample]) -> PerSam
     if not callable(function):
         refuse(setting, name, f"a function of logits and labels; it is {type(function).__name__}")
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = [*inspect.signature(function).parameters.values()][:2]
+    try:
+        parameters = [*inspect.signature(function).parameters.values()][:2]
+    except (TypeError, ValueError):
+        parameters = []
     if len(parameters) < 2 or any(p.kind not in kinds for p in parameters):
         refuse(setting, name, "the function of logits and labels itself, not one that makes it")
     return function

@@ -216,7 +216,7 @@ def _value(text: str) -> Any:
 
     try:
         return yaml.load(text.strip(), Loader=Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"axis: {text!r} cannot be read as a value") from error
 
 

@@ -132,7 +132,7 @@ def is_plain(value: Any) -> bool:
     """
     if isinstance(value, list | tuple):
         return all(map(is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
+    return type(value) in (type(None), bool, int, float, str)  # no enumeration, which YAML lacks
 
 
 def frozen(value: Any) -> Any:

@@ -59,7 +59,7 @@ class Choice(Section):
             cls.members.update(dict.fromkeys(cls.names, cls))
 
     def __post_init__(self) -> None:
-        if not self.name:
+        if not self.name or "default" in type(self).__dict__:
             known = ", ".join(sorted(self.members))
             raise TypeError(f"{type(self).__name__} is one of several; make {known} of it")
         super().__post_init__()
@@ -114,8 +114,15 @@ class Choice(Section):
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Any:
         """As of ``Section``; also what files of earlier versions hold without effect."""
-        kind = cls.kind_of(settings)
-        return super().read(without_effect(cls.section, settings, set(kind._checks)))
+        kind = cls.member(settings.get("name", cls.default))
+        if kind.names or kind in cls.others:  # others are of one's own, and new
+            settings = without_effect(cls.section, settings, kind.may_be_none())
+        return super().read(settings)
+
+    @classmethod
+    def may_be_none(cls) -> dict[str, bool]:
+        """By setting, whether None is a value of it."""
+        return {name: optional for name, (optional, _) in cls._checks.items()}
 
     @classmethod
     def unknown(cls, name: str, value: Any, called: Any = None) -> ConfigError:

@@ -1,6 +1,6 @@
 """Config files of earlier versions: one flat section then held the settings of every choice."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _FLAT: dict[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -12,7 +12,7 @@ _FLAT: dict[str, tuple[frozenset[str], frozenset[str]]] = {
         frozenset({"num_clients", "alpha", "classes_per_client", "min_size"}),
         frozenset(),
     ),
-    "model.": (frozenset({"norm", "width"}), frozenset()),
+    "model.": (frozenset(), frozenset({"norm", "width"})),
     "algorithm.": (
         frozenset({"num_clusters", "groups", "merge", "coding", "period"}),
         frozenset({"block", "rate_weight", "up", "down"}),
@@ -53,7 +53,7 @@ def with_names(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_effect(
-    section: str, settings: Mapping[str, Any], known: Collection[str]
+    section: str, settings: Mapping[str, Any], known: Mapping[str, bool]
 ) -> Mapping[str, Any]:
     """Leaves out what had no effect in earlier versions, and is no setting of the choice now.
 
@@ -63,13 +63,13 @@ def without_effect(
     Args:
       section: its prefix, such as ``algorithm.``.
       settings: of a section, value by name.
-      known: the settings of the choice.
+      known: the settings of the choice, and whether each may be None.
 
     Returns:
       The settings that count.
 
     Example:
-      >>> without_effect("model.", {"name": "mlp", "norm": None, "width": None}, {"name"})
+      >>> without_effect("model.", {"name": "mlp", "norm": None, "width": None}, {"name": False})
       {'name': 'mlp'}
     """
     always, later = _FLAT.get(section, (frozenset(), frozenset()))
@@ -77,10 +77,10 @@ def without_effect(
     written = bool(always) and always <= settings.keys()
 
     def counts(name: str, value: Any) -> bool:
-        if name not in flat or (name in known and value is not None):
+        if name not in flat:
             return True
-        if name in known:  # None, and so the choice's own default
-            return False
+        if name in known:  # None stood for the choice's own default
+            return value is not None or known[name]
         return not (value is None or written)
 
     return {name: value for name, value in settings.items() if counts(name, value)}

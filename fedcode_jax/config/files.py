@@ -100,13 +100,8 @@ def to_yaml(config: ExperimentConfig) -> str:
     """
     import yaml
 
-    class Dumper(yaml.SafeDumper):
-        pass
+    from fedcode_jax.config.yaml_loader import Dumper
 
-    # Lists on one line, sections over several.
-    Dumper.add_representer(
-        list, lambda dumper, each: dumper.represent_sequence("tag:yaml.org,2002:seq", each, True)
-    )
     text = yaml.dump(to_dict(config), Dumper=Dumper, sort_keys=False, allow_unicode=True)
     return _said_of_given(config) + text
 
@@ -224,7 +219,7 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{where}{line}: not valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     if settings is None:
         raise ConfigError(f"{where}: is empty; it must hold settings, such as 'rounds: 60'")

@@ -74,6 +74,10 @@ def own_member(family: type[Choice], name: str) -> type[Choice]:
     factory = imported(f"{family.section}name", name)
     if not callable(factory):
         refuse(f"{family.section}name", name, f"a factory; it is {type(factory).__name__}")
+    try:
+        hash(factory)
+    except TypeError:
+        refuse(f"{family.section}name", name, "hashable, such as a function")
     return _member(family, name, factory)  # type: ignore[arg-type]
 
 
@@ -100,7 +104,7 @@ def _member(family: type[Choice], name: str, factory: Callable[..., Any]) -> typ
         # A linen module takes a name of its own.
         if parameter.name in {*family.inputs, "name"} or parameter.kind not in kinds:
             continue
-        if hasattr(Choice, parameter.name):
+        if hasattr(Own, parameter.name) or hasattr(basis, parameter.name):
             refuse(
                 f"{family.section}name", name, f"without a parameter {parameter.name!r}; rename it"
             )
@@ -150,7 +154,7 @@ def _setting(parameter: inspect.Parameter, hint: Any) -> tuple[Any, checks.Check
     if default is REQUIRED and hint not in (bool, int, float, str, tuple):
         kind = None
     check = checks.plain(kind)
-    shown: Any = str if kind is None else tuple[Any, ...] if kind is tuple else kind
+    shown: Any = Any if kind is None else tuple[Any, ...] if kind is tuple else kind
     return (shown | None if optional else shown), check, default
 
 

@@ -12,6 +12,7 @@ from fedcode_jax.config.earlier import with_names, without_effect
 from fedcode_jax.config.files import plain
 from fedcode_jax.config.schema import ExperimentConfig
 from fedcode_jax.config.section import Section, default_of, settings_of
+from fedcode_jax.names import is_given, is_own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,8 @@ def _gather(
     if issubclass(kind, Choice):
         name = str(settings.get("name", kind.default))
         kind = kind.unimported(name)
-        settings = without_effect(prefix, settings, set(kind._checks))
+        if not (is_own(name) or is_given(name)):
+            settings = without_effect(prefix, settings, kind.may_be_none())
         settings = {"name": name, **settings}
     for field in settings_of(kind):
         full = prefix + field.name

@@ -26,9 +26,18 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# YAML 1.1 asks for a point in every float; people write 1e-3.
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
+class Dumper(yaml.SafeDumper):
+    """Writes what the loader reads: lists on one line, sections over several."""
+
+
+Dumper.add_representer(
+    list, lambda dumper, each: dumper.represent_sequence("tag:yaml.org,2002:seq", each, True)
 )
+
+# YAML 1.1 asks for a point in every float; people write 1e-3. What writes puts such text in quotes.
+for _kind in (Loader, Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+        list("-+0123456789"),
+    )

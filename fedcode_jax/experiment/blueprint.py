@@ -142,12 +142,18 @@ class Blueprint:
     def settings(self) -> Settings:
         """What of an experiment is traced."""
         config = self.config
+        links = self.network.links(self.partition.num_clients, config.seed)
+        if config.schedule.uplink == "in_time" and not np.isfinite(links.deadline):
+            raise ConfigError(
+                "schedule.uplink: 'in_time' cannot be used without a deadline; the network of your "
+                "own has none"
+            )
         return Settings(
             seed=np.uint32(config.seed),
             schedule=self.schedule,
             learning_rate=np.float32(config.local.learning_rate),
             rounds=np.int32(config.rounds),
-            links=self.network.links(self.partition.num_clients, config.seed),
+            links=links,
         )
 
     @property

@@ -4,22 +4,25 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
-_DEEPEST = 40
+_AGAIN = b"again"
+_LIBRARIES = frozenset({"jax", "jaxlib", "flax", "optax", "numpy", "fedcode_jax"})
 
 
 def digest(value: Any) -> str:
     """Eight hexadecimal digits of what an object is made of; equal in every process.
 
     Arrays count by their contents, functions by their code, defaults, and the values that they
-    enclose or read from their module; other objects by their class and attributes.
+    enclose or read from their module, functions and classes of that module among them; other
+    objects by their class and attributes. Of libraries the names count alone.
 
     Args:
       value: the object.
@@ -32,11 +35,7 @@ def digest(value: Any) -> str:
       >>> digest(scaled(2)) == digest(scaled(2)), digest(scaled(2)) == digest(scaled(3))
       (True, False)
     """
-    found = hashlib.sha256()
-    for piece in _pieces(value, (), 0):
-        found.update(piece.encode() if isinstance(piece, str) else piece)
-        found.update(b"\0")
-    return found.hexdigest()[:8]
+    return _hashed(value, (), {}).hex()[:8]
 
 
 def described(value: Any) -> str:
@@ -55,75 +54,100 @@ def described(value: Any) -> str:
     return "function" if name == "<lambda>" else str(name)
 
 
-def _pieces(value: Any, above: tuple[int, ...], depth: int) -> Iterator[str | bytes]:
-    """What is digested of a value; ``above`` are the objects that it is a part of."""
+def _hashed(value: Any, above: tuple[int, ...], known: dict[int, tuple[bytes, Any]]) -> bytes:
+    """The hash of a value; ``above`` are the objects that it is a part of, ``known`` those done."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        yield f"{type(value).__name__} {value!r}"
-        return
-    if id(value) in above or depth > _DEEPEST:
-        yield "again"
-        return
-    above = (*above, id(value))
+        return _of(f"{type(value).__name__} {value!r}".encode())
+    if id(value) in known:
+        return known[id(value)][0]
+    if id(value) in above:
+        return _AGAIN
     if isinstance(value, np.ndarray | np.generic | jax.Array):
-        yield from _of_array(value)
-        return
-    yield _kind(value)
-    for part in _parts(value):
-        yield from _pieces(part, above, depth + 1)
+        pieces = _of_array(value)
+    else:
+        above = (*above, id(value))
+        pieces = [_kind(value), *(_hashed(part, above, known) for part in _parts(value))]
+    found = _of(*pieces)
+    known[id(value)] = found, value  # kept, so that no other object gets its number
+    return found
 
 
-def _of_array(value: Any) -> Iterator[str | bytes]:
+def _of(*pieces: bytes) -> bytes:
+    return hashlib.sha256(b"\0".join(pieces)).digest()
+
+
+def _of_array(value: Any) -> list[bytes]:
     if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     array = np.ascontiguousarray(value)
-    yield f"array {array.dtype} {array.shape}"
-    yield array.tobytes()
+    content = repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
+    return [f"array {array.dtype} {array.shape}".encode(), content]
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Any) -> bytes:
     named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{getattr(named, '__module__', '')}.{named.__qualname__}"
+    return f"{getattr(named, '__module__', '')}.{named.__qualname__}".encode()
 
 
 def _parts(value: Any) -> list[Any]:
     """The parts by which a value counts, beside its name."""
-    value = inspect.unwrap(value) if callable(value) and hasattr(value, "__wrapped__") else value
-    if isinstance(value, nnx.Module):
-        return [type(value), *jax.tree.leaves(nnx.to_pure_dict(nnx.state(value)))]
+    if callable(value) and hasattr(value, "__wrapped__"):
+        value = inspect.unwrap(value)
     if isinstance(value, types.FunctionType):
         return _of_function(value)
     if isinstance(value, types.MethodType):
         return [value.__func__, value.__self__]
     if isinstance(value, functools.partial):
         return [value.func, value.args, value.keywords]
+    if isinstance(value, staticmethod | classmethod):
+        return [value.__func__]
+    if isinstance(value, property):
+        return [value.fget, value.fset]
     if isinstance(value, Mapping):
-        return [
-            each for item in sorted(value.items(), key=lambda item: str(item[0])) for each in item
-        ]
+        return sorted(value.items(), key=lambda item: str(item[0]))
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence):  # nnx has lists of its own
         return list(value)
     if isinstance(value, type):
-        own = [each for each in vars(value).values() if isinstance(each, types.FunctionType)]
-        return own if not value.__module__.startswith(_LIBRARIES) else []
+        return _of_class(value)
     if isinstance(value, types.ModuleType | types.BuiltinFunctionType):
         return []
+    if isinstance(value, nnx.Variable):
+        return [type(value), value.get_value()]
     if dataclasses.is_dataclass(value):
         fields = [field.name for field in dataclasses.fields(value)]
         return [type(value), *(getattr(value, name, None) for name in fields if name != "parent")]
-    return [type(value), *(vars(value).items() if hasattr(value, "__dict__") else [])]
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+    held = {
+        **{name: getattr(value, name, None) for name in slots},
+        **getattr(value, "__dict__", {}),
+    }
+    return [type(value), {name: each for name, each in held.items() if name[:1] != "_"}]
 
 
-_LIBRARIES = ("jax", "flax", "optax", "numpy", "builtins", "typing")
+def _is_library(module: str | None) -> bool:
+    root = (module or "").partition(".")[0]
+    return root in _LIBRARIES or root in sys.stdlib_module_names
+
+
+def _of_class(kind: type) -> list[Any]:
+    if _is_library(kind.__module__):
+        return []
+    own = {name: each for name, each in vars(kind).items() if _counts(each) and name[:2] != "__"}
+    calls = {name: vars(kind)[name] for name in ("__init__", "__call__") if name in vars(kind)}
+    return [own, calls, *kind.__bases__]
 
 
 def _of_function(function: types.FunctionType) -> list[Any]:
     code = function.__code__
     enclosed = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    parts = [*_of_code(code), function.__defaults__, function.__kwdefaults__, enclosed]
+    if _is_library(function.__module__):
+        return parts
     known = function.__globals__
-    read = [(n, known[n]) for n in code.co_names if n in known and _is_plain(known[n])]
-    return [*_of_code(code), function.__defaults__, function.__kwdefaults__, enclosed, read]
+    read = {name: known[name] for name in _names(code) if name in known and _counts(known[name])}
+    return [*parts, read]
 
 
 def _of_code(code: types.CodeType) -> list[Any]:
@@ -133,8 +157,20 @@ def _of_code(code: types.CodeType) -> list[Any]:
     return [code.co_code, code.co_names, *constants]
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, bool | int | float | str | tuple | np.ndarray | jax.Array)
+def _names(code: types.CodeType) -> set[str]:
+    """What a function may read from its module, also in functions that it defines."""
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _counts(value: Any) -> bool:
+    """Whether what is read may be another the next time: data, and what is no library's."""
+    if isinstance(value, types.FunctionType | type):
+        return not _is_library(value.__module__)
+    if isinstance(value, staticmethod | classmethod | property | functools.partial):
+        return True
+    data = bool | int | float | str | tuple | list | dict | set | frozenset | np.ndarray | jax.Array
+    return isinstance(value, data)
 
 
 def _is_filled(cell: Any) -> bool:

@@ -64,7 +64,7 @@ def named(config: ExperimentConfig, own: Mapping[str, Any]) -> ExperimentConfig:
         if value is None:
             continue
         if part == "metrics":
-            if not isinstance(value, Mapping):
+            if not isinstance(value, Mapping) or not all(isinstance(n, str) for n in value):
                 refuse("metrics", type(value).__name__, "a mapping of names to functions")
             names = [given(name, digest(function)) for name, function in value.items()]
             further = [name for name in config.metrics if not is_given(name)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedcode_jax import config as configs
 from fedcode_jax.clients import ClientData
-from fedcode_jax.config import ExperimentConfig
+from fedcode_jax.config import ExperimentConfig, check_schedule
 from fedcode_jax.config.choice import parameters
 from fedcode_jax.data import Dataset
 from fedcode_jax.data.partition import Partition
@@ -137,7 +137,9 @@ def grouped(
         try:
             blueprint = shelf.blueprint(one.config)
             key = _signature(blueprint)
-            shelf.parts.optimizer(one.config)  # may refuse a learning rate, which is traced
+            # What is traced may be refused as well.
+            shelf.parts.optimizer(one.config)
+            check_schedule(one.config, shelf.parts.algorithm(one.config).schedule is not None)
         except FedcodeError as error:
             failed.append((one, error))
             continue
@@ -152,7 +154,7 @@ def grouped(
 
 def _signature(blueprint: Blueprint) -> Any:
     """All that changes a shape or the program itself."""
-    settings = configs.to_dict(blueprint.config)
+    settings, data = configs.to_dict(blueprint.config), blueprint.dataset
     for name in _TRACED:
         section, _, last = name.rpartition(".")
         del (settings[section] if section else settings)[last]
@@ -161,6 +163,8 @@ def _signature(blueprint: Blueprint) -> Any:
         blueprint.partition.num_clients,
         blueprint.cohort,
         blueprint.sketched,
+        (data.train_x.shape, str(data.train_x.dtype), data.test_x.shape, data.num_classes),
+        None if data.test_user is None else int(data.test_user.max()),
         jax.tree.structure(blueprint.settings),  # with the rules of the schedule
     )
 

@@ -56,7 +56,8 @@ class Parts:
         own = self._own("model", config.model.name)
         if own is not None:
             return models.adapted(own)
-        return _built_model(config.model, dataset.num_classes, dataset.input_shape, lowering)
+        made_of = (dataset.num_classes, dataset.input_shape, lowering)
+        return _built_model(repr(config.model), config.model, *made_of)
 
     def algorithm(self, config: ExperimentConfig) -> algorithms.Algorithm:
         """The algorithm."""
@@ -123,18 +124,17 @@ class Parts:
     ) -> tuple[tuple[str, Callable[..., Any]], ...]:
         """Further figures, by name."""
         own = dict(self.given.get("metrics") or {})
-        found = {}
+        pairs: list[tuple[str, Callable[..., Any]]] = []
         for name in config.metrics:
             if is_given(name):
                 short = name.removeprefix("given ").rpartition(" ")[0]
                 if short not in own:
                     raise absent("metrics", name)
-                found[short] = own[short]
+                pairs.append((short, own[short]))
             else:
-                found[name.rpartition(":")[2]] = metric_of(name)
-        pairs = tuple(found.items())
+                pairs.append((name.rpartition(":")[2], metric_of(name)))
         check_metrics(pairs, num_classes)
-        return pairs
+        return tuple(pairs)
 
     def augment(self, config: ExperimentConfig, dataset: data.Dataset) -> Any:
         """The augmentation of training samples, or None."""
@@ -163,9 +163,16 @@ def _decayed(local: configs.LocalConfig, chosen: Any) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _built_model(
-    settings: configs.ModelConfig, num_classes: int, input_shape: tuple[int, ...], lowering: str
+    told: str,
+    settings: configs.ModelConfig,
+    num_classes: int,
+    input_shape: tuple[int, ...],
+    lowering: str,
 ) -> Any:
-    """Built once, so that what is compiled for a model of one's own serves again."""
+    """Built once, so that what is compiled for a model of one's own serves again.
+
+    ``told`` tells settings apart that are equal and yet not the same, such as 1 and True.
+    """
     try:
         built = settings.build(num_classes=num_classes, input_shape=input_shape, lowering=lowering)
         return models.adapted(built)

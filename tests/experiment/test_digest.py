@@ -19,10 +19,35 @@ from fedcode_jax.algorithms import fedcode, updates
 from fedcode_jax.experiment.digest import described, digest
 
 SCALE = 2.0
+TABLE = [1.0, 2.0]
 
 
 def scaled(x):
     return SCALE * x
+
+
+def tabled(x):
+    return [TABLE[i] * x for i in range(2)]
+
+
+def calls_another(x):
+    return scaled(x)
+
+
+class Slotted:
+    __slots__ = ("rate",)
+
+    def __init__(self, rate):
+        self.rate = rate
+
+
+def a_class(rate):
+    return type("Same", (), {"rate": rate, "doubled": staticmethod(lambda: 2 * rate)})
+
+
+def active(function):
+    rngs = nnx.Rngs(0)
+    return nnx.Sequential(nnx.Linear(2, 3, rngs=rngs), function, nnx.Linear(3, 2, rngs=rngs))
 
 
 def made():
@@ -45,6 +70,11 @@ def made():
         "mapping": ({"a": 1, "b": 2}, {"a": 2, "b": 1}),
         "schedule": (mine.every_third(3), mine.slow(3)),
         "global": (scaled, mine.focal),
+        "activation": (active(nnx.relu), active(nnx.tanh)),
+        "rate": (nnx.Dropout(0.1, rngs=nnx.Rngs(0)), nnx.Dropout(0.2, rngs=nnx.Rngs(0))),
+        "slots": (Slotted(1), Slotted(2)),
+        "class": (a_class(1), a_class(2)),
+        "objects": (np.array([1, "a"], object), np.array([1, "b"], object)),
     }
 
 
@@ -55,10 +85,21 @@ def test_the_same_object_made_again_has_the_same_digest_and_another_has_another(
     assert digest(one) != digest(other)
 
 
-def test_what_a_function_reads_counts(monkeypatch):
-    before = digest(scaled)
-    monkeypatch.setitem(globals(), "SCALE", 3.0)
-    assert digest(scaled) != before
+@pytest.mark.parametrize(
+    ("function", "name", "value"),
+    [(scaled, "SCALE", 3.0), (calls_another, "SCALE", 3.0), (tabled, "TABLE", [1.0, 3.0])],
+)
+def test_what_a_function_reads_counts(function, name, value, monkeypatch):
+    before = digest(function)
+    monkeypatch.setitem(globals(), name, value)
+    assert digest(function) != before
+
+
+def test_what_is_shared_is_looked_at_once():
+    shared = [1.0]
+    for _ in range(200):
+        shared = [shared, shared]
+    assert digest(shared) == digest(shared)
 
 
 def test_digests_are_those_of_another_process():

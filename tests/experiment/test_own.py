@@ -12,7 +12,7 @@ import pytest
 
 import fedcode_jax
 from fedcode_jax import ExperimentConfig, advice, bench, cli
-from fedcode_jax.config import from_yaml, load, replace
+from fedcode_jax.config import from_yaml, load, replace, to_yaml
 from fedcode_jax.data import as_dataset
 from fedcode_jax.errors import ConfigError, DataError
 
@@ -201,6 +201,52 @@ def test_an_object_stands_for_its_own_name_alone():
     assert figures_of(first.records) != figures_of(second.records)
 
 
+def test_none_is_a_value_of_ones_own_setting_and_kept():
+    config = replace(BASE, {"model": {"name": "parts_of_mine:optional"}})
+    assert config.model.width == 8
+    none = replace(config, {"model.width": None})
+    assert none.model.width is None
+    for again in (replace(none, {"seed": 1}), from_yaml(to_yaml(none))):
+        assert again.model.width is None
+
+
+def test_text_that_looks_like_a_number_stays_text(tmp_path):
+    config = replace(BASE, {"model": {"name": "parts_of_mine:optional"}, "out": "1e5"})
+    for text in ("1e-3", "+1e5", "true", "null", "2020-01-01", "010"):
+        same = replace(config, {"model.kind": text})
+        assert from_yaml(to_yaml(same)) == same
+
+
+def test_equal_settings_that_are_not_the_same_build_two_models():
+    built = [
+        fedcode_jax.build(
+            replace(BASE, {"model": {"name": "parts_of_mine:optional"}, "model.flag": flag})
+        ).program.model
+        for flag in (1, True)
+    ]
+    assert built[0] != built[1]
+
+
+def test_two_metrics_of_one_name_are_refused():
+    config = replace(BASE, {"metrics": ["top5", "parts_of_mine:brier"]})
+    with pytest.raises(ConfigError, match=r"^metrics: 'top5' occurs twice"):
+        fedcode_jax.build(config, metrics={"top5": mine.brier})
+
+
+def test_parameters_that_a_section_has_itself_are_refused():
+    for name in ("schedule.name", "data.name"):
+        factory = name.replace(".name", "_with_a_reserved_parameter")
+        with pytest.raises(ConfigError, match=r"without a parameter .*; rename it"):
+            replace(BASE, {name: f"parts_of_mine:{factory}"})
+
+
+def test_data_that_follow_the_seed_in_size_are_groups_of_their_own():
+    runs = fedcode_jax.sweep(
+        replace(BASE, {"data.name": "parts_of_mine:growing_data"}), {"seed": [0, 1]}
+    ).runs
+    assert [run.summary["status"] for run in runs] == ["completed"] * 2
+
+
 def test_an_object_that_no_experiment_has_is_refused():
     axes = {"model.name": ["mlp", "cnn"]}
     with pytest.raises(ConfigError, match=r"^model: was given, and no experiment has it"):
@@ -313,6 +359,7 @@ def test_a_wrong_setting_is_one_line_before_anything_compiles(words, tmp_path, m
         ({"dataset": as_dataset(mine.arrays(0)), "model": mine.Tiny(4)}, ConfigError, "3 samples"),
         ({"partition": [[0, 1], [10**6]]}, ConfigError, "client 1 has row 1000000"),
         ({"partition": 3}, ConfigError, "partition: int is no partition"),
+        ({"metrics": {1: mine.brier}}, ConfigError, "metrics: 'dict' cannot be used"),
         ({"metrics": [mine.brier]}, ConfigError, "metrics: 'list' cannot be used; .* a mapping"),
         ({"optimizer": "sgd"}, ConfigError, "local.optimizer: str cannot be used"),
         ({"optimizer": lambda: optax.sgd(0.1)}, ConfigError, "local.optimizer: the one given"),

@@ -34,7 +34,7 @@ def as_partition(given: Any, dataset: Dataset, name: str = "partition") -> Parti
     where = "partition" if name == "partition" else f"partition: {name}"
     try:
         clients = [np.asarray(rows) for rows in given]
-    except TypeError:
+    except (TypeError, ValueError):
         clients = []
     if not clients:
         raise ConfigError(

@@ -147,6 +147,24 @@ def sum_loss(logits, labels):
     return jnp.sum(logits)
 
 
+def optional(num_classes, width: int | None = 8, kind: str = "plain", flag=None):
+    """Settings that may be None, text, or anything plain."""
+    return Tiny(num_classes, 7 if flag is True else width or 5)
+
+
+def schedule_with_a_reserved_parameter(rounds, uplink=3):
+    """Which a schedule has beside the rule."""
+
+
+def data_with_a_reserved_parameter(features=20):
+    """Which data have beside the set."""
+
+
+def growing_data(seed):
+    """As many samples as the seed says."""
+    return arrays(seed, 72 + 3 * seed)
+
+
 def branching(rounds):
     """A rule that branches on what is traced."""
     return schedules.from_rule(
