@@ -98,7 +98,10 @@ def test_prepare_writes_a_set_that_is_then_read(tmp_path, capsys, monkeypatch):
         ("data prepare imdb_reviews", "imdb_reviews: an example holds text (Text)"),
         ("data prepar mnist", "action: unknown name 'prepar'. Did you mean 'prepare'?"),
         ("run --data.name cifar1", "data.name: unknown name 'cifar1'. Did you mean 'cifar10'?"),
-        ("run --data.name npz --data.path a.npz --data.dir x", "data.dir: 'x' is only read by"),
+        (
+            "run --data.name npz --data.path a.npz --data.dir x",
+            "data.dir: 'x' has no use with data.name npz, which",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch, words, message):

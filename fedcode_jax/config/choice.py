@@ -130,7 +130,9 @@ class Choice(Section):
         known = [field.name for field in settings_of(cls) if field.name != "name"]
         named = called or (cls.names[0] if cls.names else cls.default)
         has = f"has {', '.join(known)}" if known else "has no settings"
-        if any(name in other._checks for other in cls.members.values()) or is_own(named):
+        if any(name in other._checks for other in [*cls.members.values(), *cls.others]) or is_own(
+            named
+        ):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
             hint = f". Did you mean {cls.section}{near[0]}?" if near else ""
             return ConfigError(

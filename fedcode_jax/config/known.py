@@ -62,7 +62,7 @@ def unknown_setting(name: str, beside: list[str] | None = None) -> ConfigError:
     """
     names = [*(beside or []), *all_setting_names()]
     section, _, last = name.rpartition(".")
-    if name in names and section:
+    if beside is None and name in names and section:
         return ConfigError(
             f"{name}: in a file it stands in its section, {section}: {{{last}: ...}}"
         )

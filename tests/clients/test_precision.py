@@ -105,7 +105,7 @@ def test_gradients_are_finite_float32_and_every_product_is_of_bfloat16(lowering)
     def gradients(params):
         state = {"batch_stats": weights["batch_stats"]}
         mask = jnp.arange(8) < 6
-        return jax.grad(training.loss, has_aux=True)(
+        return jax.grad(training.batch_loss, has_aux=True)(
             params, state, params, x, y, mask, jax.random.key(0)
         )[0]
 

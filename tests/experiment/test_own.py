@@ -269,7 +269,7 @@ def test_help_is_shown_before_all_is_given(capsys):
 
 
 def test_an_algorithm_of_ones_own_is_one_of_the_choices_of_advice():
-    config = replace(BASE, BOTH["algorithm"][0])
+    config = replace(BASE, {"rounds": 40, **BOTH["algorithm"][0]})
     own, *others = advice.choices(config)
     assert (str(own), own.settings) == ("parts_of_mine:proximal", {})
     assert {choice.algorithm for choice in others} == {"fedcode", "skip"}
