@@ -84,7 +84,7 @@ def seconds_by_part(run: Run) -> dict[str, float]:
 
     Example:
       >>> from pathlib import Path
-      >>> seconds_by_part(Run(Path(), {}, [{"simulated_seconds": 2.0}], {}, {}))
+      >>> seconds_by_part(Run(Path(), {}, {}, [{"simulated_seconds": 2.0}], {}, {}))
       {'total (parts not recorded)': 2.0}
     """
     parts = {part: _sum(run, f"{part}_seconds") for part in PARTS}
