@@ -5,7 +5,6 @@ from fedcode_jax.results.folder import (
     CURVES,
     RunFiles,
     RunFolder,
-    noted_versions,
     read,
 )
 from fedcode_jax.results.plots import plot_curves
@@ -30,7 +29,6 @@ __all__ = [
     "format_bytes",
     "format_seconds",
     "installed_versions",
-    "noted_versions",
     "plot_curves",
     "read",
     "summarise",

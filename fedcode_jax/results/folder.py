@@ -225,15 +225,6 @@ def with_versions(config_text: str, versions: Mapping[str, str]) -> str:
     return config_text.rstrip("\n") + "\n" + noted
 
 
-def noted_versions(config_text: str) -> Mapping[str, str]:
-    """What ``with_versions`` wrote below the settings."""
-    import yaml
-
-    noted = yaml.safe_load(config_text)
-    versions = noted.get("versions") if isinstance(noted, dict) else None
-    return versions if isinstance(versions, dict) else {}
-
-
 def read(path: str | os.PathLike[str]) -> RunFiles:
     """Reads a run folder, also one of a run that was killed while it wrote.
 
