@@ -16,7 +16,7 @@ from fedcode_jax.algorithms.checking import check_contract
 from fedcode_jax.algorithms.controls import skip, weight_clustering
 from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedcode import fedcode
-from fedcode_jax.algorithms.groups import Layout, parse
+from fedcode_jax.algorithms.layout import Layout, parse
 from fedcode_jax.algorithms.updates import updates
 
 registry: dict[str, Callable[..., Algorithm]] = {

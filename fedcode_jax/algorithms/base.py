@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.algorithms.groups import Weights
+from fedcode_jax.algorithms.layout import Weights
 from fedcode_jax.schedules import Exchange, Schedule
 from fedcode_jax.wire import Array, Message
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fedcode_jax import randomness, schedules
 from fedcode_jax.algorithms.base import Algorithm, Start, Work
-from fedcode_jax.algorithms.groups import Weights
+from fedcode_jax.algorithms.layout import Weights
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.wire import Message
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from fedcode_jax import schedules
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, one, weighted_mean
-from fedcode_jax.algorithms.groups import KINDS, Group, Layout, Weights
+from fedcode_jax.algorithms.layout import KINDS, Group, Layout, Weights
 from fedcode_jax.algorithms.updates import updates
 from fedcode_jax.compress import Compressor
 from fedcode_jax.schedules import Exchange, Schedule

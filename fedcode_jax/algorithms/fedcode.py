@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from fedcode_jax import codebook
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, mean_of_clients, one, weighted_mean
-from fedcode_jax.algorithms.groups import FLOATS, Layout, Weights, parse
-from fedcode_jax.compress.coder import Coder
+from fedcode_jax.algorithms.layout import FLOATS, Layout, Weights, parse
+from fedcode_jax.compress.coded_group import Coder
 from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Array, Coded, Dense, Kind, Message

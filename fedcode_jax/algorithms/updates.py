@@ -16,7 +16,7 @@ from fedcode_jax.algorithms.base import (
     Work,
     one,
 )
-from fedcode_jax.algorithms.groups import Layout, Weights
+from fedcode_jax.algorithms.layout import Layout, Weights
 from fedcode_jax.algorithms.ways import Ways, compressible
 from fedcode_jax.compress import Compressor, none
 from fedcode_jax.errors import ConfigError

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fedcode_jax import wire
 from fedcode_jax.algorithms.base import mean_of_clients
-from fedcode_jax.algorithms.groups import FLOATS, Group, Layout, Weights, parse
+from fedcode_jax.algorithms.layout import FLOATS, Group, Layout, Weights, parse
 from fedcode_jax.compress import Compressor
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.wire import Dense, Kind, Message, Section

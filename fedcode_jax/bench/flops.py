@@ -16,7 +16,7 @@ from jax.extend import core
 
 from fedcode_jax import randomness
 from fedcode_jax.clients import LocalTraining
-from fedcode_jax.clients.memory import inner_jaxprs
+from fedcode_jax.clients.device_memory import inner_jaxprs
 from fedcode_jax.clients.training import Weights
 
 

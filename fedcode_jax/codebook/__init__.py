@@ -15,7 +15,7 @@ Example:
   [0, 0, 1, 1]
 """
 
-from fedcode_jax.codebook.coding import decode, encode, snap, union
+from fedcode_jax.codebook.codes import decode, encode, snap, union
 from fedcode_jax.codebook.fitting import fit
 from fedcode_jax.codebook.rate import RateCodebook, fit_rate
 

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import randomness
-from fedcode_jax.codebook import blocks
-from fedcode_jax.codebook.atoms import Atoms, condense
-from fedcode_jax.codebook.batching import one_by_one_on_cpu
-from fedcode_jax.codebook.refine import refine
+from fedcode_jax.codebook import vectors
+from fedcode_jax.codebook.better_edges import refine
+from fedcode_jax.codebook.condense import Atoms, condense
+from fedcode_jax.codebook.first_edges import center_start, density, density_start
 from fedcode_jax.codebook.segments import segmenter
-from fedcode_jax.codebook.start import center_start, density, density_start
+from fedcode_jax.codebook.vmap_rule import one_by_one_on_cpu
 from fedcode_jax.errors import ConfigError, DataError
 
 MAX_CLUSTERS = 65536
@@ -94,7 +94,7 @@ def fit(
         if init.shape != shape:
             raise DataError(f"codebook.fit: init must be {shape}, not shape {init.shape}")
     if block > 1:
-        return blocks.fit_rows(blocks.make_rows(x, weights, block), init, K)
+        return vectors.fit_rows(vectors.make_rows(x, weights, block), init, K)
     return _fit(x, weights, init, K)
 
 

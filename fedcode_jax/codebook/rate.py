@@ -11,7 +11,7 @@ the optimum is a uniform grid of step sqrt(6 lambda / ln 2), whatever the densit
 and from the density of k-means for the case that K is the limit, a generalised Lloyd iteration
 (Chou, Lookabaugh and Gray, 1989) alternates between means, code lengths, and the borders at which
 two neighbouring cells cost the same; cells that lose all their members vanish. What it ends in is
-combined to the best partition that has its borders (see `combine`), and that again with others
+combined to the best partition that has its borders (see `rate_search`), and that again with others
 around it.
 """
 
@@ -22,13 +22,13 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import randomness
-from fedcode_jax.codebook.atoms import Atoms, condense
-from fedcode_jax.codebook.batching import one_by_one_on_cpu
-from fedcode_jax.codebook.cells import Tree, make_tree, measure, unpack
-from fedcode_jax.codebook.combine import combine, cost
+from fedcode_jax.codebook.condense import Atoms, condense
+from fedcode_jax.codebook.first_edges import density, density_start
 from fedcode_jax.codebook.fitting import check_num_clusters, check_values
+from fedcode_jax.codebook.moments import Tree, make_tree, measure, unpack
 from fedcode_jax.codebook.numerics import count_below
-from fedcode_jax.codebook.start import density, density_start
+from fedcode_jax.codebook.rate_search import combine, cost
+from fedcode_jax.codebook.vmap_rule import one_by_one_on_cpu
 from fedcode_jax.limits import check_real
 
 _GRIDS = (0.7, 0.78, 0.87, 0.97, 1.08, 1.2, 1.4)  # steps, of the best one at a high rate

@@ -11,10 +11,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.codebook.atoms import Atoms
-from fedcode_jax.codebook.cells import Moments, Sets, make_tree, measure
+from fedcode_jax.codebook.bin_sums import best_method
+from fedcode_jax.codebook.condense import Atoms
+from fedcode_jax.codebook.moments import Moments, Sets, make_tree, measure
 from fedcode_jax.codebook.numerics import prefix_sum
-from fedcode_jax.codebook.tally import best_method
 
 _ATOMS_PER_SEGMENT = 16  # on one core, above as many the tree is faster
 _LANES = 4

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from fedcode_jax.compress.base import Compressor, error_feedback, stateless
 from fedcode_jax.compress.codebook import codebook
-from fedcode_jax.compress.coder import Coder
+from fedcode_jax.compress.coded_group import Coder
 from fedcode_jax.compress.kept import FORMS, Kept, kept
 from fedcode_jax.compress.none import none
 from fedcode_jax.compress.topk import topk

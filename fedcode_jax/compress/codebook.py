@@ -1,7 +1,7 @@
 """Near-optimal k-means: K centers and a code for each value."""
 
 from fedcode_jax.compress.base import Compressor, stateless
-from fedcode_jax.compress.coder import Coder
+from fedcode_jax.compress.coded_group import Coder
 from fedcode_jax.errors import ConfigError
 
 

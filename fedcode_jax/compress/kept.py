@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.compress.coder import Coder
+from fedcode_jax.compress.coded_group import Coder
 from fedcode_jax.errors import check_name
 
 FORMS = ("float32", "bfloat16", "coded")

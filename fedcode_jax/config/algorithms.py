@@ -10,9 +10,9 @@ from fedcode_jax.config.compressors import NOTHING_DOWN, NOTHING_UP, DownConfig,
 
 
 def _check_groups(setting: str, value: Any) -> str:
-    from fedcode_jax.algorithms import groups
+    from fedcode_jax.algorithms import layout
 
-    groups.parse(checks.text(setting, value))
+    layout.parse(checks.text(setting, value))
     return value
 
 

@@ -18,8 +18,8 @@ from fedcode_jax.experiment.given import Given, named
 from fedcode_jax.experiment.parts import Parts
 from fedcode_jax.schedules import Exchange, rules
 from fedcode_jax.simulation import Program
+from fedcode_jax.simulation.device_memory import evaluation_batch
 from fedcode_jax.simulation.fleet import Member
-from fedcode_jax.simulation.memory import evaluation_batch
 
 
 @dataclasses.dataclass(frozen=True)

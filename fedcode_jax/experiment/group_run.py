@@ -14,8 +14,8 @@ from fedcode_jax.experiment.building import Experiment, check_budget
 from fedcode_jax.experiment.closing import evaluation_of, summary_of
 from fedcode_jax.experiment.grouping import Group, Planned, Shelf
 from fedcode_jax.simulation import Outcome, Program
+from fedcode_jax.simulation.device_memory import clients_that_fit, evaluation_batch
 from fedcode_jax.simulation.fleet import Fleet, Member
-from fedcode_jax.simulation.memory import clients_that_fit, evaluation_batch
 from fedcode_jax.simulation.records import has_diverged, records_of
 
 _MOST_ABREAST = 64

@@ -1,6 +1,7 @@
 """Which round sends what: schedules as pure functions, and what adaptive ones remember."""
 
 from fedcode_jax.schedules.base import Exchange, Moment, Schedule, Settings
+from fedcode_jax.schedules.history import Costs, Memory, Seen, forgotten
 from fedcode_jax.schedules.making import (
     always,
     budget,
@@ -14,7 +15,6 @@ from fedcode_jax.schedules.making import (
     step_size,
     warmup,
 )
-from fedcode_jax.schedules.memory import Costs, Memory, Seen, forgotten
 from fedcode_jax.schedules.own import check_schedule, from_rule
 from fedcode_jax.schedules.signals import SKETCH_SIZE, model_variance, moved, sketch
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.schedules.memory import Memory, Number, Seen, forgotten, remembered
+from fedcode_jax.schedules.history import Memory, Number, Seen, forgotten, remembered
 
 
 class Exchange(NamedTuple):

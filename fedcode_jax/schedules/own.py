@@ -11,8 +11,8 @@ from fedcode_jax.errors import ConfigError
 from fedcode_jax.limits import check_whole
 from fedcode_jax.names import one_line
 from fedcode_jax.schedules.base import Exchange, Moment, Schedule, Settings
+from fedcode_jax.schedules.history import Memory, forgotten
 from fedcode_jax.schedules.making import _dtype
-from fedcode_jax.schedules.memory import Memory, forgotten
 
 
 def from_rule(

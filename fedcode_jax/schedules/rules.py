@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.schedules.base import Exchange, Moment, Settings
-from fedcode_jax.schedules.memory import Memory, Number
+from fedcode_jax.schedules.history import Memory, Number
 
 _CLOSE = 1e-3  # calibrations that rounding may take away
 

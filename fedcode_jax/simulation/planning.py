@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from fedcode_jax.clients import Plan, plan_choices
-from fedcode_jax.simulation.memory import clients_that_fit
+from fedcode_jax.simulation.device_memory import clients_that_fit
 from fedcode_jax.simulation.program import Program
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax.wire.codes import pack, unpack
+from fedcode_jax.wire.codings import pack, unpack
 from fedcode_jax.wire.format import BITS_TYPE, SIGNS_TYPE
 from fedcode_jax.wire.handling import Bytes, Handling, Header, exact_floats
 from fedcode_jax.wire.kinds import Kind

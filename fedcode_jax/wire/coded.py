@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedcode_jax import codebook
-from fedcode_jax.wire import coded_bytes, lengths
+from fedcode_jax.wire import code_lengths, coded_bytes
 from fedcode_jax.wire.format import BLOCKS, CODED_TYPES
 from fedcode_jax.wire.handling import Bytes, Handling, Header, only_if
 from fedcode_jax.wire.kinds import Array, Kind, carries_values
@@ -110,15 +110,17 @@ def _codes_and_header(section: Coded, used: Bytes, known: Coded | None, has_know
 
     def size(coding: str, bits: Callable[[], jax.Array], layers: int = 1) -> Bytes:
         header = coded_bytes.header_bytes(coding, block, Kind.WEIGHTS, layers)
-        return header + lengths.payload_bytes(bits(), n) if n else header
+        return header + code_lengths.payload_bytes(bits(), n) if n else header
 
     if section.coding == "entropy":
         table = used if n else 0
-        return table + size("entropy", lambda: lengths.static_bits(codes, K, used))
+        return table + size("entropy", lambda: code_lengths.static_bits(codes, K, used))
     layers = section.layers or (n,)
-    adaptive = size("adaptive", lambda: lengths.adaptive_bits(codes, K, used, layers), len(layers))
+    adaptive = size(
+        "adaptive", lambda: code_lengths.adaptive_bits(codes, K, used, layers), len(layers)
+    )
     known = fitting(known, section.codes.shape)
     if section.coding == "adaptive" or known is None:
         return adaptive
-    conditional = size("conditional", lambda: lengths.conditional_bits(section, used, known))
+    conditional = size("conditional", lambda: code_lengths.conditional_bits(section, used, known))
     return jnp.where(has_known, conditional, adaptive)

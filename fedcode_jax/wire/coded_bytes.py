@@ -6,9 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax.wire import codes as code_bytes
-from fedcode_jax.wire import models
-from fedcode_jax.wire.codes import Known
+from fedcode_jax.wire import codings, probabilities
+from fedcode_jax.wire.codings import Known
 from fedcode_jax.wire.format import BLOCKS, CODED_TYPES, MOST_CODEBOOK_VALUES
 from fedcode_jax.wire.handling import Header, exact_floats
 from fedcode_jax.wire.kinds import Kind, carries_values
@@ -67,7 +66,7 @@ def write(section: Coded, kind: Kind, known: Coded | None) -> tuple[bytes, bytes
     if coding == "fixed":
         if not carries_values(kind):
             return header, centers.tobytes()
-        packed = code_bytes.pack(np.asarray(section.codes), K)
+        packed = codings.pack(np.asarray(section.codes), K)
         return header + struct.pack("<I", n), centers.tobytes() + packed
     used = int(used_centers(section))
     header, body = header + struct.pack("<H", used - 1), centers[:used].tobytes()
@@ -80,7 +79,7 @@ def write(section: Coded, kind: Kind, known: Coded | None) -> tuple[bytes, bytes
     layers = section.layers
     if len(layers) > 65535 or (layers and sum(layers) != n) or min(layers, default=0) < 0:
         raise ValueError(f"{len(layers)} layers of {sum(layers)} codes, not {n}")
-    table, payload = code_bytes.write_codes(section.codes, coding, used, layers, view)
+    table, payload = codings.write_codes(section.codes, coding, used, layers, view)
     header += struct.pack("<II", n, len(payload))
     if coding == "adaptive":
         header += struct.pack(f"<H{len(layers)}I", len(layers), *layers)
@@ -148,17 +147,19 @@ def read_header(section_type: int, reader: Reader, kind: Kind) -> Header:
         body = _Body(coding, K, block, used, size, payload)
         return Header(centers + payload, body.read, size, block)
     (payload,) = reader.unpack("<I")
-    code_bytes.check_payload(size, payload)
+    codings.check_payload(size, payload)
     layers: tuple[int, ...] = ()
     reference, entries, table = None, 0, 0
     if coding == "entropy":
         entries = table = used if size else 0
     if coding == "adaptive":
-        layers = code_bytes.read_layers(reader, size)
-        entries = used * len(models.block_ends(layers or (size,), models.ADAPTIVE_GROWTH))
+        layers = codings.read_layers(reader, size)
+        entries = used * len(
+            probabilities.block_ends(layers or (size,), probabilities.ADAPTIVE_GROWTH)
+        )
     if coding == "conditional":
         (reference,) = reader.unpack("<I")
-        entries = used * models.most_runs(size)
+        entries = used * probabilities.most_runs(size)
     body = _Body(coding, K, block, used, size, payload, layers, reference)
     conditional = coding == "conditional"
     total = centers + table + payload
@@ -215,10 +216,10 @@ class _Body:
     def _codes(self, reader: Reader, centers: np.ndarray, known: Coded | None) -> np.ndarray:
         if self._coding == "fixed":
             packed = reader.take(self._payload)
-            return code_bytes.unpack(packed, self._size, self._num_clusters)
+            return codings.unpack(packed, self._size, self._num_clusters)
         levels = None
         if self._coding == "entropy" and self._size:
-            levels = code_bytes.read_table(reader, self._used)
+            levels = codings.read_table(reader, self._used)
         view = None
         if self._reference is not None:
             if known is None or known.codes.shape != (self._size,):
@@ -227,6 +228,6 @@ class _Body:
             if view.checksum != self._reference:
                 raise DecodeError("coded given another message than the one passed as given=")
         payload = reader.take(self._payload)
-        return code_bytes.read_codes(
+        return codings.read_codes(
             payload, self._size, self._used, levels=levels, layers=self._layers, known=view
         )

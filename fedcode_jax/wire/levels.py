@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax.wire import codes as code_bytes
-from fedcode_jax.wire import lengths, models
+from fedcode_jax.wire import code_lengths, codings, probabilities
 from fedcode_jax.wire.format import LEVELS_TYPES
 from fedcode_jax.wire.handling import Bytes, Handling, Header, exact_floats
 from fedcode_jax.wire.kinds import Kind, carries_values
@@ -62,9 +61,11 @@ class LevelsHandling(Handling[Levels]):
             return 0, size
         codes = (jnp.asarray(section.levels).astype(jnp.int32) + section.limit).astype(jnp.uint8)
         if section.coding == "entropy":
-            return 0, size + K + lengths.payload_bytes(lengths.static_bits(codes, K, K), n)
-        bits = lengths.adaptive_bits(codes, K, K, section.parts or (n,))
-        return 0, size + lengths.payload_bytes(bits, n)
+            return 0, size + K + code_lengths.payload_bytes(
+                code_lengths.static_bits(codes, K, K), n
+            )
+        bits = code_lengths.adaptive_bits(codes, K, K, section.parts or (n,))
+        return 0, size + code_lengths.payload_bytes(bits, n)
 
     def most_bits(self, section: Levels) -> int:
         """See ``Handling``."""
@@ -83,8 +84,8 @@ class LevelsHandling(Handling[Levels]):
         header = struct.pack("<BIB", LEVELS_TYPES[section.coding], codes.size, limit)
         header += struct.pack(f"<H{len(parts)}I", len(parts), *parts)
         if section.coding == "fixed":
-            return header, scales.tobytes() + code_bytes.pack(codes, 2 * limit + 1)
-        table, payload = code_bytes.write_codes(codes, section.coding, 2 * limit + 1, parts, None)
+            return header, scales.tobytes() + codings.pack(codes, 2 * limit + 1)
+        table, payload = codings.write_codes(codes, section.coding, 2 * limit + 1, parts, None)
         return header + struct.pack("<I", len(payload)), scales.tobytes() + table + payload
 
     def read_header(self, section_type: int, reader: Reader, kind: Kind) -> Header:
@@ -93,30 +94,30 @@ class LevelsHandling(Handling[Levels]):
         size, limit = reader.unpack("<IB")
         if not 1 <= limit <= 127:
             raise DecodeError(f"levels up to {limit}")
-        K, parts = 2 * limit + 1, code_bytes.read_layers(reader, size)
+        K, parts = 2 * limit + 1, codings.read_layers(reader, size)
         table = K if coding == "entropy" and size else 0
         entries = table
         if coding == "fixed":
             payload = (size * code_width(K) + 7) // 8
         else:
             (payload,) = reader.unpack("<I")
-            code_bytes.check_payload(size, payload)
+            codings.check_payload(size, payload)
         if coding == "adaptive":
-            entries = K * len(models.block_ends(parts or (size,), models.ADAPTIVE_GROWTH))
+            entries = K * len(
+                probabilities.block_ends(parts or (size,), probabilities.ADAPTIVE_GROWTH)
+            )
         num_scales = len(parts) or 1
 
         def read(reader: Reader, known: Coded | None) -> Levels:
             scales = np.frombuffer(reader.take(4 * num_scales), "<f4").astype(np.float32)
             if not _are_scales(scales):
                 raise DecodeError("scales that a section of levels does not have")
-            levels = code_bytes.read_table(reader, K) if table else None
+            levels = codings.read_table(reader, K) if table else None
             packed = reader.take(payload)
             if coding == "fixed":
-                codes = code_bytes.unpack(packed, size, K)
+                codes = codings.unpack(packed, size, K)
             else:
-                codes = code_bytes.read_codes(
-                    packed, size, K, levels=levels, layers=parts, known=None
-                )
+                codes = codings.read_codes(packed, size, K, levels=levels, layers=parts, known=None)
             if size and int(codes.max()) >= K:
                 raise DecodeError(f"a level of {int(codes.max()) - limit} beyond {limit}")
             found = (codes.astype(np.int16) - limit).astype(np.int8)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracles import optimum, sse
 
 from fedcode_jax import codebook
-from fedcode_jax.codebook.atoms import binned_atoms
+from fedcode_jax.codebook.condense import binned_atoms
 
 SHAPES = ["normal", "uniform", "cauchy", "lognormal", "decades", "grid", "constant"]
 
@@ -114,7 +114,7 @@ def test_sorting_fits_as_well_as_scattering(monkeypatch):
 def test_few_distinct_values_are_exact_when_sorted(monkeypatch):
     pool = np.array([-3e8, -1.0, -1e-20, 0.0, 0.1, np.nextafter(np.float32(0.1), 1), 7e5])
     values = np.random.default_rng(0).choice(pool.astype(np.float32), 20_003)
-    monkeypatch.setattr("fedcode_jax.codebook.atoms.best_method", lambda: "sort")
+    monkeypatch.setattr("fedcode_jax.codebook.condense.best_method", lambda: "sort")
     centers = np.asarray(codebook.fit(values, 8))
     assert centers[:7].tolist() == np.unique(values).tolist()
     assert centers[7] == centers[6]
@@ -122,7 +122,7 @@ def test_few_distinct_values_are_exact_when_sorted(monkeypatch):
 
 def test_rows_are_tallied_together(monkeypatch):
     values = np.random.default_rng(0).standard_t(3, 20_007).astype(np.float32)
-    monkeypatch.setattr("fedcode_jax.codebook.tally._ROW", 1_000)
+    monkeypatch.setattr("fedcode_jax.codebook.bin_sums._ROW", 1_000)
     atoms = binned_atoms(jnp.asarray(values), None, 2**13, 64)
     assert np.asarray(atoms.weights).sum() == values.size
     mean = np.asarray(atoms.weights, np.float64) @ np.asarray(atoms.positions, np.float64)

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedcode_jax.codebook.atoms import sorted_atoms
-from fedcode_jax.codebook.cells import make_tree, measure
+from fedcode_jax.codebook.better_edges import refine
+from fedcode_jax.codebook.condense import sorted_atoms
+from fedcode_jax.codebook.moments import make_tree, measure
 from fedcode_jax.codebook.numerics import count_below, prefix_sum, sort_floats
-from fedcode_jax.codebook.refine import refine
 from fedcode_jax.codebook.segments import scatter_measure, segmenter
 
 POINTS = 4
@@ -64,7 +64,7 @@ def test_counting_within_bounds_is_counting_and_clipping():
 
 @pytest.mark.parametrize("method", ["scatter", "sort"])
 def test_sorted_atoms_are_the_distinct_values(monkeypatch, method):
-    monkeypatch.setattr("fedcode_jax.codebook.atoms.best_method", lambda: method)
+    monkeypatch.setattr("fedcode_jax.codebook.condense.best_method", lambda: method)
     values = draw("ties")
     distinct, counts = np.unique(values, return_counts=True)
     atoms = sorted_atoms(jnp.asarray(values), None)

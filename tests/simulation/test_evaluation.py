@@ -9,9 +9,9 @@ import pytest
 
 import fedcode_jax
 from fedcode_jax import models
-from fedcode_jax.clients.memory import sample_bytes
+from fedcode_jax.clients.device_memory import sample_bytes
 from fedcode_jax.config import ExperimentConfig, replace
-from fedcode_jax.simulation import EvaluationData, evaluate, memory
+from fedcode_jax.simulation import EvaluationData, device_memory, evaluate
 from fedcode_jax.simulation.records import worst_decile
 
 CLASSES, SAMPLES = 4, 23
@@ -101,8 +101,8 @@ def test_test_samples_are_evaluated_in_batches_that_fit(monkeypatch):
     ]
     assert (compiled[1] - compiled[0]) / 100 <= one
     for free, expected in ((5 * 37 * one, 37), (0, 1), (10**15, 500), (None, 500)):
-        monkeypatch.setattr(memory, "free_bytes", lambda free=free: free)
-        assert memory.evaluation_batch(model, shapes, shape) == expected
+        monkeypatch.setattr(device_memory, "free_bytes", lambda free=free: free)
+        assert device_memory.evaluation_batch(model, shapes, shape) == expected
 
 
 def test_a_run_says_how_its_clients_and_classes_fare(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from fedcode_jax import experiment
 from fedcode_jax.config import ExperimentConfig, replace
-from fedcode_jax.simulation import memory
+from fedcode_jax.simulation import device_memory
 
 BASE = {"partition.name": "iid", "algorithm.name": "fedavg", "local.epochs": 1}
 
@@ -33,22 +33,22 @@ def test_elsewhere_they_run_side_by_side(model, conv, monkeypatch):
 
 def test_the_chunk_shrinks_with_the_memory(monkeypatch):
     one = experiment.build(replace(ExperimentConfig(), BASE))
-    resident = memory.resident_bytes(one.program, one.weights)
-    client = memory.client_bytes(one.program.training, one.weights, one.dataset.input_shape)
+    resident = device_memory.resident_bytes(one.program, one.weights)
+    client = device_memory.client_bytes(one.program.training, one.weights, one.dataset.input_shape)
     chunks = []
     for clients in (20, 5, 2, 0.5):
         free = int((resident + clients * client) / 0.8)
-        monkeypatch.setattr(memory, "free_bytes", lambda free=free: free)
+        monkeypatch.setattr(device_memory, "free_bytes", lambda free=free: free)
         chunks.append(plan(execution__client_axis="vmap", execution__conv="native").chunk)
     assert chunks == [10, 5, 2, 1]
 
 
 def test_patches_need_more_memory_and_get_a_smaller_chunk(monkeypatch):
     one = experiment.build(replace(ExperimentConfig(), BASE))
-    resident = memory.resident_bytes(one.program, one.weights)
-    client = memory.client_bytes(one.program.training, one.weights, one.dataset.input_shape)
+    resident = device_memory.resident_bytes(one.program, one.weights)
+    client = device_memory.client_bytes(one.program.training, one.weights, one.dataset.input_shape)
     free = int((resident + 5.5 * client) / 0.8)
-    monkeypatch.setattr(memory, "free_bytes", lambda: free)
+    monkeypatch.setattr(device_memory, "free_bytes", lambda: free)
     by_conv = {
         conv: plan(execution__client_axis="vmap", execution__conv=conv).chunk
         for conv in ("native", "patches")

@@ -7,7 +7,7 @@ import jax
 
 from fedcode_jax import randomness, schedules
 from fedcode_jax.algorithms import Algorithm
-from fedcode_jax.clients.memory import client_bytes, sample_bytes
+from fedcode_jax.clients.device_memory import client_bytes, sample_bytes
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import free_bytes, tree_bytes
 from fedcode_jax.simulation.program import Program

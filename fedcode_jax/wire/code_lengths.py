@@ -1,7 +1,7 @@
 """Code lengths of entropy-coded codes, in JAX: what the coder will need.
 
 It spends -log2 p on a symbol of probability p, to within a word on a whole message. These are the
-probabilities of ``models`` as the coder rounds them, for all codes at once: an adaptive model's
+`probabilities` as the coder rounds them, for all codes at once: an adaptive model's
 counts before each block are running sums over blocks.
 """
 
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedcode_jax import codebook
-from fedcode_jax.wire import models, rounding
-from fedcode_jax.wire.entropy import START_BITS
+from fedcode_jax.wire import probabilities, rounding
+from fedcode_jax.wire.ans import START_BITS
 from fedcode_jax.wire.format import VALUES_PER_BYTE
 from fedcode_jax.wire.sections import Coded
 
@@ -48,9 +48,9 @@ def static_bits(codes: jax.Array, num_symbols: int, used: jax.Array | int) -> ja
     """
     counts = jnp.zeros(num_symbols, jnp.int32).at[codes.astype(jnp.int32)].add(1)
     share = counts.astype(jnp.float32) / jnp.max(counts).astype(jnp.float32)
-    levels = jnp.round(models.LEVELS + 8 * jnp.log2(jnp.where(counts > 0, share, 1)))
+    levels = jnp.round(probabilities.LEVELS + 8 * jnp.log2(jnp.where(counts > 0, share, 1)))
     levels = jnp.where(counts > 0, jnp.maximum(levels, 1), 0).astype(jnp.int32)
-    frequency = jnp.asarray(models.LEVEL_FREQUENCIES, jnp.int32)[levels]
+    frequency = jnp.asarray(probabilities.LEVEL_FREQUENCIES, jnp.int32)[levels]
     until = jnp.cumsum(frequency)
     before, total = until - frequency, until[-1]
     left, right = (rounding.share(part, total) for part in (before, until))
@@ -73,7 +73,7 @@ def adaptive_bits(
     Returns:
       f32[], bits, with those that the coder starts from.
     """
-    ends = models.block_ends(layers, models.ADAPTIVE_GROWTH)
+    ends = probabilities.block_ends(layers, probabilities.ADAPTIVE_GROWTH)
     layer_of = np.searchsorted(np.cumsum(layers), np.array(ends) - 1, side="right")
     first_block = np.searchsorted(layer_of, layer_of)
     block = _block_of(codes.size, ends)
@@ -104,9 +104,9 @@ def _mixed(own: jax.Array, shared: jax.Array, seen: jax.Array, mass: jax.Array) 
     Returns:
       u32[...], in units of 2^-32.
     """
-    total = seen + models.SHARED_WEIGHT
+    total = seen + probabilities.SHARED_WEIGHT
     learnt, expected = rounding.share(own, total), rounding.share(shared, mass)
-    weight = rounding.share(jnp.full_like(total, models.SHARED_WEIGHT), total)
+    weight = rounding.share(jnp.full_like(total, probabilities.SHARED_WEIGHT), total)
     # Of nothing seen, and of all symbols, the product with 1: shares wrap around there.
     expected = jnp.where(seen == 0, expected, rounding.product(expected, weight))
     return learnt + jnp.where((shared == mass) & (seen > 0), weight, expected)
@@ -124,7 +124,7 @@ def conditional_bits(section: Coded, used: jax.Array | int, known: Coded) -> jax
       f32[], bits, with those that the coder starts from.
     """
     K, n = section.num_clusters, section.codes.size
-    ends = models.block_ends((n,), models.CONDITIONAL_GROWTH)
+    ends = probabilities.block_ends((n,), probabilities.CONDITIONAL_GROWTH)
     block = _block_of(n, ends)
     context, offsets = contexts_and_offsets(section, known)
     codes = jnp.asarray(section.codes).astype(jnp.int32)
@@ -134,7 +134,7 @@ def conditional_bits(section: Coded, used: jax.Array | int, known: Coded) -> jax
     own = jnp.cumsum(jnp.cumsum(own, axis=0) - own, axis=2)
     own = jnp.pad(own, ((0, 0), (0, 0), (1, 0)))
     shared = jnp.zeros((len(ends), 2 * K - 1), jnp.int32).at[block, difference].add(2)
-    start = jnp.asarray(models.shared_start(K, peaked=True), jnp.int32)
+    start = jnp.asarray(probabilities.shared_start(K, peaked=True), jnp.int32)
     shared = jnp.cumsum(shared, axis=0) - shared + start
     running = jnp.pad(jnp.cumsum(shared, axis=1), ((0, 0), (1, 0)))
     first = K - 1 - offsets
@@ -160,7 +160,7 @@ def contexts_and_offsets(section: Coded, known: Coded) -> tuple[jax.Array, jax.A
       i32[n], the known code, or its group of neighbours where there are many; and i32[X], the
       center of ``section`` nearest to the known center (of the middle of the group).
     """
-    width, count = models.contexts_of(known.num_clusters)
+    width, count = probabilities.contexts_of(known.num_clusters)
     middle = np.minimum(np.arange(count) * width + width // 2, known.num_clusters - 1)
     centers = jnp.asarray(known.centers)[middle]
     offsets = codebook.encode(jnp.asarray(section.centers), centers.reshape(-1))

@@ -9,7 +9,7 @@ import pytest
 from fedcode_jax import models
 from fedcode_jax.algorithms import Start
 from fedcode_jax.clients import ClientData, LocalTraining, optimizer, train
-from fedcode_jax.clients.memory import client_bytes
+from fedcode_jax.clients.device_memory import client_bytes
 from fedcode_jax.devices import free_bytes, tree_bytes
 
 SHAPE = (8, 8, 2)

@@ -2,7 +2,7 @@
 
 Optimal one-dimensional clusters are intervals, so all that k-means needs of n values is their
 order. Up to some thousand values the atoms are the distinct values. Above, sorting would cost more
-than everything else, and the atoms are the means of fine bins that adapt to the data (see `zoom`).
+than everything else, and the atoms are the means of fine bins that adapt to the data (see `histogram`).
 With weights this begins earlier: XLA sorts pairs six times slower on a CPU.
 """
 
@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax.codebook.bin_sums import best_method, make_rows
+from fedcode_jax.codebook.histogram import bin_values
 from fedcode_jax.codebook.numerics import count_below, prefix_sum, sort_floats
-from fedcode_jax.codebook.tally import best_method, make_rows
-from fedcode_jax.codebook.zoom import bin_values
 
 
 class Atoms(NamedTuple):

@@ -11,8 +11,8 @@ from fedcode_jax import devices, experiment
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.devices import check_room, compiled_memory
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.simulation import memory
-from fedcode_jax.simulation.memory import clients_that_fit
+from fedcode_jax.simulation import device_memory
+from fedcode_jax.simulation.device_memory import clients_that_fit
 
 
 def side_by_side(clients):
@@ -84,15 +84,15 @@ def test_a_run_without_room_is_refused_before_its_first_round(built, monkeypatch
 
 def test_as_many_clients_fit_as_the_memory_has_room_for(built, monkeypatch):
     program, weights = built.program, built.weights
-    resident = memory.resident_bytes(program, weights)
-    one = memory.client_bytes(program.training, weights, program.data.x.shape[1:])
+    resident = device_memory.resident_bytes(program, weights)
+    one = device_memory.client_bytes(program.training, weights, program.data.x.shape[1:])
     for clients in (1, 3, 10):
         free = (resident + (clients + 0.5) * one) / 0.8
-        monkeypatch.setattr(memory, "free_bytes", lambda free=free: int(free))
+        monkeypatch.setattr(device_memory, "free_bytes", lambda free=free: int(free))
         assert clients_that_fit(program, weights) == clients
-    monkeypatch.setattr(memory, "free_bytes", lambda: 0)
+    monkeypatch.setattr(device_memory, "free_bytes", lambda: 0)
     assert clients_that_fit(program, weights) == 1
-    monkeypatch.setattr(memory, "free_bytes", lambda: None)
+    monkeypatch.setattr(device_memory, "free_bytes", lambda: None)
     assert clients_that_fit(program, weights) == program.cohort
 
 
@@ -100,6 +100,6 @@ def test_resident_bytes_count_the_data_the_weights_and_the_uploads(built):
     program = built.program
     data = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves((program.data, program.test)))
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(built.weights))
-    found = memory.resident_bytes(program, built.weights)
+    found = device_memory.resident_bytes(program, built.weights)
     assert found >= data + (program.cohort + 1) * weights
     assert found <= 1.1 * (data + (2 * program.cohort + 3) * weights)

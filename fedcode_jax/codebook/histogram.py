@@ -13,8 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax.codebook.bin_sums import Rows, Tally, excess, highest, tally
 from fedcode_jax.codebook.numerics import cube_root, prefix_sum
-from fedcode_jax.codebook.tally import Rows, Tally, excess, highest, tally
 
 _COARSE_BITS = 12
 _MOST_PASSES = 8

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.codebook.cells import Moments, Sets, Tree, measure, merge, seen_from
+from fedcode_jax.codebook.moments import Moments, Sets, Tree, measure, merge, seen_from
 
 _SPAN = 24  # pieces between neighbouring borders that a cell is made of, at most
 _MOST_TRIES = 12

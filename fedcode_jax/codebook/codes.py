@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import randomness
-from fedcode_jax.codebook import blocks
+from fedcode_jax.codebook import vectors
 from fedcode_jax.errors import DataError
 
 _MOST_CENTERS = 65536  # that codes of 16 bits tell apart
@@ -54,8 +54,8 @@ def encode(centers: jax.Array, values: jax.Array, *, limits: jax.Array | None = 
             raise DataError(
                 f"codebook.encode: blocks code values f32[n] without limits, not {values.shape}"
             )
-        rows = blocks.make_rows(values, None, centers.shape[1])
-        return blocks.encode_rows(rows, centers).astype(_code_type(K))
+        rows = vectors.make_rows(values, None, centers.shape[1])
+        return vectors.encode_rows(rows, centers).astype(_code_type(K))
     if limits is None:
         limits = _limits(centers)
     elif jnp.shape(limits) != (K - 1,):
@@ -172,8 +172,8 @@ def snap(centers: jax.Array, values: jax.Array) -> jax.Array:
             f"{centers.shape} for values {values.shape}"
         )
     if centers.ndim == 2:
-        rows = blocks.make_rows(values, None, centers.shape[1])
-        return centers[blocks.encode_rows(rows, centers)].reshape(-1)[: values.size]
+        rows = vectors.make_rows(values, None, centers.shape[1])
+        return centers[vectors.encode_rows(rows, centers)].reshape(-1)[: values.size]
     return centers[_rank(_limits(centers), values)]
 
 

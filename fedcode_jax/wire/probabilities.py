@@ -2,7 +2,7 @@
 
 Encoder and decoder must compute the same probabilities to the last bit. So everything here is
 whole numbers, or one division, product and sum of float64, which IEEE 754 rounds alike
-everywhere. ``lengths`` computes the code lengths of the same models in JAX.
+everywhere. ``code_lengths`` computes the code lengths of the same models in JAX.
 """
 
 import itertools

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.codebook.atoms import Atoms
+from fedcode_jax.codebook.condense import Atoms
 from fedcode_jax.codebook.numerics import count_below, cube_root, prefix_sum
 
 _SETTLED = 1.001

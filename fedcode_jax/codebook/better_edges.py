@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax.codebook.cells import Sets
+from fedcode_jax.codebook.moments import Sets
 from fedcode_jax.codebook.numerics import count_below
 
 _TINY = float(np.finfo(np.float32).tiny)

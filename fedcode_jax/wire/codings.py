@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from fedcode_jax.wire import entropy, models
+from fedcode_jax.wire import ans, probabilities
 from fedcode_jax.wire.format import VALUES_PER_BYTE
 from fedcode_jax.wire.reading import DecodeError, Reader
 from fedcode_jax.wire.sections import Array, Coded, code_width
@@ -54,7 +54,7 @@ class Known:
         """Reads the known section, in view of the centers f32[K] or f32[K, B] to come."""
         old = np.asarray(known.centers, "<f4")
         codes = np.asarray(known.codes)
-        width, count = models.contexts_of(len(old))
+        width, count = probabilities.contexts_of(len(old))
         middle = np.minimum(np.arange(count) * width + width // 2, len(old) - 1)
         checksum = zlib.crc32(np.asarray(codes, "<u2").tobytes(), zlib.crc32(old.tobytes()))
         contexts = codes.astype(np.int64) // width
@@ -104,10 +104,10 @@ def write_codes(
     if not codes.size:
         return b"", b""
     if coding == "entropy":
-        levels = models.static_levels(codes, used)
-        return levels.tobytes(), entropy.encode_static(codes, levels)
+        levels = probabilities.static_levels(codes, used)
+        return levels.tobytes(), ans.encode_static(codes, levels)
     model, blocks = _adaptive(used, layers or (codes.size,), known)
-    return b"", entropy.encode_adaptive(codes, model, blocks)
+    return b"", ans.encode_adaptive(codes, model, blocks)
 
 
 def read_codes(
@@ -130,9 +130,9 @@ def read_codes(
         return np.zeros(0, np.uint16)
     try:
         if levels is not None:
-            return entropy.decode_static(payload, size, levels)
+            return ans.decode_static(payload, size, levels)
         model, blocks = _adaptive(used, layers or (size,), known)
-        return entropy.decode_adaptive(payload, model, blocks)
+        return ans.decode_adaptive(payload, model, blocks)
     except ValueError as error:
         raise DecodeError(f"the codes cannot be read: {error}") from error
 
@@ -155,18 +155,18 @@ def read_layers(reader: Reader, size: int) -> tuple[int, ...]:
 def read_table(reader: Reader, used: int) -> np.ndarray:
     """A table of levels, u8[used]."""
     levels = np.frombuffer(reader.take(used), np.uint8)
-    if levels.max() != models.LEVELS:
+    if levels.max() != probabilities.LEVELS:
         raise DecodeError("a table of frequencies that no writer makes")
     return levels
 
 
 def _adaptive(
     num_symbols: int, layers: tuple[int, ...], known: Known | None
-) -> tuple[models.Adaptive, entropy.Blocks]:
+) -> tuple[probabilities.Adaptive, ans.Blocks]:
     if known is not None:
-        model = models.Adaptive(num_symbols, known.offsets, peaked=True)
+        model = probabilities.Adaptive(num_symbols, known.offsets, peaked=True)
         size = known.contexts.size
-        return model, entropy.Blocks(known.contexts, (size,), models.CONDITIONAL_GROWTH)
-    model = models.Adaptive(num_symbols, np.zeros(1, np.int64), peaked=False)
+        return model, ans.Blocks(known.contexts, (size,), probabilities.CONDITIONAL_GROWTH)
+    model = probabilities.Adaptive(num_symbols, np.zeros(1, np.int64), peaked=False)
     contexts = np.broadcast_to(np.int64(0), (sum(layers),))
-    return model, entropy.Blocks(contexts, layers, models.ADAPTIVE_GROWTH)
+    return model, ans.Blocks(contexts, layers, probabilities.ADAPTIVE_GROWTH)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.codebook.atoms import Atoms
+from fedcode_jax.codebook.condense import Atoms
 
 _CHUNK_DEPTH = 9
 

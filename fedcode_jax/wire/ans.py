@@ -1,4 +1,4 @@
-"""Codes to bytes and back with an asymmetric numeral system, under the models of ``models``.
+"""Codes to bytes and back with an asymmetric numeral system, under the models of ``probabilities``.
 
 The coder is a stack: what is read first is written last. It loses nothing worth counting even on
 codes that are nearly all the same, and what it has read it can put back, so that the bytes of a
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fedcode_jax.wire import models
+from fedcode_jax.wire import probabilities
 from fedcode_jax.wire.format import VALUES_PER_BYTE
 
 Places = np.ndarray | slice
@@ -53,7 +53,7 @@ def decode_static(payload: bytes, size: int, levels: np.ndarray) -> np.ndarray:
     return codes
 
 
-def encode_adaptive(codes: np.ndarray, model: models.Adaptive, plan: "Blocks") -> bytes:
+def encode_adaptive(codes: np.ndarray, model: probabilities.Adaptive, plan: "Blocks") -> bytes:
     """Codes by a model that learns from them block by block.
 
     What is read last is written first: the model learns all codes, and unlearns them on the way.
@@ -77,7 +77,7 @@ def encode_adaptive(codes: np.ndarray, model: models.Adaptive, plan: "Blocks") -
     return _payload(coder, codes.size)
 
 
-def decode_adaptive(payload: bytes, model: models.Adaptive, plan: "Blocks") -> np.ndarray:
+def decode_adaptive(payload: bytes, model: probabilities.Adaptive, plan: "Blocks") -> np.ndarray:
     """The inverse of ``encode_adaptive``: u16, as many codes as there are contexts.
 
     Raises:
@@ -107,7 +107,7 @@ class Blocks:
 
     def __init__(self, contexts: np.ndarray, layers: tuple[int, ...], growth: int) -> None:
         self.contexts = contexts
-        self._ends = models.block_ends(layers, growth)
+        self._ends = probabilities.block_ends(layers, growth)
         self._layer_begins = np.unique([0, *np.cumsum(layers)])
 
     def blocks(self) -> list[tuple[int, int, bool]]:
@@ -130,7 +130,7 @@ def _runs(contexts: np.ndarray) -> list[tuple[int, Places]]:
 
 
 def _frequencies(levels: np.ndarray) -> np.ndarray:
-    return models.LEVEL_FREQUENCIES[levels].astype(np.float64)
+    return probabilities.LEVEL_FREQUENCIES[levels].astype(np.float64)
 
 
 def _coder(words: np.ndarray) -> Any:

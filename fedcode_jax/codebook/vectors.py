@@ -15,9 +15,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.codebook.batching import one_by_one_on_cpu
+from fedcode_jax.codebook.bin_sums import best_method
 from fedcode_jax.codebook.numerics import count_below, prefix_sum
-from fedcode_jax.codebook.tally import best_method
+from fedcode_jax.codebook.vmap_rule import one_by_one_on_cpu
 
 _SAMPLE = 8192  # rows that the starts see, if K is not larger
 _STARTS = 4
