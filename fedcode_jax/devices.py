@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.targets import here
 
 CLIENTS = "clients"
 """The mesh axis along which devices share the clients of a round."""
@@ -48,11 +49,6 @@ def _begin() -> None:
         ) from error
 
 
-def on_cpu() -> bool:
-    """Whether programs run on a CPU, where much is done otherwise than on a GPU or TPU."""
-    return jax.default_backend() == "cpu"
-
-
 def device_count(wanted: int | None, cohort: int) -> int:
     """How many devices a run uses: those wanted, or all; never more than clients in a round.
 
@@ -74,7 +70,7 @@ def device_count(wanted: int | None, cohort: int) -> int:
     if wanted is not None and wanted > there:
         raise ConfigError(
             f"execution.devices: {wanted} cannot be used; JAX has {there} "
-            f"{jax.default_backend()} device(s) here. On CPU it has as many as the "
+            f"{here()} device(s) here. On CPU it has as many as the "
             "setting jax_num_cpu_devices said before its first use"
         )
     if jax.process_count() > 1:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from fedcode_jax.bench.timing import Timed, compiled
 from fedcode_jax.clients import Plan
-from fedcode_jax.devices import on_cpu, spread
+from fedcode_jax.devices import spread
+from fedcode_jax.targets import CPU
 
 COPY_BYTES = 256_000_000
 
@@ -40,7 +41,7 @@ def references(plan: Plan) -> dict[str, Reference]:
     Returns:
       ``product``, whose amount is in FLOP, and ``copy``, in bytes.
     """
-    cpu = on_cpu()
+    cpu = plan.target == CPU
     # One device without compiler options: XLA's own threads take every core.
     plan = dataclasses.replace(plan, devices=1 if cpu else plan.devices)
     side = 2048 if cpu else 8192

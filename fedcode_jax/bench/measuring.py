@@ -17,9 +17,10 @@ from fedcode_jax.bench.parts import PARTS, TRAINING, parts_of, repeated_round
 from fedcode_jax.bench.timing import cache_reads, interleaved
 from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.config import ExperimentConfig, to_dict
-from fedcode_jax.devices import compiled_memory, on_cpu
+from fedcode_jax.devices import compiled_memory
 from fedcode_jax.results import installed_versions
 from fedcode_jax.simulation import Program, RoundMetrics, State
+from fedcode_jax.targets import CPU
 
 ROUND, REST = "round", "the rest"
 
@@ -56,7 +57,7 @@ def measure(
     with cache_reads() as more_reads:
         after, output = jax.block_until_ready(one_round.run(*one_round.inputs()))
     # Before anything else takes memory: what a run would have taken by now.
-    peak = peak_resident_bytes() if on_cpu() else None
+    peak = peak_resident_bytes() if program.plan.target == CPU else None
     memory = {
         "round_per_device": compiled_memory(_compiled_round(program)),
         "process_peak_resident": peak,

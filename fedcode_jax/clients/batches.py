@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax.devices import on_cpu
+from fedcode_jax.targets import CPU, by_target
 
 _INDEX_BITS = 12  # of a key that is sorted with its index in place of its lower bits
 
@@ -65,7 +65,14 @@ def num_steps(size: jax.Array, epochs: int, batch_size: int) -> jax.Array:
     return epochs * ((size + batch_size - 1) // batch_size)
 
 
-def shuffles(key: jax.Array, size: jax.Array | int, max_size: int, epochs: int) -> jax.Array:
+def shuffles(
+    key: jax.Array,
+    size: jax.Array | int,
+    max_size: int,
+    epochs: int,
+    *,
+    target: str | None = None,
+) -> jax.Array:
     """A fresh order of a client's samples for every epoch.
 
     The order of an epoch depends on the key, the epoch and the number of samples, not on
@@ -76,6 +83,7 @@ def shuffles(key: jax.Array, size: jax.Array | int, max_size: int, epochs: int) 
       size: i32[], its number of samples, at most ``max_size``.
       max_size: length of a row, static.
       epochs: number of rows, static.
+      target: the kind of machine that it is for, as of `by_target`; all give the same.
 
     Returns:
       i32[epochs, max_size]; the first ``size`` entries of a row are a permutation of
@@ -88,14 +96,20 @@ def shuffles(key: jax.Array, size: jax.Array | int, max_size: int, epochs: int) 
       [0, 1, 2]
     """
 
-    def shuffle(epoch: jax.Array) -> jax.Array:
+    def keys_of(epoch: jax.Array) -> jax.Array:
         noise = jax.random.bits(jax.random.fold_in(key, epoch), (max_size,))
         # A stable sort keeps the padding, which has the largest key and index, at the end.
-        noise = jnp.where(jnp.arange(max_size) < size, noise, jnp.uint32(0xFFFFFFFF))
-        packed = on_cpu() and max_size <= 2**_INDEX_BITS
-        return _packed_argsort(noise) if packed else jnp.argsort(noise, stable=True)
+        return jnp.where(jnp.arange(max_size) < size, noise, jnp.uint32(0xFFFFFFFF))
 
-    return jax.vmap(shuffle)(jnp.arange(epochs))
+    def ordered(noise: jax.Array, target: str) -> jax.Array:
+        packed = target == CPU and max_size <= 2**_INDEX_BITS
+        return jax.vmap(_packed_argsort if packed else _argsort)(noise)
+
+    return by_target(ordered, target)(jax.vmap(keys_of)(jnp.arange(epochs)))
+
+
+def _argsort(keys: jax.Array) -> jax.Array:
+    return jnp.argsort(keys, stable=True)
 
 
 def _packed_argsort(keys: jax.Array) -> jax.Array:

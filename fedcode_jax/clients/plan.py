@@ -10,8 +10,8 @@ import numpy as np
 
 from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.clients.places import places
-from fedcode_jax.devices import on_cpu
 from fedcode_jax.errors import ConfigError, check_name
+from fedcode_jax.targets import TARGETS, here
 
 PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
 """Names of matmul precision, and what JAX calls them."""
@@ -37,6 +37,7 @@ class Plan:
         where the device has them; or bfloat16, with float32 master weights.
       devices: that share the clients of a round.
       reason: what chose it, for people.
+      target: the kind of machine that it is for.
     """
 
     client_axis: str
@@ -45,11 +46,13 @@ class Plan:
     precision: str = "float32"
     devices: int = 1
     reason: str = "as set"
+    target: str = dataclasses.field(default_factory=here)
 
     def __post_init__(self) -> None:
         check_name("execution.client_axis", self.client_axis, ("vmap", "map"))
         check_name("execution.conv", self.conv, ("native", "patches"))
         check_name("execution.precision", self.precision, PRECISIONS)
+        check_name("target", self.target, TARGETS)
         for setting, value in (("chunk", self.chunk), ("devices", self.devices)):
             if value < 1:
                 raise ConfigError(f"execution.{setting}: {value}; give a whole number >= 1")
@@ -67,7 +70,7 @@ class Plan:
     @property
     def compiler_options(self) -> dict[str, str | bool] | None:
         """For ``Lowered.compile``: on CPU, devices are cores, and not to share their work."""
-        if self.devices > 1 and on_cpu():
+        if self.devices > 1 and self.target == "cpu":
             return {"xla_cpu_multi_thread_eigen": False}
         return None
 
@@ -135,7 +138,7 @@ def _waste(cohorts: np.ndarray, chunk: int, devices: int) -> float:
 
 
 def plan_choices(
-    backend: str,
+    target: str,
     *,
     weights: Any,
     sizes: Sequence[int],
@@ -158,7 +161,7 @@ def plan_choices(
     the largest that has room and whose expected padding waste is at most ``MAX_WASTE``.
 
     Args:
-      backend: JAX's name of it: cpu, gpu or tpu.
+      target: the kind of machine: cpu, gpu or tpu.
       weights: the variables of the model; without a kernel of four axes it has no convolution,
         and there is nothing to lower.
       sizes: samples of every client.
@@ -186,7 +189,7 @@ def plan_choices(
     if chunk is not None and chunk > 1 and client_axis is None:
         client_axis = "vmap"
     convolutional = any(jnp.ndim(leaf) == 4 for leaf in jax.tree.leaves(weights))
-    axis, lowering = ("map", "native") if backend == "cpu" else ("vmap", "patches")
+    axis, lowering = ("map", "native") if target == "cpu" else ("vmap", "patches")
     # A setting decides one of them and leaves the rule for the other.
     first = client_axis or axis, conv or (lowering if convolutional else "native")
     others = [("map", "native"), ("map", "patches"), ("vmap", "patches"), ("vmap", "native")]
@@ -201,8 +204,8 @@ def plan_choices(
         else:
             room = 64 if fits is None else max(min(fits(lowering), 64), 1)
             size = chunk or _largest_chunk(sizes, cohort, epochs, batch_size, devices, room)
-        reason = f"rule for {backend}" if (chunk, client_axis, conv) == (None,) * 3 else "as set"
-        yield Plan(axis, size, lowering, precision, devices, reason)
+        reason = f"rule for {target}" if (chunk, client_axis, conv) == (None,) * 3 else "as set"
+        yield Plan(axis, size, lowering, precision, devices, reason, target)
 
 
 def _largest_chunk(

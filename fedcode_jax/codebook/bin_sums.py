@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.codebook.numerics import count_below, prefix_sum
-from fedcode_jax.devices import on_cpu
+from fedcode_jax.targets import here
 
 _ROW = 2**20
 
@@ -45,7 +45,7 @@ class Tally(NamedTuple):
 
 def best_method() -> str:
     """How the present backend tallies best: ``scatter`` or ``sort``."""
-    return "scatter" if on_cpu() else "sort"
+    return "scatter" if (here() == "cpu") else "sort"
 
 
 def make_rows(values: jax.Array, weights: jax.Array | None, method: str) -> Rows:

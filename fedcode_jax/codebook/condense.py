@@ -2,8 +2,8 @@
 
 Optimal one-dimensional clusters are intervals, so all that k-means needs of n values is their
 order. Up to some thousand values the atoms are the distinct values. Above, sorting would cost more
-than everything else, and the atoms are the means of fine bins that adapt to the data (see `histogram`).
-With weights this begins earlier: XLA sorts pairs six times slower on a CPU.
+than everything else, and the atoms are the means of fine bins that adapt to the data (see
+`histogram`). With weights this begins earlier: XLA sorts pairs six times slower on a CPU.
 """
 
 from typing import NamedTuple

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.devices import on_cpu
+from fedcode_jax.targets import here
 
 
 def prefix_sum(x: jax.Array) -> jax.Array:
@@ -25,7 +25,7 @@ def prefix_sum(x: jax.Array) -> jax.Array:
     """
     *lead, size = x.shape
     # Short blocks take few operations, long ones few products.
-    short = on_cpu()
+    short = here() == "cpu"
     block = 16 if short else min(2 ** -(-(size - 1).bit_length() // 2), 256)
     block = size if size <= (64 if short else 256) else block
     blocks = -(-size // block)

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from fedcode_jax.devices import on_cpu
+from fedcode_jax.targets import here
 
 
 def one_by_one_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,7 +31,7 @@ def one_by_one_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @whole.def_vmap
     def rule(size: int, batched: Any, *arguments: Any) -> tuple[jax.Array, bool]:
-        if not on_cpu():
+        if not (here() == "cpu"):
             axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, batched)
             return jax.vmap(function, in_axes=tuple(axes), axis_size=size)(*arguments), True
         leaves, structure = jax.tree.flatten(arguments)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from fedcode_jax.devices import device_count, on_cpu
+from fedcode_jax.devices import device_count
 from fedcode_jax.errors import ConfigError, FedcodeError
 from fedcode_jax.experiment.building import Experiment, check_budget
 from fedcode_jax.experiment.closing import evaluation_of, summary_of
@@ -17,6 +17,7 @@ from fedcode_jax.simulation import Outcome, Program
 from fedcode_jax.simulation.device_memory import clients_that_fit, evaluation_batch
 from fedcode_jax.simulation.fleet import Fleet, Member
 from fedcode_jax.simulation.records import has_diverged, records_of
+from fedcode_jax.targets import CPU
 
 _MOST_ABREAST = 64
 """Experiments side by side on a device: more gain nothing."""
@@ -96,7 +97,7 @@ def _template(group: Group, shelf: Shelf) -> tuple[Program, Any, int]:
 def _room(program: Program, weights: Any, experiments: int, wanted: int | None) -> tuple[int, int]:
     """Devices that share the experiments, and experiments abreast on each."""
     devices = device_count(wanted, max(experiments, 1))
-    if on_cpu():  # one after another is faster there
+    if program.plan.target == CPU:  # one after another is faster there
         return devices, 1
     fits = clients_that_fit(program, weights) // program.plan.chunk
     return devices, max(1, min(fits, _MOST_ABREAST, -(-experiments // devices)))
@@ -155,7 +156,7 @@ def _run_crews(
     for first in range(0, len(experiments), fleet.size):
         chosen = experiments[first : first + fleet.size]
         crew = _Crew(chosen, [member_of(one) for one in chosen])
-        while given and not on_cpu():  # where two crews may have no room
+        while given and fleet.program.plan.target != CPU:  # where two crews may have no room
             yield from look()
         # Idle places run the last experiment once more.
         idle = [crew.members[-1]] * (fleet.size - len(chosen))

@@ -10,12 +10,14 @@ import jax
 from fedcode_jax.clients import Plan, plan_choices
 from fedcode_jax.simulation.device_memory import clients_that_fit
 from fedcode_jax.simulation.program import Program
+from fedcode_jax.targets import here
 
 
 def planned(
     program: Callable[[Plan], Program],
     weights: Any,
     *,
+    target: str | None = None,
     devices: int = 1,
     precision: str = "float32",
     chunk: int | None = None,
@@ -28,6 +30,7 @@ def planned(
     Args:
       program: builds the program of a plan.
       weights: the initial variables.
+      target: the kind of machine; None for the one at hand.
       devices: that share the clients of a round.
       precision: of local training.
       chunk: as set, or None to choose, as the following two.
@@ -41,13 +44,14 @@ def planned(
     Raises:
       ConfigError: settings that contradict each other.
     """
+    target = here() if target is None else target
 
     def with_plan(lowering: str) -> Program:
-        return program(Plan("vmap", 1, lowering, precision, devices))
+        return program(Plan("vmap", 1, lowering, precision, devices, target=target))
 
     any_plan = with_plan("native")
     plans = plan_choices(
-        jax.default_backend(),
+        target,
         weights=weights,
         sizes=any_plan.sizes,
         cohort=any_plan.cohort,
