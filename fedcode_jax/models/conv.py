@@ -10,6 +10,7 @@ from jax import Array
 
 from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.models.native import Pads, native
+from fedcode_jax.targets import check_target
 
 LOWERINGS = ("native", "patches")
 PADDINGS = ("SAME", "SAME_LOWER", "VALID")
@@ -22,6 +23,7 @@ def conv(
     stride: int = 1,
     padding: str = "SAME",
     lowering: str = "native",
+    target: str | None = None,
 ) -> Array:
     """Convolves images: y[b,i,j,o] = sum_{u,v,c} x[b, i s + u, j s + v, c] kernel[u,v,c,o].
 
@@ -39,12 +41,14 @@ def conv(
         TensorFlow), ``SAME_LOWER`` (an odd one goes before it: what a window of 3 has with one
         zero on each side, as in PyTorch) or ``VALID`` (no padding).
       lowering: ``native`` or ``patches``.
+      target: the kind of machine that ``native`` is for, as of ``by_target``; ``patches`` is the
+        same for all.
 
     Returns:
       f32[B, H', W', O].
 
     Raises:
-      ConfigError: an unknown padding or lowering, a stride below 1, channels of ``x`` and
+      ConfigError: an unknown padding, lowering or target, a stride below 1, channels of ``x`` and
         ``kernel`` that differ, or a window larger than an unpadded image.
 
     References:
@@ -62,6 +66,7 @@ def conv(
              [66., 50.]], dtype=float32)
     """
     check_name("lowering", lowering, LOWERINGS)
+    check_target(target)
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
         raise ConfigError(
             f"conv: needs images [B, H, W, I] and a kernel [kh, kw, I, O], "
@@ -69,7 +74,7 @@ def conv(
         )
     pads = pads_of(x, kernel, stride, padding)
     if lowering == "native":
-        return native(x, kernel, stride, pads)
+        return native(x, kernel, stride, pads, target)
     return _patches(x, kernel, stride, pads)
 
 

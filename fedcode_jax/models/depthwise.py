@@ -3,18 +3,22 @@
 There is no product over channels, so it is bound by memory, not by arithmetic. On CPU and GPU it
 is a sum of shifted images times kernel values, which XLA fuses into one pass, also with a kernel
 for each client under ``vmap``. On CPU XLA's own grouped convolution is ten times slower and more,
-and its kernel gradient, in a loop, hundreds of times (``benchmarks/convolutions.py``).
+and its kernel gradient, in a loop, hundreds of times (``benchmarks/convolutions.py``). TPUs take
+XLA's own.
 """
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.models.conv import LOWERINGS, pads_of
+from fedcode_jax.models.phases import phases
 from fedcode_jax.models.winograd import Pads
+from fedcode_jax.targets import CPU, TPU, by_target
 
 
 def depthwise(
@@ -24,6 +28,7 @@ def depthwise(
     stride: int = 1,
     padding: str = "SAME",
     lowering: str = "native",
+    target: str | None = None,
 ) -> Array:
     """Convolves each channel alone: y[b,i,j,c] = sum_{u,v} x[b, i s + u, j s + v, c] k[u,v,0,c].
 
@@ -36,12 +41,13 @@ def depthwise(
       padding: ``SAME``, ``SAME_LOWER`` or ``VALID``, as in :func:`fedcode_jax.models.conv`.
       lowering: ``native`` or ``patches``, which are the same here: no matrix product is to be
         had from either.
+      target: the kind of machine that it is for, as of ``by_target``.
 
     Returns:
       f32[B, H', W', C].
 
     Raises:
-      ConfigError: an unknown padding or lowering, a stride below 1, channels of ``x`` and
+      ConfigError: an unknown padding, lowering or target, a stride below 1, channels of ``x`` and
         ``kernel`` that differ, or a window larger than an unpadded image.
 
     Example:
@@ -56,35 +62,48 @@ def depthwise(
             f"depthwise: needs images [B, H, W, C] and a kernel [kh, kw, 1, C], "
             f"got {x.shape} and {kernel.shape}"
         )
-    return _depthwise(x, kernel, stride, pads_of(x, kernel, stride, padding))
+    return _depthwise(x, kernel, stride, pads_of(x, kernel, stride, padding), target)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _depthwise(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
-    shifted = functools.partial(_shifted, stride=stride, pads=pads)
-    grouped = functools.partial(_grouped, stride=stride, pads=pads)
-    return lax.platform_dependent(
-        x, kernel, cpu=shifted, cuda=shifted, rocm=shifted, default=grouped
-    )
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _depthwise(x: Array, kernel: Array, stride: int, pads: Pads, target: str | None) -> Array:
+    form = functools.partial(_forward, stride=stride, pads=pads)
+    return by_target(form, target, alike=False)(x, kernel)
 
 
-def _fwd(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
-    return _depthwise(x, kernel, stride, pads), (x, kernel)
+def _fwd(
+    x: Array, kernel: Array, stride: int, pads: Pads, target: str | None
+) -> tuple[Array, tuple[Array, Array]]:
+    return _depthwise(x, kernel, stride, pads, target), (x, kernel)
 
 
-def _bwd(stride: int, pads: Pads, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    shifted = functools.partial(_shifted, stride=stride, pads=pads)
-    (dx,) = jax.linear_transpose(lambda x: shifted(x, kernel), x)(g)
-    by_image = functools.partial(_by_image, window=kernel.shape[:2], stride=stride, pads=pads)
-
-    def transposed(x: Array, g: Array) -> Array:
-        return jax.linear_transpose(lambda kernel: shifted(x, kernel), kernel)(g)[0]
-
-    return dx, lax.platform_dependent(x, g, cpu=by_image, default=transposed)
+def _bwd(
+    stride: int, pads: Pads, target: str | None, saved: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    return by_target(functools.partial(_gradients, stride=stride, pads=pads), target)(*saved, g)
 
 
 _depthwise.defvjp(_fwd, _bwd)
+
+
+def _forward(x: Array, kernel: Array, *, stride: int, pads: Pads, target: str) -> Array:
+    """In the form for a machine."""
+    return (_grouped if target == TPU else _shifted)(x, kernel, stride=stride, pads=pads)
+
+
+def _gradients(
+    x: Array, kernel: Array, g: Array, *, stride: int, pads: Pads, target: str
+) -> tuple[Array, Array]:
+    """Of the images and the kernel, in the forms for a machine."""
+    shifted = functools.partial(_shifted, stride=stride, pads=pads)
+    if target == CPU and stride > 1:
+        dx = _phases(g, kernel, x.shape[1:3], stride, pads)
+    else:
+        (dx,) = jax.linear_transpose(lambda x: shifted(x, kernel), x)(g)
+    if target == CPU:
+        return dx, _by_image(x, g, window=kernel.shape[:2], stride=stride, pads=pads)
+    (dk,) = jax.linear_transpose(lambda kernel: shifted(x, kernel), kernel)(g)
+    return dx, dk
 
 
 def _grouped(x: Array, kernel: Array, *, stride: int, pads: Pads) -> Array:
@@ -112,6 +131,30 @@ def _shifted(x: Array, kernel: Array, *, stride: int, pads: Pads) -> Array:
         for v in range(kw)
     ]
     return functools.reduce(jnp.add, terms).astype(x.dtype)
+
+
+def _phases(g: Array, kernel: Array, image: tuple[int, ...], stride: int, pads: Pads) -> Array:
+    """The input gradient of a strided layer, each phase a sum of whole output gradients."""
+    height, width = phases(image, g.shape[1:3], kernel.shape[:2], stride, pads)
+    around = [(0, 0, 0), (*height.around, 0), (*width.around, 0), (0, 0, 0)]
+    padded = lax.pad(g.astype(jnp.float32), jnp.float32(0), around)
+    kernel = kernel.astype(jnp.float32)
+
+    def phase(rows: np.ndarray, columns: np.ndarray) -> Array:
+        terms = [
+            padded[:, i : i + height.size, j : j + width.size] * kernel[u, v]
+            for i, u in enumerate(rows)
+            for j, v in enumerate(columns)
+            if min(u, v) >= 0
+        ]
+        nothing = jnp.zeros((len(g), height.size, width.size, g.shape[3]), jnp.float32)
+        return functools.reduce(jnp.add, terms) if terms else nothing
+
+    dx = jnp.stack(
+        [jnp.stack([phase(r, c) for c in width.row.T], axis=3) for r in height.row.T], axis=2
+    )
+    dx = dx.reshape(len(g), height.size * stride, width.size * stride, g.shape[3])
+    return dx[:, : image[0], : image[1]].astype(g.dtype)
 
 
 def _by_image(x: Array, g: Array, *, window: tuple[int, ...], stride: int, pads: Pads) -> Array:

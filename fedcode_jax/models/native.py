@@ -22,7 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from fedcode_jax.models import pointwise
+from fedcode_jax.models.phases import phases
 from fedcode_jax.models.winograd import Pads, gradients, suits, winograd
+from fedcode_jax.targets import CPU, by_target
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _WIDE = 32
@@ -31,8 +34,8 @@ _BLOCK = range(4, 17)
 """Images that the kernel gradient may take at a time; 8 is the best of them."""
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def native(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def native(x: Array, kernel: Array, stride: int, pads: Pads, target: str | None = None) -> Array:
     """The convolution of ``conv`` by XLA's own operation; only first-order derivatives.
 
     Args:
@@ -40,54 +43,61 @@ def native(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
       kernel: f32[kh, kw, I, O].
       stride: of the windows.
       pads: zeros before and after, of height and width.
+      target: the kind of machine that it is for, as of ``by_target``.
 
     Returns:
       f32[B, H', W', O].
     """
-    return _by_platform(_for_cpu, _plain)(x, kernel, stride, pads)
+    return by_target(functools.partial(_forward, stride=stride, pads=pads), target)(x, kernel)
 
 
-def _fwd(x: Array, kernel: Array, stride: int, pads: Pads) -> tuple[Array, tuple[Array, Array]]:
-    return native(x, kernel, stride, pads), (x, kernel)
+def _fwd(
+    x: Array, kernel: Array, stride: int, pads: Pads, target: str | None
+) -> tuple[Array, tuple[Array, Array]]:
+    return native(x, kernel, stride, pads, target), (x, kernel)
 
 
-def _bwd(stride: int, pads: Pads, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-
-    def direct(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-        dx = _input_gradient(g, kernel, x.shape[1:3], stride, pads)
-        return dx, _kernel_gradient(x, g, kernel.shape[:2], stride, pads)
-
-    if not suits(x, kernel, stride, pads):
-        return direct(x, kernel, g)
-    by_points = functools.partial(gradients, pads=pads)
-    return lax.platform_dependent(x, kernel, g, cpu=by_points, default=direct)
+def _bwd(
+    stride: int, pads: Pads, target: str | None, saved: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    return by_target(functools.partial(_gradients, stride=stride, pads=pads), target)(*saved, g)
 
 
 native.defvjp(_fwd, _bwd)
 
 
-def _by_platform(cpu: Callable, other: Callable) -> Callable:
-    """Chooses when the program is lowered; all but arrays is static."""
+def _forward(x: Array, kernel: Array, *, stride: int, pads: Pads, target: str) -> Array:
+    """A convolution, in the form for a machine."""
+    if target != CPU:
+        return _plain(x, kernel, stride, pads)
+    if pointwise.suits(kernel, stride, pads):
+        return pointwise.forward(x, kernel)
+    if suits(x, kernel, stride, pads):
+        return winograd(x, kernel, pads)
+    return _widened(x, kernel, stride, pads)
 
-    def choose(x: Array, kernel: Array, *static: object) -> Array:
-        bind = lambda function: lambda x, kernel: function(x, kernel, *static)  # noqa: E731
-        return lax.platform_dependent(x, kernel, cpu=bind(cpu), default=bind(other))
 
-    return choose
+def _gradients(
+    x: Array, kernel: Array, g: Array, *, stride: int, pads: Pads, target: str
+) -> tuple[Array, Array]:
+    """Of the images and the kernel, in the forms for a machine."""
+    if target == CPU and pointwise.suits(kernel, stride, pads):
+        return pointwise.gradients(x, kernel, g)
+    if target == CPU and suits(x, kernel, stride, pads):
+        return gradients(x, kernel, g, pads)
+    dx = _input_gradient(g, kernel, x.shape[1:3], stride, pads, target)
+    return dx, _kernel_gradient(x, g, kernel.shape[:2], stride, pads, target)
 
 
 def _plain(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_NHWC)
 
 
-def _for_cpu(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
-    """The same, with as few products as can be, or enough output channels.
+def _widened(x: Array, kernel: Array, stride: int, pads: Pads) -> Array:
+    """The same with enough output channels.
 
     Several output pixels of a row are computed together, as channels of a wider kernel.
     """
-    if suits(x, kernel, stride, pads):
-        return winograd(x, kernel, pads)
     _, kw, channels, features = kernel.shape
     width = (x.shape[2] + sum(pads[1]) - kw) // stride + 1
     columns = _columns(width, channels, features)
@@ -124,7 +134,7 @@ def _columns(width: int, channels: int, features: int) -> int:
 
 
 def _input_gradient(
-    g: Array, kernel: Array, image: tuple[int, ...], stride: int, pads: Pads
+    g: Array, kernel: Array, image: tuple[int, ...], stride: int, pads: Pads, target: str
 ) -> Array:
     """dx: the output gradient, spread by the stride, convolved with the turned kernel."""
     turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
@@ -135,56 +145,49 @@ def _input_gradient(
         spread = (steps - 1) * stride + 1
         around.append((window - 1 - before, size - spread + before))
 
-    def spread_out(g: Array, turned: Array) -> Array:
-        return lax.conv_general_dilated(
-            g, turned, (1, 1), around, lhs_dilation=(stride, stride), dimension_numbers=_NHWC
-        )
-
-    def by_phase(g: Array, turned: Array) -> Array:
+    if stride > 1 and target == CPU:
         return _phases(g, turned, image, stride, pads)
-
-    if stride > 1:
-        return _by_platform(by_phase, spread_out)(g, turned)
-    if min(map(min, around)) >= 0:
-        return _by_platform(_for_cpu, _plain)(g, turned, 1, tuple(around))
-    return spread_out(g, turned)
+    if stride == 1 and min(map(min, around)) >= 0:
+        return _forward(g, turned, stride=1, pads=(around[0], around[1]), target=target)
+    return lax.conv_general_dilated(
+        g, turned, (1, 1), around, lhs_dilation=(stride, stride), dimension_numbers=_NHWC
+    )
 
 
 def _phases(g: Array, turned: Array, image: tuple[int, ...], stride: int, pads: Pads) -> Array:
     """The input gradient of a strided convolution, without the zeros between its pixels.
 
-    Along an axis, pixel stride * i + a of the input takes g[i + d] through row
-    a + before - stride * d of the kernel, for the few d for which there is such a row. So each
-    phase a is an ordinary convolution of g, and all of them are the channels of one.
+    Each phase is an ordinary convolution of g, and all of them are the channels of one.
     """
-    rows, around, sizes = [], [], []
-    for size, steps, window, (before, _) in zip(
-        image, g.shape[1:3], turned.shape[:2], pads, strict=True
-    ):
-        first, last = -((window - 1 - before) // stride), (stride - 1 + before) // stride
-        shifts, phases = np.arange(first, last + 1)[:, None], np.arange(stride)
-        row = phases + before - stride * shifts
-        # of the turned kernel; the row after its last one is of zeros
-        rows.append(np.where((row >= 0) & (row < window), window - 1 - row, window))
-        sizes.append(-(-size // stride))
-        around.append((-first, sizes[-1] - 1 + last - (steps - 1)))
+    axes = phases(image, g.shape[1:3], turned.shape[:2], stride, pads)
+    # of the turned kernel; the row after its last one is of zeros
+    rows = [
+        np.where(axis.row >= 0, window - 1 - axis.row, window)
+        for axis, window in zip(axes, turned.shape[:2], strict=True)
+    ]
     padded = jnp.pad(turned, ((0, 1), (0, 1), (0, 0), (0, 0)))
     kernel = padded[rows[0]][:, :, rows[1]]  # [shifts, phases, shifts, phases, O, I]
     kernel = kernel.transpose(0, 2, 4, 1, 3, 5)
     dx = lax.conv_general_dilated(
-        g, kernel.reshape(*kernel.shape[:3], -1), (1, 1), around, dimension_numbers=_NHWC
+        g,
+        kernel.reshape(*kernel.shape[:3], -1),
+        (1, 1),
+        [axis.around for axis in axes],
+        dimension_numbers=_NHWC,
     )
     dx = dx.reshape(*dx.shape[:3], stride, stride, -1).transpose(0, 1, 3, 2, 4, 5)
-    dx = dx.reshape(dx.shape[0], sizes[0] * stride, sizes[1] * stride, -1)
+    dx = dx.reshape(dx.shape[0], axes[0].size * stride, axes[1].size * stride, -1)
     return dx[:, : image[0], : image[1]]
 
 
-def _kernel_gradient(x: Array, g: Array, window: tuple[int, ...], stride: int, pads: Pads) -> Array:
+def _kernel_gradient(
+    x: Array, g: Array, window: tuple[int, ...], stride: int, pads: Pads, target: str
+) -> Array:
     """dk: the images convolved with the output gradient, the batch in the role of the channels."""
     canonical = functools.partial(_canonical, window=window, stride=stride, pads=pads)
     columns = _columns(g.shape[2], x.shape[3], g.shape[3])
     blocked = functools.partial(_in_blocks, functools.partial(canonical, columns=columns))
-    gradient = jax.custom_batching.custom_vmap(_by_platform(blocked, canonical))
+    gradient = jax.custom_batching.custom_vmap(blocked if target == CPU else canonical)
 
     @gradient.def_vmap
     def gradients(size: int, batched: list[bool], x: Array, g: Array) -> tuple[Array, bool]:
@@ -192,10 +195,10 @@ def _kernel_gradient(x: Array, g: Array, window: tuple[int, ...], stride: int, p
             a if is_batched else jnp.broadcast_to(a, (size, *a.shape))
             for a, is_batched in zip((x, g), batched, strict=True)
         )
-        transposed = functools.partial(_transposed, window=window, stride=stride, pads=pads)
         # GPU libraries have a routine for the transpose of a grouped convolution, and none for
         # the canonical form with groups. On CPU that transpose is the slow loop once more.
-        return lax.platform_dependent(x, g, cpu=jax.vmap(canonical), default=transposed), True
+        transposed = functools.partial(_transposed, window=window, stride=stride, pads=pads)
+        return (jax.vmap(canonical) if target == CPU else transposed)(x, g), True
 
     return gradient(x, g)
 

@@ -1,5 +1,6 @@
 """The two lowerings against NumPy, against JAX's own convolution, and under vmap and map."""
 
+import functools
 import re
 
 import jax
@@ -10,6 +11,7 @@ from jax import lax
 
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.models import conv
+from fedcode_jax.targets import TARGETS
 
 # height, width, kernel height, kernel width, stride, padding
 CASES = [
@@ -190,22 +192,65 @@ def test_under_vmap_the_kernel_gradient_has_the_form_of_the_platform(platform, e
     assert sorted((int(batch), int(feature)) for batch, feature in found) == expected
 
 
-# The form meant for a GPU is computed here as well, so that its values are tested without one.
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_form_for_a_gpu_gives_the_same_kernel_gradient(case, monkeypatch):
-    monkeypatch.setattr(lax, "platform_dependent", lambda *args, cpu, default: default(*args))
-    stride, padding = case[4:]
-    x, kernel = draw(case, (3,))
+# Where a CPU's form is one of its own: batch, height, width, channels, features; window, stride
+FORMS = {
+    "few channels, computed in columns": ((7, 6, 8, 3, 16), (3, 3), 1),
+    "stride 2, odd sizes": ((5, 9, 7, 4, 6), (3, 3), 2),
+    "stride 3, a window that is not square": ((2, 8, 10, 3, 5), (5, 3), 3),
+    "one pixel": ((5, 5, 3, 24, 40), (1, 1), 1),
+    "one pixel, stride 2": ((3, 7, 4, 6, 10), (1, 1), 2),
+    "Winograd": ((3, 4, 8, 32, 32), (3, 3), 1),
+    "a batch in blocks": ((24, 4, 6, 5, 8), (3, 3), 1),
+}
 
-    @jax.jit
-    @jax.vmap
-    def gradient(x, k):
-        return jax.grad(lambda k: jnp.sum(jnp.sin(conv(x, k, stride=stride, padding=padding))))(k)
 
-    ours = gradient(x, kernel)
-    for c in range(3):
-        y, gradients = numpy_conv(x[c], kernel[c], stride, padding)
-        np.testing.assert_allclose(ours[c], gradients(np.cos(y))[1], rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_definitions_values_alone_and_side_by_side(target, form):
+    (*shape, features), window, stride = FORMS[form]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, *shape)).astype(np.float32)
+    kernel = rng.normal(size=(2, *window, shape[-1], features)).astype(np.float32)
+    expected = [numpy_conv(x[c], kernel[c], stride, "SAME") for c in range(2)]
+    g = rng.normal(size=(2, *expected[0][0].shape)).astype(np.float32)
+
+    def client(x, kernel, g):
+        y, pull = jax.vjp(lambda x, k: conv(x, k, stride=stride, target=target), x, kernel)
+        return y, *pull(g)
+
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def everything(x, kernel, g):
+        return client(x[0], kernel[0], g[0]), jax.vmap(client)(x, kernel, g)
+
+    alone, together = everything(x, kernel, g)
+    for c, (y, gradients) in enumerate(expected):
+        wanted = y, *gradients(g[c])
+        for found in [alone] * (c == 0) + [[leaf[c] for leaf in together]]:
+            for ours, theirs in zip(found, wanted, strict=True):
+                assert ours.shape == theirs.shape
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_target_is_the_form_that_the_platform_takes_by_itself(form):
+    (*shape, features), window, stride = FORMS[form]
+    x, kernel = jnp.ones(shape), jnp.ones((*window, shape[-1], features))
+
+    def text(target, platform):
+        def gradients(x, k):
+            return jax.grad(lambda x, k: conv(x, k, stride=stride, target=target).sum(), (0, 1))(
+                x, k
+            )
+
+        lowered = jax.jit(gradients).trace(x, kernel).lower(lowering_platforms=(platform,))
+        operations = r"stablehlo\.(?:convolution|dot_general|while|pad|slice).*"
+        return sorted(
+            re.sub(r"%[\w#]+", "", line) for line in re.findall(operations, lowered.as_text())
+        )
+
+    for target, platform in (("cpu", "cpu"), ("gpu", "cuda"), ("tpu", "tpu")):
+        assert text(target, platform) == text(None, platform)
+    assert text("cpu", "cpu") != text("gpu", "cpu")
 
 
 def test_the_callers_matmul_precision_applies_to_both_lowerings():
@@ -225,6 +270,7 @@ def test_the_callers_matmul_precision_applies_to_both_lowerings():
         ({"lowering": "patch"}, "Did you mean 'patches'"),
         ({"padding": "FULL"}, "Known: SAME, SAME_LOWER, VALID"),
         ({"stride": 0}, "stride: must be at least 1"),
+        ({"target": "cuda"}, "target"),
     ],
 )
 def test_unusable_settings_are_refused(options, message):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.models.depthwise import _grouped, depthwise
+from fedcode_jax.models.depthwise import depthwise
+from fedcode_jax.targets import TARGETS
 
 
 def numpy_depthwise(x, kernel, stride, pads):
@@ -72,22 +73,49 @@ def test_values_and_gradients_equal_the_definition(shape, window, stride, paddin
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
     if shape == CASES[0][0]:
         jax.tree.map(np.testing.assert_array_equal, native, run(x, kernel, g, "patches"))
-    grouped = _grouped(x, kernel, stride=stride, pads=pads)  # the form of other platforms
-    np.testing.assert_allclose(grouped, want, rtol=0, atol=2e-5)
 
 
-def test_clients_side_by_side_equal_clients_alone():
-    x, kernel, g = drawn((3, 2, 9, 9, 4), 0), drawn((3, 3, 3, 1, 4), 1), drawn((3, 2, 5, 5, 4), 2)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("shape", "window", "stride", "padding", "pads"), CASES, ids=str)
+def test_every_form_alone_and_side_by_side(target, shape, window, stride, padding, pads):
+    x, kernel = drawn((2, *shape), 0), drawn((2, *window, 1, shape[3]), 1)
+    wanted = [numpy_depthwise(x[c], kernel[c], stride, pads) for c in range(2)]
+    g = drawn((2, *wanted[0].shape), 2)
 
-    def gradients(x, kernel, g):
-        y, vjp = jax.vjp(functools.partial(depthwise, stride=2), x, kernel)
-        return y, *vjp(g)
+    def client(x, kernel, g):
+        f = functools.partial(depthwise, stride=stride, padding=padding, target=target)
+        y, pull = jax.vjp(f, x, kernel)
+        return y, *pull(g)
 
-    together = jax.jit(jax.vmap(gradients))(x, kernel, g)
-    alone = jax.jit(gradients)
-    for c in range(3):
-        for found, expected in zip(together, alone(x[c], kernel[c], g[c]), strict=True):
-            np.testing.assert_allclose(found[c], expected, rtol=0, atol=1e-5)
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def everything(x, kernel, g):
+        return client(x[0], kernel[0], g[0]), jax.vmap(client)(x, kernel, g)
+
+    alone, together = everything(x, kernel, g)
+    for c, y in enumerate(wanted):
+        expected = y, *numpy_gradients(x[c], kernel[c], g[c], stride, pads)
+        for found in [alone] * (c == 0) + [[leaf[c] for leaf in together]]:
+            for ours, theirs in zip(found, expected, strict=True):
+                assert ours.shape == theirs.shape
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_only_a_tpu_has_a_grouped_convolution_and_only_a_cpu_a_loop_over_images(stride):
+    x, kernel = drawn((2, 8, 8, 4), 0), drawn((3, 3, 1, 4), 1)
+
+    def text(platform):
+        def gradients(x, k):
+            return jax.value_and_grad(lambda x, k: depthwise(x, k, stride=stride).sum(), (0, 1))(
+                x, k
+            )
+
+        traced = jax.jit(gradients).trace(x, kernel)
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    texts = {platform: text(platform) for platform in ("cpu", "cuda", "tpu")}
+    assert [name for name in texts if "feature_group_count = 4" in texts[name]] == ["tpu"]
+    assert [name for name in texts if "stablehlo.while" in texts[name]] == ["cpu"]
 
 
 def test_half_precision_sums_in_float32():

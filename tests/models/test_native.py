@@ -270,10 +270,3 @@ def test_on_a_gpu_neither_gradient_is_reshaped():
     cpu = traced.lower(lowering_platforms=("cpu",)).as_text()
     assert "stablehlo.while" in cpu  # blocks of images
     assert "lhs_dilate = [2, 2]" not in cpu
-
-
-# The form meant for a GPU is computed here as well, so that its values are tested without one.
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_form_for_a_gpu_gives_the_same_values(stride, monkeypatch):
-    monkeypatch.setattr(lax, "platform_dependent", lambda *args, cpu, default: default(*args))
-    check((*draw(8, 5, 8, 3, 3, 2, 16), stride, "SAME"))
