@@ -44,7 +44,6 @@ class Program:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
             env=environment,
             cwd=tempfile.gettempdir(),
@@ -60,8 +59,7 @@ class Program:
     def _line(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
         if not line:
-            _, errors = self.process.communicate()
-            raise SystemExit(f"{self.process.args}: {errors[-2000:]}")
+            raise SystemExit(f"it ended: {self.process.args}")
         return json.loads(line)
 
     def end(self) -> None:

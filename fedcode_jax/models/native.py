@@ -7,6 +7,7 @@ What XLA:CPU does not do by itself (``benchmarks/convolutions.py`` has the figur
   times slower and more (jax-ml/jax#12868). So both gradients are written in the fast form here.
 * The fast routine wants 32 output channels. A layer with fewer computes several neighbouring
   pixels of a row at once, as channels of a wider kernel that holds the narrow one several times.
+* A window of one pixel, and both its gradients, are matrix products (``pointwise``).
 * Three columns of a kernel, and both their gradients, can be had for half the products
   (``winograd``).
 * The zeros between the pixels of a strided layer's gradient need not be multiplied.

@@ -2,7 +2,7 @@
 
 A 1 x 1 window multiplies the channels of each pixel by one matrix, y = x k. Both gradients are
 products as well, dx = g k' and dk = x' g, of all pixels of all images as rows. As a convolution
-the last one takes three to five times as long in a loop (``benchmarks/convolutions.py``).
+the last one takes two to five times as long in a loop (``benchmarks/convolutions.py``).
 """
 
 from jax import Array
