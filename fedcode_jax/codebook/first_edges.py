@@ -9,7 +9,6 @@ from fedcode_jax.codebook.numerics import (
     count_below,
     cube_root,
     prefix_sum,
-    running_max,
 )
 from fedcode_jax.targets import CPU
 
@@ -64,19 +63,19 @@ def density_start(
 ) -> jax.Array:
     """Edges i32[K + 1] at equal steps of the density f32[A] over so many atoms."""
     steps = jnp.arange(1, num_clusters) * (centers[-1] / num_clusters)
-    return _close(count_below(centers, steps, target=target), number, target)
+    return _close(count_below(centers, steps, target=target), number)
 
 
 def center_start(atoms: Atoms, centers: jax.Array, target: str) -> jax.Array:
     """Edges half-way between given centers, i32[K + 1]."""
     middles = (centers[:-1] + centers[1:]) / 2
-    return _close(count_below(atoms.positions, middles, target=target), atoms.number, target)
+    return _close(count_below(atoms.positions, middles, target=target), atoms.number)
 
 
-def _close(inner: jax.Array, number: jax.Array, target: str) -> jax.Array:
+def _close(inner: jax.Array, number: jax.Array) -> jax.Array:
     """Adds the outer edges to inner ones i32[K - 1], and gives each cell at least one atom."""
     edges = jnp.pad(inner, 1)
     order = jnp.arange(edges.size, dtype=jnp.int32)
-    apart = running_max(edges - order, target) + order
+    apart = jax.lax.cummax(edges - order) + order
     apart = jnp.clip(apart, order, jnp.maximum(number - order[::-1], order))
     return apart.at[-1].set(number)

@@ -22,15 +22,15 @@ from fedcode_jax.codebook.scaling import (
 )
 from fedcode_jax.codebook.vmap_rule import one_by_one
 from fedcode_jax.errors import ConfigError, DataError
-from fedcode_jax.targets import CPU, by_target, check_target
+from fedcode_jax.targets import CPU, GPU, by_target, check_target
 
 MAX_CLUSTERS = 65536
 
-_MANY_CLUSTERS = 4096
-_POINTS = 16
-_FEW_POINTS = 4
+# Candidates that each edge brings, up to so many cells. Very many cells hold few atoms each, which
+# need few; accelerators look at twice as many of few cells for nearly nothing, and pass less often.
+_POINTS = {CPU: ((4095, 16), (65536, 4)), GPU: ((128, 32), (4095, 16), (65536, 4))}
 _WIDEST = 0.5  # the reach, in cells, of the first refinement, and the least of the last
-_NARROWEST = 0.05
+_NARROWEST = 0.03
 _MOST_PASSES = 32
 # A pass that gains less than this share of the error ends its reach: of many centers, one that
 # finds a better place gains less.
@@ -202,8 +202,8 @@ def _refine_to_the_end(
       The edges, and what measures the cells between them.
     """
     K = edges.size - 1
-    # Very many cells hold few atoms each, which need few candidates.
-    points = _POINTS if K < _MANY_CLUSTERS else _FEW_POINTS
+    tiers = _POINTS[CPU if target == CPU else GPU]
+    points = next(points for most, points in tiers if most >= K)
     segments = measured(atoms, K * points, target)
     worthwhile = min(_WORTHWHILE, _WORTHWHILE_FOR_ALL / K)
 

@@ -77,28 +77,34 @@ def run_sums(x: jax.Array, keys: jax.Array) -> jax.Array:
         last = keys[:, -1]
         before = run_sums(sums[:, -1], last)
         goes_on = keys[1:] == last[:-1, None]
-        sums = sums.at[1:].add(jnp.where(goes_on, before[:-1, None], 0))
+        sums = sums + jnp.pad(jnp.where(goes_on, before[:-1, None], 0), ((1, 0), (0, 0)))
     return sums.reshape(-1)[:size]
 
 
-def running_max(x: jax.Array, target: str) -> jax.Array:
-    """The greatest entry so far, of i32[n].
+def running_max(x: jax.Array) -> jax.Array:
+    """The greatest entry so far, for accelerators.
+
+    Of floats: XLA:GPU takes minutes to compile it for whole numbers.
+
+    Args:
+      x: f32[n].
+
+    Returns:
+      f32[n].
 
     Example:
-      >>> running_max(jnp.array([1, 3, 2]), "gpu").tolist()
-      [1, 3, 3]
+      >>> running_max(jnp.array([1.0, 3.0, 2.0])).tolist()
+      [1.0, 3.0, 3.0]
     """
-    if target == CPU:
-        return jax.lax.cummax(x)
     size = x.size
     row = min(_ROW, size)
     rows = -(-size // row)
     x = jnp.pad(x, (0, rows * row - size), mode="edge").reshape(rows, row)
-    least = jnp.iinfo(x.dtype).min
-    found = jnp.max(jnp.where(jnp.tri(row, dtype=bool), x[:, None, :], least), axis=2)
+    found = jnp.max(jnp.where(jnp.tri(row, dtype=bool), x[:, None, :], -jnp.inf), axis=2)
     if rows > 1:
-        before = running_max(found[:, -1], target)
-        found = jnp.maximum(found, jnp.pad(before[:-1], (1, 0), constant_values=least)[:, None])
+        before = running_max(found[:, -1])
+        before = jnp.pad(before[:-1], (1, 0), constant_values=-jnp.inf)
+        found = jnp.maximum(found, before[:, None])
     return found.reshape(-1)[:size]
 
 

@@ -86,7 +86,7 @@ def _begins(
     steps = prefix_sum(fine, target)[1:]
     steps = steps * ((1 - _EVENLY) * most / jnp.maximum(steps[-1], 1)) + even
     # Rounding may take a running sum a step back, and a bin would begin twice.
-    at = running_max(steps.astype(jnp.int32), target)
+    at = running_max(jnp.floor(steps))
     begins = jnp.concatenate([jnp.ones(1, bool), at[1:] != at[:-1]])
     return is_new & (begins | (number[-1] <= most))
 
