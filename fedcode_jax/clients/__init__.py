@@ -1,12 +1,13 @@
 """Local training, and the cohort of a round run in bulk by an execution plan."""
 
 from fedcode_jax.clients.batches import ClientData, normalise
+from fedcode_jax.clients.chunks import train
 from fedcode_jax.clients.cohort import CohortOutput, dealt, run_cohort
 from fedcode_jax.clients.losses import check_loss, check_metric, check_metrics, cross_entropy
 from fedcode_jax.clients.optimizers import optimizer, optimizer_names
 from fedcode_jax.clients.plan import Plan, expected_waste, plan_choices
 from fedcode_jax.clients.reference import train_reference
-from fedcode_jax.clients.training import LocalTraining, train
+from fedcode_jax.clients.training import LocalTraining
 
 __all__ = [
     "ClientData",

@@ -11,9 +11,10 @@ from jax.sharding import PartitionSpec
 from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import Objective, Start, Work
 from fedcode_jax.clients.batches import ClientData
+from fedcode_jax.clients.chunks import train
 from fedcode_jax.clients.places import places
 from fedcode_jax.clients.plan import PRECISIONS, Plan
-from fedcode_jax.clients.training import ClientAxis, LocalTraining, train
+from fedcode_jax.clients.training import ClientAxis, LocalTraining
 from fedcode_jax.devices import CLIENTS, mesh
 
 Output = Any
