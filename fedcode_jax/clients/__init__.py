@@ -2,7 +2,8 @@
 
 from fedcode_jax.clients.batches import ClientData, normalise
 from fedcode_jax.clients.chunks import train
-from fedcode_jax.clients.cohort import CohortOutput, dealt, run_cohort
+from fedcode_jax.clients.cohort import CohortOutput, run_cohort
+from fedcode_jax.clients.layout import dealt
 from fedcode_jax.clients.losses import check_loss, check_metric, check_metrics, cross_entropy
 from fedcode_jax.clients.optimizers import optimizer, optimizer_names
 from fedcode_jax.clients.plan import Plan, expected_waste, plan_choices

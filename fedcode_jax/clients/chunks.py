@@ -1,6 +1,6 @@
 """A client, or a chunk of clients side by side, from the first step to the last."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import Objective, Start
 from fedcode_jax.clients.batches import ClientData
-from fedcode_jax.clients.local_step import Progress, Steps
+from fedcode_jax.clients.local_step import Progress, Steps, where_each
 from fedcode_jax.clients.training import ClientAxis, LocalTraining, Weights
 
 
@@ -69,7 +69,7 @@ def train(
         if axis == "map":
             return new
         # A loss that is not counted is masked already.
-        return _where(index < own.steps, new, now)._replace(loss_sum=new.loss_sum)
+        return where_each(index < own.steps, new, now)._replace(loss_sum=new.loss_sum)
 
     now = every.begun(starts.weights, keys)
     params, state, _, loss_sum = jax.lax.fori_loop(0, jnp.max(own.steps), step, now)
@@ -79,12 +79,3 @@ def train(
 def mean_loss(training: LocalTraining, loss_sum: jax.Array, sizes: jax.Array) -> jax.Array:
     """The mean loss over all samples of all epochs; 0 of a client without any."""
     return loss_sum / jnp.maximum(training.epochs * sizes, 1)
-
-
-def _where(active: jax.Array, new: Any, old: Any) -> Any:
-    """Chooses per client, over the leading axis of every leaf."""
-
-    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.where(active.reshape(active.shape + (1,) * (a.ndim - active.ndim)), a, b)
-
-    return jax.tree.map(choose, new, old)

@@ -142,6 +142,15 @@ def split(weights: Weights) -> tuple[Weights, Weights]:
     return weights["params"], {name: leaf for name, leaf in weights.items() if name != "params"}
 
 
+def where_each(active: jax.Array, new: Any, old: Any) -> Any:
+    """Chooses per client, over the leading axis of every leaf."""
+
+    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(active.reshape(active.shape + (1,) * (a.ndim - active.ndim)), a, b)
+
+    return jax.tree.map(choose, new, old)
+
+
 def _batch(
     training: LocalTraining, data: ClientData, step: jax.Array, own: Own
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
