@@ -12,6 +12,7 @@ from fedcode_jax.clients.chunks import mean_loss, train
 from fedcode_jax.clients.local_step import Steps
 from fedcode_jax.clients.packing import train_packed
 from fedcode_jax.clients.plan import PRECISIONS, Plan
+from fedcode_jax.clients.rows import Matrices, Rows
 from fedcode_jax.clients.training import ClientAxis, LocalTraining
 
 Output = Any
@@ -106,17 +107,24 @@ def packed_slots(member: Member, all_present: bool) -> Callable[..., tuple]:
         def together(tree: Any) -> Any:
             return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
 
+        def begin(row: Any) -> tuple[Start, jax.Array]:
+            return member.begin(given.shared, row)
+
+        one = jax.eval_shape(begin, jax.tree.map(lambda leaf: leaf[0], row))[0]
+        rows = Rows.like(one.weights)
+
         def started(client: jax.Array, row: Any, key: jax.Array) -> tuple:
-            start, trains = jax.vmap(lambda row: member.begin(given.shared, row))(row)
+            start, trains = jax.vmap(begin)(row)
             keys = jax.vmap(lambda k: jax.random.fold_in(k, 0))(key)
-            return start, every.own(jnp.where(trains, client, -1), keys), keys
+            own = every.own(jnp.where(trains, client, -1), keys)
+            return rows.matrices(start.weights), start.carried, own, keys
 
         with jax.default_matmul_precision(PRECISIONS[plan.precision]):
             begun = jax.lax.map(lambda mine: started(*mine), apart((client, row, key)))
-            start, own, keys = together(begun)
-            done = train_packed(every, slots, own, start.weights, start.carried, keys)
+            weights, carried, own, keys = together(begun)
+            done = train_packed(every, slots, own, rows, weights, carried, keys)
         loss = mean_loss(training, done.loss_sum, own.size)
-        end = _ending(member)
+        end = _ending(member, rows)
         if not all_present or waves * slots > clients:
             end = _unless_nobody(end)
         ends = apart((client, row, key, done.weights, own.steps, loss))
@@ -127,17 +135,25 @@ def packed_slots(member: Member, all_present: bool) -> Callable[..., tuple]:
     return run
 
 
-def _ending(member: Member) -> Callable[..., Output]:
+def _ending(member: Member, rows: Rows) -> Callable[..., Output]:
     """(data, given, client, row, key, trained, steps, loss) of a wave -> outputs."""
 
-    def ending(data: ClientData, given: Given, client: jax.Array, *own: Any) -> Output:
+    def ending(
+        data: ClientData,
+        given: Given,
+        client: jax.Array,
+        row: Any,
+        key: jax.Array,
+        trained: Matrices,
+        *made: jax.Array,
+    ) -> Output:
         def finished(row: Any, key: jax.Array, trained: Any, *made: jax.Array) -> Output:
             steps, loss = made
             start, _ = member.begin(given.shared, row)
             work = Work(start, trained, steps, given.learning_rate, loss)
             return member.finish(given.shared, row, work, jax.random.fold_in(key, 1))
 
-        return jax.vmap(finished)(*own)
+        return jax.vmap(finished)(row, key, rows.tree(trained), *made)
 
     return ending
 

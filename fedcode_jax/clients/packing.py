@@ -6,19 +6,19 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.clients.local_step import Own, Progress, Steps, where_each
-from fedcode_jax.clients.training import Weights
+from fedcode_jax.clients.rows import Matrices, Rows
 
 
 class Packed(NamedTuple):
     """What the clients of a device come to.
 
     Attributes:
-      weights: the trained variables, with a leading axis of K.
+      weights: the trained variables, K rows.
       loss_sum: f32[K], over all samples of all epochs.
       sequential: i32[], steps made one after another.
     """
 
-    weights: Weights
+    weights: Matrices
     loss_sum: jax.Array
     sequential: jax.Array
 
@@ -30,8 +30,8 @@ class _Slots(NamedTuple):
       now: where training stands in each of the W slots.
       occupant: i32[W], which client a slot trains; K for none.
       made: i32[W], steps that it has made of its client.
-      held: of each client the variables it starts from, and once it has finished those it ends
-        with, and its loss; a leading axis of K.
+      held: of each client a row of the variables it starts from, and once it has finished of
+        those it ends with; and its loss.
       taken: i32[], clients that have been given a slot.
       sequential: i32[], steps made one after another.
     """
@@ -39,13 +39,19 @@ class _Slots(NamedTuple):
     now: Progress
     occupant: jax.Array
     made: jax.Array
-    held: tuple[Weights, jax.Array]
+    held: tuple[Matrices, jax.Array]
     taken: jax.Array
     sequential: jax.Array
 
 
 def train_packed(
-    every: Steps, slots: int, own: Own, weights: Weights, carried: Any, keys: jax.Array
+    every: Steps,
+    slots: int,
+    own: Own,
+    rows: Rows,
+    weights: Matrices,
+    carried: Any,
+    keys: jax.Array,
 ) -> Packed:
     """Trains the clients of a device in W slots.
 
@@ -55,17 +61,18 @@ def train_packed(
     program. Nobody's state is masked: between two events no slot finishes, and one that has nobody
     to train computes what is not looked at.
 
-    An event costs as many kernels as a model has leaves, once to write the finished and once to
-    read the next, so that the variables of all K clients lie on the device, but the state of the
-    optimiser and all that a step works on for W alone.
+    At an event the rows of who has finished are written and those of who comes next are read. So
+    the variables of all K clients lie on the device, but the state of the optimiser and all that
+    a step works on for W alone.
 
     Args:
       every: what a step is.
       slots: W, at most K.
       own: what each client brings, with a leading axis of K; of one that makes no step its start
         is its end.
-      weights: the variables that each starts from, likewise.
-      carried: what the objective is given, likewise.
+      rows: how variables are laid in rows.
+      weights: K rows of those that each starts from.
+      carried: what the objective is given, with a leading axis of K.
       keys: keys[K], of this round.
 
     Returns:
@@ -78,8 +85,8 @@ def train_packed(
     queue = jnp.argsort(-own.steps, stable=True)
     waiting = jnp.sum(own.steps > 0)
 
-    def at(rows: jax.Array, tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: leaf[rows], tree)
+    def at(which: jax.Array, tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[which], tree)
 
     def take(slot: _Slots) -> _Slots:
         """Gives every free slot the next client."""
@@ -88,7 +95,7 @@ def train_packed(
         fresh = free & (place < waiting)
         occupant = jnp.where(fresh, queue[jnp.minimum(place, clients - 1)], slot.occupant)
         row = jnp.minimum(occupant, clients - 1)
-        begun = every.begun(at(row, slot.held[0]), keys[row])
+        begun = every.begun(rows.tree(at(row, slot.held[0])), keys[row])
         return slot._replace(
             now=where_each(fresh, begun, slot.now),
             occupant=occupant,
@@ -111,7 +118,7 @@ def train_packed(
         made = slot.made + length
         finished = busy & (made == mine.steps)
         target = jnp.where(finished, slot.occupant, clients)
-        result = ({"params": now.params, **now.state}, now.loss_sum)
+        result = (rows.matrices({"params": now.params, **now.state}), now.loss_sum)
         held = jax.tree.map(
             lambda leaf, new: leaf.at[target].set(new, mode="drop"), slot.held, result
         )
@@ -122,7 +129,7 @@ def train_packed(
         return (slot.taken < waiting) | jnp.any(slot.occupant < clients)
 
     nobody = jnp.full(slots, clients)
-    first = every.begun(at(jnp.arange(slots), weights), keys[:slots])
+    first = every.begun(rows.tree(at(jnp.arange(slots), weights)), keys[:slots])
     held = (weights, jnp.zeros(clients))
     start = _Slots(first, nobody, jnp.zeros_like(nobody), held, jnp.int32(0), jnp.int32(0))
     end = jax.lax.while_loop(going_on, to_next_event, start)
