@@ -24,6 +24,9 @@ _FINER = 0.85
 """Of a chunk's size, the next smaller one that is tried."""
 _IN_DOUBT = 1.05
 """Slots hold the weights of all clients of a device, so that they are to be cheaper by this."""
+_ALIKE = 1.1
+"""Prices of sizes that differ by less are held to be equal: that with the fewest steps is chosen,
+since kernels of few clients do not fill a machine, and prices do not say so."""
 _APART = 1.5
 """By which chunks that are tried in a trial of plans differ at least."""
 
@@ -58,7 +61,7 @@ def plan_choices(
     round is priced: of c clients side by side, every step that follows another costs
     ``launch + c * client``, and every moment at which slots take the next clients an
     ``exchange``. Of some sizes of chunk that have room, sorted and packed, the cheapest over
-    sampled cohorts is chosen.
+    sampled cohorts is chosen, or of those that cost about as little, that with the fewest steps.
 
     Args:
       target: the kind of machine: cpu, gpu or tpu.
@@ -152,16 +155,24 @@ def _largest_chunk(cohorts: np.ndarray, room: int, layout: str, devices: int) ->
 def _by_price(
     cohorts: np.ndarray, room: dict[str, int], cost: StepPrice, devices: int, chunk: int | None
 ) -> Iterator[tuple[str, int]]:
-    """Layouts and sizes of chunks, the cheapest first, then two that differ from those before."""
+    """Layouts and sizes of chunks, the best first, then two that differ from those before."""
     own = -(-cohorts.shape[1] // devices)
-    priced = sorted(
-        (price_of(cohorts, size, kind, devices, cost), LAYOUTS.index(kind), size)
+    candidates = [
+        (kind, size)
         for kind, most in room.items()
         for size in ([chunk] if chunk else _sizes(own, most))
-    )
+    ]
+    price = {one: price_of(cohorts, one[1], one[0], devices, cost) for one in candidates}
+    cheapest = min(price.values())
+
+    def rank(one: tuple[str, int]) -> tuple[float, float]:
+        better = any(size == one[1] and price[kind, size] < price[one] for kind, size in candidates)
+        if better or price[one] > _ALIKE * cheapest:
+            return np.inf, price[one]
+        return occupancy(cohorts, one[1], one[0], devices).sequential.mean(), price[one]
+
     chosen: list[tuple[str, int]] = []
-    for _, number, size in priced:
-        kind = LAYOUTS[number]
+    for kind, size in sorted(candidates, key=rank):
         near = [other for layout, other in chosen if layout == kind]
         if len(chosen) < 3 and all(max(size / n, n / size) >= _APART for n in near):
             chosen.append((kind, size))
