@@ -401,6 +401,7 @@ CHOICE_OF = {
         ("execution.plan", "best"),
         ("execution.chunk", 0),
         ("execution.client_axis", "scan"),
+        ("execution.layout", "loose"),
         ("execution.conv", 1),
         ("execution.precision", "float16"),
     ],
