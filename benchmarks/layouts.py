@@ -4,10 +4,11 @@
 
 50,000 samples of 10 classes are dealt to 100 clients by Dirichlet's distribution; a local epoch is
 cut into batches of 32. For each kind of machine and model, on images of 32 x 32 x 3, the rule
-chooses a layout and a width. Cohorts are then run here, with a model so small that only the steps count, and the steps that the program
-says it executed are held against the fewest that there can be at that width: those of the largest
-client, or of all clients by the number of places if that is more. Beside it stands the rule that
-takes the largest chunk of which at most 5 % are padding, as for a CPU with clients side by side.
+chooses a layout and a width. Cohorts are then run here, with a model so small that only the steps
+count, and the steps that the program says it executed are held against the fewest that there can
+be at that width: those of the largest client, or of all clients by the number of places if that is
+more. Beside it stands the rule for a CPU with clients side by side, which takes the largest chunk
+of which at most 5 % are padding.
 Writes every figure to benchmarks/results/layouts.json.
 """
 

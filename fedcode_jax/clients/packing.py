@@ -90,10 +90,7 @@ def train_packed(
 
     def take(slot: _Slots) -> _Slots:
         """Gives every free slot the next client."""
-        free = slot.occupant == clients
-        place = slot.taken + jnp.cumsum(free) - 1
-        fresh = free & (place < waiting)
-        occupant = jnp.where(fresh, queue[jnp.minimum(place, clients - 1)], slot.occupant)
+        occupant, fresh = _next(slot, queue, waiting)
         row = jnp.minimum(occupant, clients - 1)
         begun = every.begun(rows.tree(at(row, slot.held[0])), keys[row])
         return slot._replace(
@@ -134,3 +131,12 @@ def train_packed(
     start = _Slots(first, nobody, jnp.zeros_like(nobody), held, jnp.int32(0), jnp.int32(0))
     end = jax.lax.while_loop(going_on, to_next_event, start)
     return Packed(*end.held, end.sequential)
+
+
+def _next(slot: _Slots, queue: jax.Array, waiting: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Who is in each slot once those that are free have taken the next, and which were."""
+    clients = queue.shape[0]
+    free = slot.occupant == clients
+    place = slot.taken + jnp.cumsum(free) - 1
+    fresh = free & (place < waiting)
+    return jnp.where(fresh, queue[jnp.minimum(place, clients - 1)], slot.occupant), fresh
