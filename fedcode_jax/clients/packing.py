@@ -106,7 +106,9 @@ def train_packed(
         row = jnp.minimum(slot.occupant, clients - 1)
         mine, given = at(row, (own, carried))
         busy = slot.occupant < clients
-        length = jnp.min(jnp.where(busy, mine.steps - slot.made, jnp.iinfo(jnp.int32).max))
+        left = jnp.where(busy, mine.steps - slot.made, jnp.iinfo(jnp.int32).max)
+        # Under vmap an experiment that has ended goes through the motions with the others.
+        length = jnp.where(jnp.any(busy), jnp.min(left), 0)
 
         def step(i: jax.Array, now: Progress) -> Progress:
             return every.after(now, mine, given, slot.made + i)
