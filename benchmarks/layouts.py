@@ -48,7 +48,7 @@ MOST = 1.3
 @functools.cache
 def priced(model: str, target: str) -> tuple[Any, StepPrice]:
     """The shapes of a model, and what a step of it takes."""
-    module = models.make(model, CLASSES, lowering="patches")
+    module = models.make(model, CLASSES)
     training = LocalTraining(module, optimizer("adam", 1e-3), epochs=1, batch_size=BATCH)
     weights = jax.eval_shape(lambda key: models.init(module, key, SHAPE), jax.random.key(0))
     return weights, step_price(training, weights, SHAPE, target)

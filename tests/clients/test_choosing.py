@@ -65,7 +65,7 @@ def test_rules_and_alternatives():
     ways = [(plan.client_axis, plan.conv) for plan in choices()]
     assert ways[0] == ("map", "native")
     assert len(set(ways)) == 4
-    assert (choices("gpu")[0].client_axis, choices("gpu")[0].conv) == ("vmap", "patches")
+    assert (choices("gpu")[0].client_axis, choices("gpu")[0].conv) == ("vmap", "native")
     assert all(plan.conv == "native" for plan in choices(weights=DENSE))
 
 
@@ -75,8 +75,8 @@ def test_what_is_not_set_follows_the_rule():
         return plan.client_axis, plan.conv
 
     assert first("gpu", weights=DENSE) == ("vmap", "native")  # there is nothing to lower
-    assert first("gpu", conv="native") == ("vmap", "native")
-    assert first("gpu", client_axis="map") == ("map", "patches")
+    assert first("gpu", conv="patches") == ("vmap", "patches")
+    assert first("gpu", client_axis="map") == ("map", "native")
     assert first("cpu", conv="patches") == ("map", "patches")
     assert first("cpu", client_axis="vmap") == ("vmap", "native")
     assert first("cpu", chunk=4) == ("vmap", "native")

@@ -24,11 +24,11 @@ def test_on_cpu_clients_run_one_after_another(model):
     assert found.reason == "rule for cpu"
 
 
-@pytest.mark.parametrize(("model", "conv"), [("cnn", "patches"), ("mlp", "native")])
-def test_elsewhere_they_run_side_by_side(model, conv, monkeypatch):
+@pytest.mark.parametrize("model", ["cnn", "mlp"])
+def test_elsewhere_they_run_side_by_side(model, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     found = plan(model)
-    assert (found.client_axis, found.chunk, found.conv) == ("vmap", 10, conv)
+    assert (found.client_axis, found.chunk, found.conv) == ("vmap", 10, "native")
 
 
 def test_the_chunk_shrinks_with_the_memory(monkeypatch):
