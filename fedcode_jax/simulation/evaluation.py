@@ -1,5 +1,6 @@
 """Accuracy and loss over a whole test set, exactly, in batches that fit; by class and by client."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -141,6 +142,55 @@ def evaluate(
     Returns:
       The score.
     """
+    (score,) = evaluate_each(model, (models,), data, devices, loss=loss, metrics=metrics)
+    return score
+
+
+@randomness.standardised
+def evaluate_each(
+    model: Any,
+    groups: Sequence[Weights],
+    data: EvaluationData,
+    devices: int = 1,
+    *,
+    loss: PerSample = cross_entropy,
+    metrics: tuple[tuple[str, PerSample], ...] = (),
+) -> list[Score]:
+    """Scores several groups of models by one program, one model after another.
+
+    Args:
+      model: the flax module.
+      groups: its variables, each with a leading axis of the group's models.
+      data: as of ``evaluate``, and so are the others.
+      devices: that share its batches.
+      loss: of a sample.
+      metrics: further figures.
+
+    Returns:
+      A score for each group.
+    """
+    models = groups[0]
+    if len(groups) > 1:
+        models = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *groups)
+    found = _totals(model, models, data, devices, loss, metrics)
+    scores, first = [], 0
+    for group in groups:
+        last = first + len(jax.tree.leaves(group)[0])
+        own = jax.tree.map(lambda leaf, part=slice(first, last): leaf[part], found)
+        scores.append(_score(own, data))
+        first = last
+    return scores
+
+
+def _totals(
+    model: Any,
+    models: Weights,
+    data: EvaluationData,
+    devices: int,
+    loss: PerSample,
+    metrics: tuple[tuple[str, PerSample], ...],
+) -> _Totals:
+    """The sums of each model, with a leading axis of models."""
 
     def of_model(weights: Weights, data: EvaluationData) -> _Totals:
         def of_batch(batch: tuple) -> _Totals:
@@ -176,7 +226,11 @@ def evaluate(
             out_specs=everywhere,
             check_vma=False,
         )
-    found = totals(models, data)
+    return totals(models, data)
+
+
+def _score(found: _Totals, data: EvaluationData) -> Score:
+    """The score of the models that these sums are of."""
     count = jnp.sum(data.class_sizes)
     classes = found.classes / data.class_sizes
     return Score(
