@@ -84,6 +84,7 @@ def train_packed(
     clients = own.steps.shape[0]
     queue = jnp.argsort(-own.steps, stable=True)
     waiting = jnp.sum(own.steps > 0)
+    nobody = jnp.full(slots, clients)
 
     def at(which: jax.Array, tree: Any) -> Any:
         return jax.tree.map(lambda leaf: leaf[which], tree)
@@ -113,8 +114,7 @@ def train_packed(
         def step(i: jax.Array, now: Progress) -> Progress:
             return every.after(now, mine, given, slot.made + i)
 
-        now = jax.lax.fori_loop(0, length, step, slot.now)
-        made = slot.made + length
+        now, made = jax.lax.fori_loop(0, length, step, slot.now), slot.made + length
         finished = busy & (made == mine.steps)
         target = jnp.where(finished, slot.occupant, clients)
         result = (rows.matrices({"params": now.params, **now.state}), now.loss_sum)
@@ -127,10 +127,9 @@ def train_packed(
     def going_on(slot: _Slots) -> jax.Array:
         return (slot.taken < waiting) | jnp.any(slot.occupant < clients)
 
-    nobody = jnp.full(slots, clients)
     first = every.begun(rows.tree(at(jnp.arange(slots), weights)), keys[:slots])
-    held = (weights, jnp.zeros(clients))
-    start = _Slots(first, nobody, jnp.zeros_like(nobody), held, jnp.int32(0), jnp.int32(0))
+    held, none = (weights, jnp.zeros(clients)), jnp.int32(0)
+    start = _Slots(first, nobody, jnp.zeros_like(nobody), held, none, none)
     end = jax.lax.while_loop(going_on, to_next_event, start)
     return Packed(*end.held, end.sequential)
 
