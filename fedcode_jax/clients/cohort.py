@@ -14,7 +14,7 @@ from fedcode_jax.clients.batches import ClientData
 from fedcode_jax.clients.places import places
 from fedcode_jax.clients.plan import PRECISIONS, Plan
 from fedcode_jax.clients.training import ClientAxis, LocalTraining, train
-from fedcode_jax.devices import CLIENTS, mesh
+from fedcode_jax.devices import CLIENTS, axis_of
 
 Output = Any
 
@@ -110,7 +110,7 @@ def run_cohort(
         everywhere, apart = PartitionSpec(), PartitionSpec(CLIENTS)
         run = jax.shard_map(
             run,
-            mesh=mesh(plan.devices),
+            mesh=axis_of(plan.devices),
             in_specs=(everywhere, everywhere, apart, apart, apart),
             out_specs=apart,
             check_vma=False,
