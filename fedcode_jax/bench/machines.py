@@ -153,7 +153,12 @@ def _topology(target: str, platform: str, name: str, options: dict[str, str]) ->
     try:
         with _no_tpu_here() if platform == "tpu" else contextlib.nullcontext():
             found = topologies.get_topology_desc(name, platform, **options)
-    except (RuntimeError, ValueError, NotImplementedError) as error:
+    except NotImplementedError as error:  # without a GPU, JAX passes its compiler over
+        raise ConfigError(
+            f"target: {target!r} cannot be used; JAX has begun without XLA's compiler for it; set "
+            "JAX_PLATFORMS=cpu before it begins"
+        ) from error
+    except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise ConfigError(f"target: {target!r} cannot be used; XLA says: {reason}") from error
     return tuple(found.devices)
