@@ -12,10 +12,10 @@ from fedcode_jax import randomness
 from fedcode_jax.algorithms import Start, Work
 from fedcode_jax.bench.flops import training_flops, work_of
 from fedcode_jax.bench.parts import score_of
-from fedcode_jax.clients import ClientData
+from fedcode_jax.clients import ClientData, train
 from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.clients.plan import PRECISIONS
-from fedcode_jax.clients.training import Weights, train
+from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import replicated
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.simulation import EvaluationData, Program, State

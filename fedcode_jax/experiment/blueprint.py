@@ -184,13 +184,16 @@ class Blueprint:
             loss=self.parts.loss(self.config, self.dataset.num_classes),
         )
 
-    def program(self, member: Member, max_size: int, devices: int = 1) -> Program:
+    def program(
+        self, member: Member, max_size: int, devices: int = 1, *, may_pack: bool = True
+    ) -> Program:
         """The program of this experiment, or of several that differ in their members.
 
         Args:
           member: weights, data, test set and settings.
           max_size: the largest number of samples of any client.
           devices: that share the clients of a round.
+          may_pack: whether packed slots are chosen without being asked for.
 
         Returns:
           The program, under the plan that the config asks for.
@@ -227,6 +230,8 @@ class Blueprint:
             chunk=execution.chunk,
             client_axis=execution.client_axis,
             conv=execution.conv,
+            layout=execution.layout,
+            may_pack=may_pack,
             probe=execution.plan == "probe",
         )
 

@@ -7,7 +7,7 @@ import jax
 
 from fedcode_jax import randomness, schedules
 from fedcode_jax.algorithms import Algorithm
-from fedcode_jax.clients.device_memory import client_bytes, sample_bytes
+from fedcode_jax.clients.device_memory import client_bytes, sample_bytes, waiting_bytes
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import free_bytes, tree_bytes
 from fedcode_jax.simulation.program import Program
@@ -52,7 +52,12 @@ def clients_that_fit(program: Program, weights: Weights) -> int:
         return program.cohort
     room = _ROOM * free - resident_bytes(program, weights)
     one = client_bytes(program.training, weights, program.data.x.shape[1:])
-    return max(1, int(room // (one + carried_bytes(program.algorithm, weights))))
+    carried = carried_bytes(program.algorithm, weights)
+    if program.plan.layout == "packed":
+        own = -(-program.cohort // program.plan.devices)
+        waiting = waiting_bytes(program.training, weights, program.max_size) + carried
+        room -= own * waiting
+    return max(1, int(room // (one + carried)))
 
 
 def carried_bytes(algorithm: Algorithm, weights: Weights) -> int:

@@ -57,6 +57,25 @@ def test_patches_need_more_memory_and_get_a_smaller_chunk(monkeypatch):
     assert by_conv["patches"] < 5
 
 
+def test_slots_are_for_clients_that_wait_and_take_memory_for_them(monkeypatch):
+    ragged = {"partition__name": "dirichlet", "partition__alpha": 0.1, "local__epochs": 8}
+    ragged["execution__chunk"] = 3
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert plan("cnn", **ragged).layout == "packed"
+    assert plan("cnn", **ragged, execution__layout="sorted").layout == "sorted"
+    assert plan("cnn").layout == "sorted"  # as many samples each
+    monkeypatch.undo()
+
+    def fitting(layout, free):
+        monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None: int(free))
+        changes = {"execution.client_axis": "vmap", "execution.layout": layout}
+        one = experiment.build(replace(ExperimentConfig(), BASE | changes))
+        return device_memory.clients_that_fit(one.program, one.weights)
+
+    assert fitting("packed", 1e9) < fitting("sorted", 1e9)
+    assert fitting("packed", 1) == 1
+
+
 def test_settings_come_before_the_rules():
     found = plan(execution__chunk=3, execution__conv="patches", execution__precision="bfloat16")
     assert (found.client_axis, found.chunk, found.conv) == ("vmap", 3, "patches")
