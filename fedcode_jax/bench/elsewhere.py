@@ -14,7 +14,7 @@ from fedcode_jax import experiment, randomness
 from fedcode_jax.bench import hlo
 from fedcode_jax.bench.kernels import Block, Loop, blocks
 from fedcode_jax.bench.machines import machine as machine_of
-from fedcode_jax.bench.parts_elsewhere import ROUND, STEP, Part, parts_elsewhere
+from fedcode_jax.bench.parts_elsewhere import ROUND, STEP, Part, parts_elsewhere, steps_of_round
 from fedcode_jax.clients.training import BATCH_LOSS
 from fedcode_jax.config import ExperimentConfig, to_dict
 from fedcode_jax.devices import chunk_that_fits, compiled_memory
@@ -35,8 +35,8 @@ def compile_for(
 
     Returns:
       What a JSON file can hold: the plan that the rules choose for that machine, in ``info``;
-      whether a round fits; and for each part its kernels, bytes, FLOP, memory, the compiler's
-      own figures, seconds to compile, and what no round may have (``offences``).
+      whether a round fits; its local steps; and for each part its kernels, bytes, FLOP, memory,
+      the compiler's own figures, seconds to compile, and what no round may have (``offences``).
 
     Raises:
       ConfigError: an unknown machine, a package that is missing, or settings that do not fit.
@@ -67,6 +67,7 @@ def compile_for(
             "memory_bytes": machine.memory,
         },
         "room": room(parts[ROUND], program.plan.chunk, machine.memory),
+        "steps": steps_of_round(program),
         "parts": parts,
     }
 

@@ -13,7 +13,7 @@ from fedcode_jax.algorithms import Start, Work
 from fedcode_jax.bench.flops import training_flops, work_of
 from fedcode_jax.bench.parts import score_of
 from fedcode_jax.clients import ClientData, train
-from fedcode_jax.clients.batches import num_steps
+from fedcode_jax.clients.occupancy import occupancy, sampled_cohorts
 from fedcode_jax.clients.plan import PRECISIONS
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import replicated
@@ -77,7 +77,7 @@ def parts_elsewhere(program: Program, weights: Weights) -> dict[str, Part]:
     if chunk > 1:
         parts[UPLOADS] = Part(lowered(*_uploads(program, state, chunk), "float32"), 0)
     parts[EVALUATION] = Part(lambda: _evaluation(program, state), evaluation)
-    whole = int(step * _steps_of_round(program)) + evaluation
+    whole = int(step * steps_of_round(program)["needed"]) + evaluation
     parts[ROUND] = Part(lambda: program.lowered(state, 1), whole)
     return parts
 
@@ -197,8 +197,22 @@ def _flop_of_evaluation(program: Program, state: State) -> int:
     return 2 * work_of(apply, _row(models[0]), x).forward * batches * count
 
 
-def _steps_of_round(program: Program) -> float:
-    """Local steps that the clients of a round need, in the mean over all cohorts."""
-    training = program.training
-    steps = num_steps(jnp.asarray(program.data.sizes), training.epochs, training.batch_size)
-    return float(np.mean(np.asarray(steps))) * program.cohort
+def steps_of_round(program: Program) -> dict[str, float]:
+    """Local steps of a round, means over cohorts drawn at random.
+
+    Args:
+      program: the experiment.
+
+    Returns:
+      ``needed`` by all clients together, and ``in_turn``: those that follow each other on the
+      busiest device.
+    """
+    training, plan = program.training, program.plan
+    cohorts = sampled_cohorts(
+        program.sizes, program.cohort, epochs=training.epochs, batch_size=training.batch_size
+    )
+    found = occupancy(cohorts, plan.chunk, plan.layout, plan.devices)
+    return {
+        "needed": float(np.mean(cohorts.sum(axis=1))),
+        "in_turn": float(np.mean(found.sequential)),
+    }

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _NOTES = (
-    "Kernels: what is launched, fusions, library calls and copies, also in loops whose turns the"
-    " compiler knows; of a condition the branch with more; a TPU has no launches, but as many"
-    " instructions.",
-    "FLOP: two a multiply-add of the products and convolutions of the definition, those of a round"
-    " at its cohort's mean number of steps. Bytes: every kernel's operands and results, of what is"
-    " read or written in part that part, without what a layout pads; those of loops whose turns"
-    " nobody knows are not in them, a round's local steps among them.",
-    "Memory: arguments, results and what is held meanwhile, on one device. Nothing was run: GPU"
-    " kernels are not tuned as they are on the card.",
+    "Nothing was run. Kernels, memory and bytes are those of one device.",
+    "Kernels: fusions, library calls, copies and the like, also in loops whose turns the compiler"
+    " knows; +, in one turn of a loop of unknown turns. Of a condition the branch with more.",
+    "Memory: arguments, results and what is held meanwhile. Bytes: each kernel's operands and"
+    " results, of what is read or written in part that part, without what a layout pads; as for"
+    " kernels, without loops of unknown turns.",
+    "FLOP: two a multiply-add of the products and convolutions of the definition; of a round all"
+    " its steps, and like those of an evaluation on all devices together. Compiler: its own"
+    " figures, where it gives them and knows the turns of all loops.",
 )
 
 
@@ -98,7 +98,7 @@ def _parts(record: Mapping[str, Any]) -> "Table":
             *(si(own[key], unit) if key in own else "" for key, unit in _OWN),
             format_seconds(part["trace_seconds"] + part["compile_seconds"]),
         )
-        for line, kernels in _loops(name, part):
+        for line, kernels in _loops(part, record["steps"]["in_turn"]):
             table.add_row(line, f"+ {kernels:,}", *[""] * (len(names) - 1), style="dim")
     return table
 
@@ -106,15 +106,17 @@ def _parts(record: Mapping[str, Any]) -> "Table":
 _OWN = (("flop", "FLOP"), ("bytes", "B"), ("seconds", "s"))
 
 
-def _loops(name: str, part: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Loops whose turns nobody knows: what they are, and the kernels of a turn."""
+def _loops(part: Mapping[str, Any], steps: float) -> list[tuple[str, int]]:
+    """Loops whose turns the compiler does not know: what they are, and the kernels of a turn."""
     lines: dict[tuple[str, int], int] = {}
     for loop in part.get("open_loops", ()):
-        what = "a local step" if loop["of_steps"] else f"a turn in {_place(loop['scope'])}"
+        what = f"a turn in {_place(loop['scope'])}"
+        if loop["of_steps"]:
+            what = f"a local step, one of {steps:,.4g}"
         key = (what, loop["kernels_a_turn"])
         lines[key] = lines.get(key, 0) + loop["entered"]
     return [
-        (f"  {what}" + (f", {times} loops" if times > 1 else ""), kernels)
+        (f"  {what}" + (f", {times} loops" if times > 1 and "turn in" in what else ""), kernels)
         for (what, kernels), times in lines.items()
     ]
 

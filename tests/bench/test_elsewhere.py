@@ -73,6 +73,7 @@ def test_operations_are_those_of_the_definition(record):
     test = 20 // 8 * sum((first, *others)) + 20 % 8 * 2 * sum(layers)
     assert record["parts"][EVALUATION]["flop"] == test
     # 15 samples in batches of 8, two epochs: 4 steps of each client
+    assert record["steps"] == {"needed": 16, "in_turn": 4}
     assert record["parts"][ROUND]["flop"] == 4 * step + test
 
 
@@ -137,7 +138,7 @@ def test_the_table_says_so(memory, words, record):
     }
     text = _printed(target_table(shown))
     assert words in text
-    for part in (STEP, UPLOAD, EVALUATION, ROUND):
+    for part in (STEP, UPLOAD, EVALUATION, ROUND, "a local step, one of 4"):
         assert part in text
 
 
