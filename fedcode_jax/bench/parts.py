@@ -96,7 +96,7 @@ def parts_of(program: Program, weights: Weights, before: State, after: State) ->
         TRAINING: train,
         CODES: code,
         AGGREGATION: ready(algorithm.aggregate, server, messages, samples, exchange),
-        EVALUATION: ready(_score(program), after.server, after.store, program.test),
+        EVALUATION: ready(score_of(program), after.server, after.store, program.test),
     }
     broadcast, _ = jax.eval_shape(algorithm.broadcast, server, exchange, key)
     moved = {
@@ -166,7 +166,7 @@ def _code(program: Program) -> Callable[..., tuple]:
     return code
 
 
-def _score(program: Program) -> Callable[..., list[Score]]:
+def score_of(program: Program) -> Callable[..., list[Score]]:
     """(server, store, test) -> the scores of the models that are reported."""
 
     def score(server: Any, store: Any, test: EvaluationData) -> list[Score]:

@@ -14,7 +14,7 @@ from fedcode_jax.clients.device_work import Given, Member, packed_slots, sorted_
 from fedcode_jax.clients.layout import Layout
 from fedcode_jax.clients.plan import Plan
 from fedcode_jax.clients.training import LocalTraining
-from fedcode_jax.devices import CLIENTS, mesh
+from fedcode_jax.devices import CLIENTS, axis_of
 
 Output = Any
 
@@ -105,7 +105,7 @@ def run_cohort(
         everywhere, apart = PartitionSpec(), PartitionSpec(CLIENTS)
         run = jax.shard_map(
             run,
-            mesh=mesh(plan.devices),
+            mesh=axis_of(plan.devices),
             in_specs=(everywhere, everywhere, apart, apart, apart),
             out_specs=apart,
             check_vma=False,

@@ -15,6 +15,8 @@ from fedcode_jax.models.fixing import fixed_norm
 Weights = Any
 ClientAxis = Literal["vmap", "map"]
 
+BATCH_LOSS = "batch_loss"
+"""What comes from a local step's loss and gradient has this in its name in a compiled program."""
 _VIEW = 0x71E3  # of a step's key, apart from what a model makes of it for dropout
 
 
@@ -62,6 +64,7 @@ class LocalTraining:
         """
         return None if self.fix_norm_after is None else number > self.fix_norm_after
 
+    @jax.named_scope(BATCH_LOSS)
     def batch_loss(
         self,
         params: Weights,

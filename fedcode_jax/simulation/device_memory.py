@@ -12,6 +12,7 @@ from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import free_bytes, tree_bytes
 from fedcode_jax.simulation.program import Program
 from fedcode_jax.simulation.state import initial_state
+from fedcode_jax.targets import Machine
 
 _ROOM = 0.8
 """Share of a device's free memory that a plan may fill by the estimate."""
@@ -46,7 +47,7 @@ def resident_bytes(program: Program, weights: Weights) -> int:
 
 def clients_that_fit(program: Program, weights: Weights) -> int:
     """How many clients one device can train side by side, by the estimates; at least 1."""
-    free = free_bytes()
+    free = free_bytes(program.machine)
     if free is None:
         return program.cohort
     room = _ROOM * free - resident_bytes(program, weights)
@@ -86,9 +87,11 @@ def carried_bytes(algorithm: Algorithm, weights: Weights) -> int:
     return tree_bytes(jax.eval_shape(carried, weights))
 
 
-def evaluation_batch(model: Any, weights: Weights, sample_shape: Sequence[int]) -> int:
-    """How many test samples one device evaluates at once; at least 1."""
-    free = free_bytes()
+def evaluation_batch(
+    model: Any, weights: Weights, sample_shape: Sequence[int], machine: Machine | None = None
+) -> int:
+    """How many test samples one device, at hand or of a machine, evaluates at once; at least 1."""
+    free = free_bytes(machine)
     if free is None:
         return _TEST_BATCH
     fits = int(_EVALUATION * free) // sample_bytes(model, weights, sample_shape)

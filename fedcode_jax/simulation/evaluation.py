@@ -12,7 +12,8 @@ from fedcode_jax import randomness
 from fedcode_jax.clients import normalise
 from fedcode_jax.clients.losses import PerSample, cross_entropy, masked_sum
 from fedcode_jax.clients.training import Weights
-from fedcode_jax.devices import CLIENTS, lay, mesh, replicated, spread
+from fedcode_jax.devices import CLIENTS, axis_of, lay, replicated, spread
+from fedcode_jax.targets import Machine
 
 
 class EvaluationData(NamedTuple):
@@ -53,6 +54,7 @@ class EvaluationData(NamedTuple):
         shares: np.ndarray | None = None,
         batch_size: int = 500,
         devices: int = 1,
+        machine: Machine | None = None,
     ) -> "EvaluationData":
         """Cuts a test set into batches, as many on each device, pads it and lays it there.
 
@@ -65,9 +67,10 @@ class EvaluationData(NamedTuple):
           shares: f32[C, K]; default: no clients, and as many classes as occur in ``y``.
           batch_size: at most.
           devices: that share the batches.
+          machine: whose they are; None for those at hand.
 
         Returns:
-          The data, on the devices.
+          The data, on the devices; those for a machine that is not here stay on the host.
         """
         n = len(y)
         batches = -(-n // batch_size)
@@ -84,7 +87,16 @@ class EvaluationData(NamedTuple):
             np.bincount(user, minlength=known)[:known].astype(np.float32),
         )
         whole = (mean, std, *sizes, np.asarray(shares, np.float32))
-        return cls(*lay(cut, spread(devices)), *lay(whole, replicated(devices)))
+        arrays: Any = (*cut, *whole)
+        found = cls(*arrays)
+        return found if machine is not None else lay(found, cls.shardings(devices))
+
+    @classmethod
+    def shardings(cls, devices: int, machine: Machine | None = None) -> Any:
+        """Where each array lies: the batches are spread over the devices, which have all else."""
+        apart: Any = spread(devices, machine=machine)
+        everywhere: Any = replicated(devices, machine=machine)
+        return cls(*[apart] * 4, *[everywhere] * 5)
 
 
 class Score(NamedTuple):
@@ -221,7 +233,7 @@ def _totals(
         specs: Any = EvaluationData(*[cut] * 4, *[everywhere] * 5)  # type: ignore[arg-type]
         totals = jax.shard_map(
             totals,
-            mesh=mesh(devices),
+            mesh=axis_of(devices),
             in_specs=(everywhere, specs),
             out_specs=everywhere,
             check_vma=False,

@@ -34,7 +34,7 @@ def test_what_fits_is_let_through(monkeypatch):
     compiled = side_by_side(8)
     assert needed(compiled) >= 8 * 4 * 128**2  # or this tests nothing
     for free in (needed(compiled), None):
-        monkeypatch.setattr(devices, "free_bytes", lambda free=free: free)
+        monkeypatch.setattr(devices, "free_bytes", lambda machine=None, free=free: free)
         check_room(compiled, 8)
 
 
@@ -42,7 +42,7 @@ def test_what_fits_is_let_through(monkeypatch):
 def test_the_chunk_that_the_message_names_has_room(share, monkeypatch):
     compiled = side_by_side(8)
     free = int(share * needed(compiled))
-    monkeypatch.setattr(devices, "free_bytes", lambda: free)
+    monkeypatch.setattr(devices, "free_bytes", lambda machine=None: free)
     with pytest.raises(
         ConfigError, match=r"execution\.chunk: 8 client.* set execution\.chunk to"
     ) as e:
@@ -55,7 +55,7 @@ def test_the_chunk_that_the_message_names_has_room(share, monkeypatch):
 
 @pytest.mark.parametrize("chunk", [1, 8])
 def test_where_no_chunk_helps_other_settings_are_named(chunk, monkeypatch):
-    monkeypatch.setattr(devices, "free_bytes", lambda: 1000)
+    monkeypatch.setattr(devices, "free_bytes", lambda machine=None: 1000)
     with pytest.raises(ConfigError, match=r"smaller local\.batch_size, fewer clients_per_round"):
         check_room(side_by_side(chunk), chunk)
 
@@ -75,7 +75,7 @@ def built():
 
 
 def test_a_run_without_room_is_refused_before_its_first_round(built, monkeypatch):
-    monkeypatch.setattr(devices, "free_bytes", lambda: 10_000)
+    monkeypatch.setattr(devices, "free_bytes", lambda machine=None: 10_000)
     state = built.program.start(built.weights)
     with pytest.raises(ConfigError, match=r"on a device that has 0\.00 GB free"):
         built.program.advance(state, 1)
@@ -88,11 +88,11 @@ def test_as_many_clients_fit_as_the_memory_has_room_for(built, monkeypatch):
     one = device_memory.client_bytes(program.training, weights, program.data.x.shape[1:])
     for clients in (1, 3, 10):
         free = (resident + (clients + 0.5) * one) / 0.8
-        monkeypatch.setattr(device_memory, "free_bytes", lambda free=free: int(free))
+        monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None, free=free: int(free))
         assert clients_that_fit(program, weights) == clients
-    monkeypatch.setattr(device_memory, "free_bytes", lambda: 0)
+    monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None: 0)
     assert clients_that_fit(program, weights) == 1
-    monkeypatch.setattr(device_memory, "free_bytes", lambda: None)
+    monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None: None)
     assert clients_that_fit(program, weights) == program.cohort
 
 

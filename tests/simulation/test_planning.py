@@ -38,7 +38,7 @@ def test_the_chunk_shrinks_with_the_memory(monkeypatch):
     chunks = []
     for clients in (20, 5, 2, 0.5):
         free = int((resident + clients * client) / 0.8)
-        monkeypatch.setattr(device_memory, "free_bytes", lambda free=free: free)
+        monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None, free=free: free)
         chunks.append(plan(execution__client_axis="vmap", execution__conv="native").chunk)
     assert chunks == [10, 5, 2, 1]
 
@@ -48,7 +48,7 @@ def test_patches_need_more_memory_and_get_a_smaller_chunk(monkeypatch):
     resident = device_memory.resident_bytes(one.program, one.weights)
     client = device_memory.client_bytes(one.program.training, one.weights, one.dataset.input_shape)
     free = int((resident + 5.5 * client) / 0.8)
-    monkeypatch.setattr(device_memory, "free_bytes", lambda: free)
+    monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None: free)
     by_conv = {
         conv: plan(execution__client_axis="vmap", execution__conv=conv).chunk
         for conv in ("native", "patches")
@@ -67,7 +67,7 @@ def test_slots_are_for_clients_that_wait_and_take_memory_for_them(monkeypatch):
     monkeypatch.undo()
 
     def fitting(layout, free):
-        monkeypatch.setattr(device_memory, "free_bytes", lambda: int(free))
+        monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None: int(free))
         changes = {"execution.client_axis": "vmap", "execution.layout": layout}
         one = experiment.build(replace(ExperimentConfig(), BASE | changes))
         return device_memory.clients_that_fit(one.program, one.weights)
