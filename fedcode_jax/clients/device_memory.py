@@ -1,6 +1,6 @@
 """What training and evaluation take on a device, before anything is compiled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -107,8 +107,25 @@ def sample_bytes(model: Any, weights: Any, sample_shape: Sequence[int]) -> int:
       768
     """
     x = jax.ShapeDtypeStruct((_BATCH, *sample_shape), jnp.float32)
-    closed = jax.make_jaxpr(lambda w, x: model.apply(w, x, train=False))(weights, x)
-    return 3 * max(tree_bytes(x), *_values(closed.jaxpr)) // _BATCH
+    forward = largest_value(lambda w, x: model.apply(w, x, train=False), weights, x)
+    return 3 * max(tree_bytes(x), forward) // _BATCH
+
+
+def largest_value(function: Callable[..., Any], *inputs: Any) -> int:
+    """Bytes of the largest array that a function makes, on the way or in the end; only traced.
+
+    Args:
+      function: of arrays.
+      *inputs: its arguments; shapes are enough.
+
+    Returns:
+      Bytes; 0 of a function that makes none.
+
+    Example:
+      >>> largest_value(lambda x: jnp.sum(jnp.outer(x, x)), jnp.zeros(10))
+      400
+    """
+    return max(_values(jax.make_jaxpr(function)(*inputs).jaxpr), default=0)
 
 
 def _values(jaxpr: core.Jaxpr) -> Iterator[int]:

@@ -1,13 +1,19 @@
 """Whether an experiment has room on its devices, asked before compiling it."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 
-from fedcode_jax import randomness, schedules
+from fedcode_jax import randomness, schedules, wire
 from fedcode_jax.algorithms import Algorithm
-from fedcode_jax.clients.device_memory import client_bytes, sample_bytes, waiting_bytes
+from fedcode_jax.clients.device_memory import (
+    client_bytes,
+    largest_value,
+    sample_bytes,
+    waiting_bytes,
+)
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import free_bytes, tree_bytes
 from fedcode_jax.simulation.program import Program
@@ -53,6 +59,7 @@ def clients_that_fit(program: Program, weights: Weights) -> int:
     room = _ROOM * free - resident_bytes(program, weights)
     one = client_bytes(program.training, weights, program.data.x.shape[1:])
     carried = carried_bytes(program.algorithm, weights)
+    one += counting_bytes(program.algorithm, weights)
     if program.plan.layout == "packed":
         own = -(-program.cohort // program.plan.devices)
         waiting = waiting_bytes(program.training, weights, program.max_size) + carried
@@ -85,6 +92,44 @@ def carried_bytes(algorithm: Algorithm, weights: Weights) -> int:
         return algorithm.receive(stored, message, common).carried
 
     return tree_bytes(jax.eval_shape(carried, weights))
+
+
+def counting_bytes(algorithm: Algorithm, weights: Weights) -> int:
+    """What it takes to count the bits of a client's message given the one before, in bytes.
+
+    Counts of every code after every other, before each of many blocks of codes: three times the
+    largest array. Other codings take far less than training does.
+
+    Args:
+      algorithm: the algorithm.
+      weights: the variables of the model, or their shapes.
+
+    Returns:
+      Bytes; 0 where messages are not coded given others.
+
+    Example:
+      >>> from fedcode_jax.algorithms import fedcode
+      >>> shapes = {"params": {"kernel": jax.ShapeDtypeStruct((10_000, 10), jax.numpy.float32)}}
+      >>> counting_bytes(fedcode(coding="fixed"), shapes)
+      0
+      >>> counting_bytes(fedcode(256, coding="conditional"), shapes) > 1_000_000
+      True
+    """
+    known = jax.eval_shape(lambda w: initial_state(algorithm, w, 1).known, weights)
+    if known is None:
+        return 0
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), known)
+
+    def bits(known: wire.Message) -> jax.Array:
+        sections = tuple(
+            dataclasses.replace(section, coding="conditional")
+            if isinstance(section, wire.Coded)
+            else section
+            for section in known.sections
+        )
+        return wire.size_bits(dataclasses.replace(known, sections=sections), given=known)
+
+    return 3 * largest_value(bits, one)
 
 
 def evaluation_batch(

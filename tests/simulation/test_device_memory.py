@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedcode_jax import devices, experiment
+from fedcode_jax.algorithms import fedcode
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.devices import check_room, compiled_memory
 from fedcode_jax.errors import ConfigError
@@ -103,3 +104,17 @@ def test_resident_bytes_count_the_data_the_weights_and_the_uploads(built):
     found = device_memory.resident_bytes(program, built.weights)
     assert found >= data + (program.cohort + 1) * weights
     assert found <= 1.1 * (data + (2 * program.cohort + 3) * weights)
+
+
+def test_counting_the_bits_of_conditional_codes_takes_room():
+    """Of many centers more than a client's training: 39 MB of 270,000 codes at K = 1,024."""
+    shapes = {"params": {"kernel": jax.ShapeDtypeStruct((2_700, 100), jnp.float32)}}
+    taken = {
+        (coding, K): device_memory.counting_bytes(fedcode(K, coding=coding), shapes)
+        for coding, K in [("fixed", 1024), ("adaptive", 1024)]
+        + [("conditional", K) for K in (256, 1024, 4096)]
+    }
+    assert taken["fixed", 1024] == taken["adaptive", 1024] == 0
+    assert taken["conditional", 256] > 4e6
+    assert taken["conditional", 1024] > 39e6
+    assert taken["conditional", 4096] > 134e6
