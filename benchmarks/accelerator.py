@@ -46,6 +46,7 @@ LEAST_SECONDS = 10  # below, a part is not begun
 GRACE_SECONDS = 5  # for a part that is told to end, to end what it started
 MISSING = 3  # exit status of a part without a package that it needs
 TAIL = 3000  # characters
+_NO_MESSAGE = ("For simplicity, JAX", "-----")  # what JAX adds below the message of an error
 
 
 def finish(process: subprocess.Popen, limit: float) -> bool:
@@ -95,7 +96,8 @@ def run_part(command: Sequence[str], limit: float) -> dict[str, Any]:
             text = output.read()
         found = read(file).get("found", [])
     record = {"seconds": round(time.perf_counter() - began, 1), "limit_seconds": round(limit, 1)}
-    lines = text.strip().splitlines() or ["no message"]
+    lines = [line for line in text.strip().splitlines() if not line.startswith(_NO_MESSAGE)]
+    lines = lines or ["no message"]
     if in_time and process.returncode == 0:
         return {"status": "done", **record, "found": found}
     if not in_time:

@@ -20,7 +20,17 @@ from fedcode_jax.config import ExperimentConfig, replace
 
 HERE = pathlib.Path(__file__).resolve().parent
 SUITE = ("tests/codebook", "tests/models", "tests/clients")
-SMOKE_SUITE = ("tests/codebook/test_codes.py",)
+SMOKE_SUITE = ("tests/clients/test_losses.py",)
+SMALL = {
+    "data.name": "synthetic",
+    "data.train_size": 100,
+    "data.test_size": 50,
+    "model.name": "mlp",
+    "partition.num_clients": 4,
+    "local.epochs": 1,
+    "algorithm.name": "fedavg",
+}
+"""What a smoke run makes of an experiment: little to compile."""
 
 
 class Size(NamedTuple):
@@ -115,7 +125,7 @@ def gradients_against_cpu(name: str, shape: tuple[int, ...]) -> Found:
         params = weights.pop("params")
 
         def loss(params: Any, x: jax.Array, model=model, rest=weights) -> jax.Array:
-            logits = model.apply({"params": params, **rest}, x)
+            logits = model.apply({"params": params, **rest}, x, train=False)
             return -jnp.mean(jax.nn.log_softmax(logits)[:, 0])
 
         with jax.default_matmul_precision("float32"):
@@ -138,12 +148,12 @@ def gradients_against_cpu(name: str, shape: tuple[int, ...]) -> Found:
 
 def digits(size: Size) -> Iterator[Found]:
     """FedCode on digits, here and on the CPU: the same accuracy, within what seeds do to it."""
-    seeds, config = (2, 2) if size.smoke else (3, 60)
+    seeds, rounds = (2, 2) if size.smoke else (3, 60)
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1]);"
         "import accelerator_checks as c; print(json.dumps(c.digits_runs(*map(int, sys.argv[2:]))))"
     )
-    command = [sys.executable, "-c", code, str(HERE), str(seeds), str(config), str(int(size.smoke))]
+    command = [sys.executable, "-c", code, str(HERE), str(seeds), str(rounds), str(int(size.smoke))]
     kinds = {"here": {}, "cpu": {"JAX_PLATFORMS": "cpu"}}
     started = {
         kind: subprocess.Popen(
@@ -163,7 +173,7 @@ def digits(size: Size) -> Iterator[Found]:
         spread = max(max(one) - min(one) for one in (here, cpu))
         verdict = "within" if abs(apart) <= spread else "NOT WITHIN"
         yield Found(
-            f"FedCode on {'synthetic' if size.smoke else digits_config().data.name}, {name}",
+            f"{'fedavg' if size.smoke else f'FedCode on {digits_config().data.name}'}, {name}",
             f"{points(here)}, on the CPU {points(cpu)}: {100 * apart:+.2f} points, {verdict} "
             f"the spread of {seeds} seeds ({100 * spread:.2f})",
             {"here": here, "cpu": cpu, "runs": runs},
@@ -176,6 +186,6 @@ def digits_runs(seeds: int, rounds: int, smoke: int) -> list[dict[str, Any]]:
 
     changes: dict[str, Any] = {"rounds": rounds}
     if smoke:
-        changes |= {"data.name": "synthetic", "data.train_size": 100, "model.name": "mlp"}
+        changes |= SMALL
     runs = runs_of(replace(digits_config(), changes), seeds)
     return [{key: value for key, value in run.items() if key != "weights"} for run in runs]

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from accelerator_checks import Found, Size, digits_config, points
+from accelerator_checks import SMALL, Found, Size, digits_config, points
 
 import fedcode_jax
 from fedcode_jax import experiment
@@ -22,9 +22,8 @@ PUBLISHED = {
     "partition.num_clients": 10,
     "local.epochs": 4,
     "local.batch_size": 128,
-    "algorithm.num_clusters": 64,
 }
-"""The published experiment on CIFAR-10: Adam at 1e-3, schedule 2:5:2, which are the defaults."""
+"""The published experiment on CIFAR-10: Adam at 1e-3, K = 64, schedule 2:5:2: the defaults."""
 
 
 def milliseconds(samples: list[float]) -> str:
@@ -33,20 +32,28 @@ def milliseconds(samples: list[float]) -> str:
     return f"{mid:,.2f} ms ({low:,.2f} to {high:,.2f})"
 
 
-def on_images(size: Size, changes: dict[str, Any], train: int = 50_000) -> ExperimentConfig:
-    """An experiment on CIFAR-10's images, or on as many of their shape."""
+def on_images(
+    size: Size, changes: dict[str, Any], *, train: int = 50_000, **kept: Any
+) -> ExperimentConfig:
+    """An experiment on CIFAR-10's images, or on others of their shape.
+
+    Args:
+      size: a smoke run makes it small.
+      changes: from the default experiment.
+      train: images, where they are not CIFAR-10's.
+      **kept: further changes, which a smoke run keeps.
+    """
     shape = {"data.shape": (32, 32, 3), "data.train_size": train, "data.test_size": train // 5}
     source = {"data.name": "npz", "data.path": (size.data,)} if size.data else shape
     if size.smoke:
-        source = {"data.train_size": 100, "data.test_size": 50}
-        changes = {**changes, "model.name": "mlp", "partition.num_clients": 4, "local.epochs": 1}
-        changes |= {"clients_per_round": None, "rounds": min(2, changes.get("rounds", 2))}
-    return replace(ExperimentConfig(), {"data.name": "synthetic", **source, **changes})
+        few = {"clients_per_round": None, "rounds": min(2, changes.get("rounds", 2))}
+        source, changes = {}, {**changes, **few, **SMALL}
+    return replace(ExperimentConfig(), {"data.name": "synthetic", **source, **changes, **kept})
 
 
 def default(size: Size) -> Iterator[Found]:
     """FedCode's published default, as far as the time goes, and then a round of it by parts."""
-    config = on_images(size, PUBLISHED)
+    config = on_images(size, PUBLISHED, **{"algorithm.name": "fedcode"})
     built = experiment.build(config)
     program, what = built.program, "FedCode's published default, ResNet-20, 100 rounds"
     state, seconds = program.start(built.weights), []
@@ -66,7 +73,7 @@ def default(size: Size) -> Iterator[Found]:
             {"seconds_by_call": seconds, "rounds_a_call": step, "accuracy": accuracy}
             | {"plan": str(program.plan), "data": built.info["data"], "compile_seconds": compiling},
         )
-    record = measure(config, 1 if size.smoke else 5)
+    record = measure(on_images(size, PUBLISHED), 1 if size.smoke else 5)
     shares = record["figures"]["shares_of_round"]
     figure = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
     yield Found("where a round of it goes", figure, record)
@@ -125,10 +132,13 @@ def precision(size: Size) -> Iterator[Found]:
         base = config
     for name in tables.PRECISIONS:
         changes = {"algorithm.name": "fedcode", "execution.precision": name}
+        changes |= SMALL if size.smoke else {}
         runs = tables.runs_of(replace(base, changes), 1 if size.smoke else 3)
         accuracies = [run["final_accuracy"] for run in runs]
         found = {"accuracies": accuracies}
-        yield Found(f"FedCode, {base.rounds} rounds, {name}", points(accuracies), found)
+        yield Found(
+            f"{changes['algorithm.name']}, {base.rounds} rounds, {name}", points(accuracies), found
+        )
 
 
 def memory(size: Size) -> Iterator[Found]:
@@ -148,7 +158,7 @@ def memory(size: Size) -> Iterator[Found]:
         told = "no peak told by this device" if peak is None else f"{peak / 1e9:.3f} GB at the peak"
         ratio = f", {peak / account['total']:.2f} of it" if peak and account else ""
         yield Found(
-            f"memory of FedCode, {config.model.name}, {chunk} side by side",
+            f"memory of {config.algorithm.name}, {config.model.name}, {chunk} side by side",
             f"{said} by the account; {told}{ratio}",
             {"account": account, "memory_stats": stats, "free_bytes": free_bytes()},
         )
