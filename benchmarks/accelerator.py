@@ -249,6 +249,9 @@ def main() -> None:
     }
     slug = re.sub(r"[^a-z0-9]+", "-", facts["card"].lower()).strip("-")
     with tempfile.TemporaryDirectory() as temporary:
+        if options.smoke:  # its parts have programs in common
+            os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{temporary}/compiled"
+            os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
         kept = pathlib.Path(temporary) if options.smoke else RESULTS
         folder = (options.out or kept) / slug
         records = go(SHARES, command, folder, 60 * options.minutes, facts, options.again)

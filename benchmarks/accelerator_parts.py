@@ -19,7 +19,6 @@ from typing import Any
 import accelerator_checks as checks
 import accelerator_runs as runs
 import jax
-import jax.numpy as jnp
 import numpy as np
 from accelerator_checks import HERE, Found, Size, digits_config
 from accelerator_runs import milliseconds, on_images
