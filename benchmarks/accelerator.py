@@ -42,7 +42,7 @@ SHARES = {
     "memory": 30,
 }
 """The parts in order of worth, and their shares of the time, in seconds of nine minutes or so."""
-LEAST_SECONDS = 10  # below, a part is not begun
+LEAST_SECONDS = 10  # below, no further part is begun
 GRACE_SECONDS = 5  # for a part that is told to end, to end what it started
 MISSING = 3  # exit status of a part without a package that it needs
 TAIL = 3000  # characters
@@ -140,7 +140,7 @@ def go(
     left = [n for n in shares if n in again or read(folder / f"{n}.json").get("status") != "done"]
     while left:
         remaining = end - time.monotonic()
-        if remaining < min(LEAST_SECONDS, seconds):
+        if records and remaining < LEAST_SECONDS:
             print(f"no time left for {', '.join(left)}: call again", flush=True)
             break
         limit = remaining * shares[left[0]] / sum(shares[name] for name in left)

@@ -64,7 +64,7 @@ def test_what_a_part_started_ends_with_it(accelerator, tmp_path):
     file = tmp_path / "number"
     child = f"import os, time; open({str(file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    (record,) = went(accelerator, tmp_path, {"pfl": starts}, seconds=3)
+    (record,) = went(accelerator, tmp_path, {"pfl": starts}, seconds=8)
     assert record["status"] == "failed"
     number = int(file.read_text())
     stat = Path(f"/proc/{number}/stat")
