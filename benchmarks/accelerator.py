@@ -203,7 +203,7 @@ def work(options: argparse.Namespace) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--minutes", type=float, default=9, help="for all parts together")
+    add("--minutes", type=float, help="for all parts together; 9, or 30 of a smoke run")
     add("--smoke", action="store_true", help="all parts, small, on a CPU; results are not kept")
     add("--report", action="store_true", help="print the table of all results, and end")
     add("--again", action="append", default=[], choices=list(SHARES), help="though it is done")
@@ -213,6 +213,8 @@ def parse() -> argparse.Namespace:
     add("--record", type=pathlib.Path, help=argparse.SUPPRESS)
     add("--seconds", type=float, default=600, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.minutes is None:  # the machines of CI may be busy
+        options.minutes = 30 if options.smoke else 9
     if options.minutes <= 0:
         parser.error(f"--minutes: {options.minutes:g} cannot be used; give more than 0")
     if options.data and not pathlib.Path(options.data).is_file():
