@@ -74,7 +74,12 @@ def suite(size: Size) -> Iterator[Found]:
     command = [sys.executable, "-m", "pytest", *tests, "-q", "-m", "not slow", "--tb=line"]
     command += ["-p", "no:cacheprovider"]
     done = subprocess.run(
-        command, cwd=HERE.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=HERE.parent,
+        env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},  # this process has memory too
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     last = (done.stdout.strip().splitlines() or ["no message"])[-1].strip("= ")
     if not re.search(r"\d+ (passed|failed)", last):

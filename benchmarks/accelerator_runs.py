@@ -55,7 +55,8 @@ def default(size: Size) -> Iterator[Found]:
     """FedCode's published default, as far as the time goes, and then a round of it by parts."""
     config = on_images(size, PUBLISHED, **{"algorithm.name": "fedcode"})
     built = experiment.build(config)
-    program, what = built.program, "FedCode's published default, ResNet-20, 100 rounds"
+    program, kind = built.program, "small" if size.smoke else "published"
+    what = f"FedCode's {kind} default, {config.model.name}, {config.rounds} rounds"
     state, seconds = program.start(built.weights), []
     step = min(10, config.rounds)
     for done in range(step, config.rounds + 1, step):
