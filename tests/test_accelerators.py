@@ -82,7 +82,7 @@ def test_nothing_is_said_where_nothing_is_amiss(machine, here):
 
 
 def test_a_run_says_it_once(machine, caplog):
-    machine({name: "1.0" for name in ("jax", "flax", "optax", "numpy")} | LEFT_BEHIND)
+    machine(dict.fromkeys(("jax", "flax", "optax", "numpy"), "1.0") | LEFT_BEHIND)
     for _ in range(2):
         fedcode_jax.build(ExperimentConfig())
     (record,) = caplog.records
