@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from fedcode_jax.accelerators import tell_unused
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.targets import Machine, here
 
@@ -23,7 +24,8 @@ def claim_cores() -> None:
     """Makes every core of the CPU a device, unless JAX is in use or was told otherwise.
 
     One client a core is faster than one client on all cores: inside a small convolution there
-    is little to share. To be called before anything runs; other backends are not affected.
+    is little to share. To be called before anything runs; other backends are not affected. If an
+    accelerator is here that JAX does not use, that is logged.
 
     Raises:
       ConfigError: there is no device of the kind that JAX_PLATFORMS asks for.
@@ -34,6 +36,7 @@ def claim_cores() -> None:
         with contextlib.suppress(RuntimeError, AttributeError):
             jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     _begin()
+    tell_unused()
 
 
 def _begin() -> None:
