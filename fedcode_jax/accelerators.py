@@ -43,7 +43,7 @@ def unused() -> str | None:
       >>> unused() is None or unused().startswith("runs on the CPU, although ")
       True
     """
-    if jax.config.jax_platforms or jax.default_backend() != "cpu":
+    if getattr(jax.config, "jax_platforms", None) or jax.default_backend() != "cpu":
         return None
     jaxlib = _version("jaxlib")
     seen = [(what, extra) for path, (what, extra) in _DEVICES.items() if os.path.exists(path)]
