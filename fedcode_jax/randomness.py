@@ -19,7 +19,8 @@ IMPLEMENTATION = "threefry2x32"
 """Of all keys: the others give other numbers under ``vmap`` than one by one."""
 
 # Before JAX 0.8 it has no other name.
-enable_x64 = getattr(jax, "enable_x64", None) or getattr(jax.experimental, "enable_x64")  # noqa: B009
+_HOME: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
+enable_x64 = _HOME.enable_x64
 
 _SETTINGS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "jax_enable_x64": (enable_x64, False),
