@@ -283,3 +283,16 @@ def test_a_record_of_a_real_target(target):
         assert parts[STEP]["compiler"]["seconds"] > 0
         assert parts[STEP]["compiler"]["flop"] > 0
     assert parts[ROUND]["memory_bytes"]["total"] < found["machine"]["memory_bytes"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", REAL)
+def test_several_devices_of_a_real_target(target):
+    config = replace(FEDAVG, {"execution.devices": 2})
+    built = experiment.build(config, machine=machine(target, 2))
+    with elsewhere._nothing_kept():
+        part = parts_elsewhere(built.program, built.weights)[ROUND]
+        text = part.lower().compile(built.program.plan.compiler_options).as_text()
+    assert "2 side by side on each of 2 devices" in str(built.program.plan)
+    assert "num_partitions=2" in text
+    assert hlo.offences(hlo.parse(text)) == []
