@@ -29,11 +29,16 @@ def size_of(values: jax.Array, weights: jax.Array | None) -> jax.Array:
       >>> size_of(jnp.array([1.0, -3.0, 9.0]), jnp.array([1.0, 1.0, 0.0])).item()
       3.0
     """
-    sizes = jnp.abs(values)
+    sizes = _sizes(values)
     if weights is None:
         return jnp.max(sizes)
-    # 0 weights is 0, or nan of what is not finite.
-    return jnp.max(jnp.where(weights == 0, 0, sizes)) + 0 * jnp.max(jnp.abs(weights))
+    # 0 times the weights is 0, or nan of what is not finite.
+    return jnp.max(jnp.where(weights == 0, 0, sizes)) + 0 * jnp.max(_sizes(weights))
+
+
+def _sizes(x: jax.Array) -> jax.Array:
+    """Absolute values; infinite of what is no number, which a maximum on a CPU passes over."""
+    return jnp.where(jnp.isnan(x), jnp.inf, jnp.abs(x))
 
 
 def exponent_of(size: jax.Array) -> jax.Array:

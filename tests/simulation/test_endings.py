@@ -46,7 +46,7 @@ def test_lower_precision_is_of_local_training_alone(monkeypatch):
 
         return wrapper
 
-    monkeypatch.setattr(segment, "evaluate", noted("evaluation", segment.evaluate))
+    monkeypatch.setattr(segment, "evaluate_each", noted("evaluation", segment.evaluate_each))
     monkeypatch.setattr(cohort, "train", noted("training", cohort.train))
     plain = algorithms.fedavg()
     own = plain._replace(aggregate=noted("server", plain.aggregate))

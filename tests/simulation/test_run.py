@@ -193,8 +193,8 @@ def test_one_interrupt_ends_the_run_after_the_present_rounds(first):
 
 def test_a_second_interrupt_stops_at_once(first):
     def interrupt_twice(records, state):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     program = dataclasses.replace(first.program)
     with pytest.raises(KeyboardInterrupt):
