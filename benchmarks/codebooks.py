@@ -16,11 +16,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import kmeans1d
 import numpy as np
 import recording
-import trained
-from sklearn.cluster import KMeans
 
 from fedcode_jax import codebook
 from fedcode_jax.bench.timing import Timed, interleaved
@@ -39,6 +36,8 @@ def error_of(values: np.ndarray, centers: np.ndarray) -> float:
 
 def peers_of(values: np.ndarray, K: int) -> dict[str, Callable[[], np.ndarray]]:
     """The peers, each a function that returns its centers."""
+    import kmeans1d
+    from sklearn.cluster import KMeans
 
     def scikit_learn(starts: int) -> np.ndarray:
         with warnings.catch_warnings():
@@ -131,6 +130,8 @@ def main() -> None:
         weights = np.random.default_rng(0).standard_t(5, 20_000).astype(np.float32)
         show("random numbers", measure(weights, 16, options))
         return
+    import trained
+
     results = []
     print("per client, median and range; last, the squared error over the exact optimum")
     for network in trained.STEPS:

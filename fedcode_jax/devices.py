@@ -1,4 +1,7 @@
-"""Devices, as the whole house uses them: which there are, what lies where, what has room."""
+"""Devices, as the whole house uses them: which there are, what lies where, what has room.
+
+They are those at hand, or those of a `Machine` that is not here, which is then an argument.
+"""
 
 import contextlib
 import os
@@ -7,10 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from fedcode_jax.accelerators import tell_unused
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.targets import here
+from fedcode_jax.targets import Machine, here
 
 CLIENTS = "clients"
 """The mesh axis along which devices share the clients of a round."""
@@ -20,7 +24,8 @@ def claim_cores() -> None:
     """Makes every core of the CPU a device, unless JAX is in use or was told otherwise.
 
     One client a core is faster than one client on all cores: inside a small convolution there
-    is little to share. To be called before anything runs; other backends are not affected.
+    is little to share. To be called before anything runs; other backends are not affected. If an
+    accelerator is here that JAX does not use, that is logged.
 
     Raises:
       ConfigError: there is no device of the kind that JAX_PLATFORMS asks for.
@@ -31,6 +36,7 @@ def claim_cores() -> None:
         with contextlib.suppress(RuntimeError, AttributeError):
             jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     _begin()
+    tell_unused()
 
 
 def _begin() -> None:
@@ -49,12 +55,13 @@ def _begin() -> None:
         ) from error
 
 
-def device_count(wanted: int | None, cohort: int) -> int:
+def device_count(wanted: int | None, cohort: int, machine: Machine | None = None) -> int:
     """How many devices a run uses: those wanted, or all; never more than clients in a round.
 
     Args:
       wanted: ``execution.devices``; None for all.
       cohort: M, clients in a round.
+      machine: whose devices; None for those at hand.
 
     Returns:
       At least 1. With several processes it is all devices, because each must take part.
@@ -66,6 +73,14 @@ def device_count(wanted: int | None, cohort: int) -> int:
       >>> device_count(None, 1)
       1
     """
+    if machine is not None:
+        there = len(machine.devices)
+        if wanted is not None and wanted > there:
+            raise ConfigError(
+                f"execution.devices: {wanted} cannot be used; {machine.name} has {there} "
+                "device(s); name a larger one as the target, such as v5e:4x4"
+            )
+        return min(wanted or there, cohort)
     there = jax.device_count()
     if wanted is not None and wanted > there:
         raise ConfigError(
@@ -83,19 +98,28 @@ def device_count(wanted: int | None, cohort: int) -> int:
     return min(wanted or there, cohort)
 
 
-def mesh(devices: int, axis: str = CLIENTS) -> Mesh:
-    """The first ``devices`` devices, along one axis."""
-    return Mesh(np.array(jax.devices()[:devices]), (axis,))
+def mesh(devices: int, axis: str = CLIENTS, machine: Machine | None = None) -> Mesh:
+    """The first ``devices`` devices, of those at hand or of a machine, along one axis."""
+    there = jax.devices() if machine is None else machine.devices
+    return Mesh(np.array(there[:devices]), (axis,))
 
 
-def spread(devices: int, axis: str = CLIENTS) -> NamedSharding:
+def axis_of(devices: int, axis: str = CLIENTS) -> AbstractMesh:
+    """That many devices along one axis, whichever they are, for ``jax.shard_map``.
+
+    A program is traced without knowing where it will run: its arguments lie there.
+    """
+    return AbstractMesh((devices,), (axis,))
+
+
+def spread(devices: int, axis: str = CLIENTS, machine: Machine | None = None) -> NamedSharding:
     """The leading axis is cut into equal parts, one a device."""
-    return NamedSharding(mesh(devices, axis), PartitionSpec(axis))
+    return NamedSharding(mesh(devices, axis, machine), PartitionSpec(axis))
 
 
-def replicated(devices: int, axis: str = CLIENTS) -> NamedSharding:
+def replicated(devices: int, axis: str = CLIENTS, machine: Machine | None = None) -> NamedSharding:
     """Every device has all of it."""
-    return NamedSharding(mesh(devices, axis), PartitionSpec())
+    return NamedSharding(mesh(devices, axis, machine), PartitionSpec())
 
 
 def lay(tree: Any, sharding: Any) -> Any:
@@ -143,12 +167,17 @@ def leaf_bytes(leaf: Any) -> int:
     return leaf.size * leaf.dtype.itemsize
 
 
-def free_bytes() -> int | None:
+def free_bytes(machine: Machine | None = None) -> int | None:
     """Memory that one device has left, in bytes: its own, or a core's share of the machine's.
+
+    Args:
+      machine: one that is not here, whose devices are empty; None for the one at hand.
 
     Returns:
       None where the platform does not tell.
     """
+    if machine is not None:
+        return machine.memory
     device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
@@ -188,6 +217,28 @@ def compiled_memory(program: Any) -> dict[str, int] | None:
     return {**sizes, "total": total}
 
 
+def chunk_that_fits(found: dict[str, int], chunk: int, free: int) -> int:
+    """How many clients side by side have room, if a chunk takes what its clients do.
+
+    Args:
+      found: what the program takes, as ``compiled_memory`` gives it.
+      chunk: clients side by side in it.
+      free: bytes that the device has for its results and for what it holds meanwhile.
+
+    Returns:
+      ``chunk`` if that has room, else fewer; 0 for none.
+
+    Example:
+      >>> found = {"temporary": 800, "results": 100, "shared": 100}
+      >>> chunk_that_fits(found, 8, 800), chunk_that_fits(found, 8, 450)
+      (8, 4)
+    """
+    room = free - (found["results"] - found["shared"])
+    if found["temporary"] <= room:
+        return chunk
+    return int(chunk * max(room, 0) / max(found["temporary"], 1))
+
+
 def check_room(compiled: Any, chunk: int) -> None:
     """Refuses a compiled program that its devices have no room for, before it runs.
 
@@ -201,11 +252,10 @@ def check_room(compiled: Any, chunk: int) -> None:
     free, found = free_bytes(), compiled_memory(compiled)
     if free is None or found is None:
         return
-    results = found["results"] - found["shared"]
-    needed = found["temporary"] + results
-    if needed <= free:
+    fits = chunk_that_fits(found, chunk, free)
+    if fits == chunk:
         return
-    fits = int(chunk * max(free - results, 0) / max(found["temporary"], 1))
+    needed = found["temporary"] + found["results"] - found["shared"]
     advice = (
         f"set execution.chunk to {fits}"
         if fits >= 1 and chunk > 1

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.experimental
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,8 +18,12 @@ R = TypeVar("R")
 IMPLEMENTATION = "threefry2x32"
 """Of all keys: the others give other numbers under ``vmap`` than one by one."""
 
+# Before JAX 0.8 it has no other name.
+_HOME: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
+enable_x64 = _HOME.enable_x64
+
 _SETTINGS: dict[str, tuple[Callable[[Any], Any], Any]] = {
-    "jax_enable_x64": (jax.enable_x64, False),
+    "jax_enable_x64": (enable_x64, False),
     "jax_default_prng_impl": (jax.default_prng_impl, IMPLEMENTATION),
     "jax_threefry_partitionable": (jax.threefry_partitionable, True),
     "jax_numpy_dtype_promotion": (jax.numpy_dtype_promotion, "standard"),
@@ -50,7 +55,7 @@ def standard() -> Iterator[None]:
     Only what differs is changed, so that nothing is traced anew where nothing was set.
 
     Example:
-      >>> with jax.enable_x64(True), standard():
+      >>> with enable_x64(True), standard():
       ...     jax.numpy.ones(1).dtype.name
       'float32'
     """
@@ -65,7 +70,7 @@ def standardised(function: Callable[P, R]) -> Callable[P, R]:
     """The function, called in a block of :func:`standard`.
 
     Example:
-      >>> with jax.enable_x64(True):
+      >>> with enable_x64(True):
       ...     standardised(jax.numpy.arange)(3).dtype.name
       'int32'
     """

@@ -6,11 +6,13 @@ one it holds all forms, and the one that is compiled is that of the machine whic
 compiled for, also if that is not the machine at hand. Nothing asks, while tracing, where it is.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
+from jax.sharding import NamedSharding
 
 from fedcode_jax.errors import check_name
 
@@ -75,3 +77,44 @@ def by_target(
         return jax.lax.platform_dependent(*arrays, cpu=cpu, tpu=tpu, default=gpu)
 
     return chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """A machine that programs are compiled for and that is not here: they cannot run.
+
+    Attributes:
+      name: for people.
+      target: the kind of machine.
+      platform: as programs are lowered for it: ``cpu``, ``cuda`` or ``tpu``.
+      devices: descriptions of its devices, as JAX gives them of a topology.
+      memory: bytes of each device that programs and their data may fill; None if not known.
+    """
+
+    name: str
+    target: str
+    platform: str
+    devices: tuple[Any, ...]
+    memory: int | None = None
+
+    def lower(self, function: Callable[..., Any], inputs: Any, shardings: Any) -> Any:
+        """Lowers a jitted function, of whose arguments only the shapes are needed.
+
+        Args:
+          function: as of ``jax.jit``.
+          inputs: the tuple of its arguments, of arrays or shapes.
+          shardings: where they would lie, one for all or a tree of them.
+
+        Returns:
+          What ``lower`` of the function returns where the machine is at hand.
+        """
+
+        def shape(leaf: Any, where: NamedSharding) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+        if isinstance(shardings, NamedSharding):
+            shapes = jax.tree.map(lambda leaf: shape(leaf, shardings), inputs)
+        else:
+            shapes = jax.tree.map(shape, inputs, shardings)
+        traced: Any = function
+        return traced.trace(*shapes).lower(lowering_platforms=(self.platform,))

@@ -121,7 +121,7 @@ def test_every_function_of_codebooks_is_here():
 def test_a_function_alone_gives_the_same_bits(name):
     expected = digest(ALONE[name]())
     with (
-        jax.enable_x64(True),
+        randomness.enable_x64(True),
         jax.default_prng_impl("rbg"),
         jax.threefry_partitionable(False),
     ):

@@ -13,7 +13,7 @@ FILES = sorted(HOME.rglob("*.py"))
 MOST_LINES = 60
 
 ROOMS = (
-    ("errors", "version", "names", "limits", "randomness", "targets", "devices"),
+    ("errors", "version", "names", "limits", "randomness", "targets", "accelerators", "devices"),
     ("codebook",),
     ("wire",),
     ("compress", "schedules"),

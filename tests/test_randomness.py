@@ -73,7 +73,11 @@ def values():
 def test_a_users_settings_are_as_they_were_afterwards():
     config = replace(ExperimentConfig(), {"rounds": 1, "model.name": "mlp", "local.epochs": 1})
     unloadable = replace(config, {"data.name": "npz", "data.path": "nowhere.npz"})
-    with jax.enable_x64(True), jax.default_prng_impl("rbg"), jax.threefry_partitionable(False):
+    with (
+        randomness.enable_x64(True),
+        jax.default_prng_impl("rbg"),
+        jax.threefry_partitionable(False),
+    ):
         before = values()
         fedcode_jax.run(config)
         assert values() == before

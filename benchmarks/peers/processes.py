@@ -37,12 +37,18 @@ class PeerError(Exception):
 
 
 def run(
-    name: str, task: pathlib.Path, *, rounds: int, threads: int, limit: float, check: bool = False
+    name: str | Peer,
+    task: pathlib.Path,
+    *,
+    rounds: int,
+    threads: int,
+    limit: float,
+    check: bool = False,
 ) -> dict[str, Any]:
     """Runs one peer on one task, a whole process.
 
     Args:
-      name: a key of ``PEERS``.
+      name: a key of ``PEERS``, or a peer that is not there.
       task: its file.
       rounds: that count.
       threads: cores that the process may use.
@@ -55,7 +61,7 @@ def run(
     Raises:
       PeerError: it failed, took too long, or has no environment.
     """
-    peer = PEERS[name]
+    peer = name if isinstance(name, Peer) else PEERS[name]
     python = sys.executable
     if peer.environment is not None:
         error = environments.make(peer.environment)

@@ -119,7 +119,7 @@ def report(
       test_accuracy: after the last round.
       **more: anything else worth keeping.
     """
-    versions = {name: importlib.metadata.version(name) for name in packages}
+    versions = {name: _version(name) for name in packages}
     result = {
         "peer": peer,
         "versions": {"python": platform.python_version(), **versions},
@@ -132,3 +132,10 @@ def report(
         **more,
     }
     print(json.dumps(result), flush=True)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed: taken from a folder"

@@ -1,6 +1,6 @@
 """Writes the tasks that all peers run: the same arrays, partition and first weights.
 
-    python benchmarks/peers/tasks.py [names ...] [--data cifar10.npz] [--samples N]
+    python benchmarks/peers/tasks.py [names ...] [--data cifar10.npz] [--samples N] [--check]
 
 One npz file a task and form in benchmarks/peers/.cache/. The tasks:
 
@@ -26,7 +26,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from sklearn.datasets import load_digits
 
 from fedcode_jax import models
 
@@ -67,6 +66,8 @@ def images(path: str | None) -> dict[str, np.ndarray]:
 
 def digits() -> dict[str, np.ndarray]:
     """scikit-learn's digits as flat float32 features, the last 360 for testing."""
+    from sklearn.datasets import load_digits  # the tasks on images do without
+
     x, y = load_digits(return_X_y=True)
     x, y = x.astype(np.float32), y.astype(np.int32)
     return {"train_x": x[:1437], "train_y": y[:1437], "test_x": x[1437:], "test_y": y[1437:]}
@@ -166,9 +167,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(SETTINGS)}; all without any")
     parser.add_argument("--data", help="CIFAR-10 as npz: train_x, train_y, test_x, test_y")
     parser.add_argument("--samples", type=int, help="of each client at most, on images")
+    parser.add_argument("--check", action="store_true", help="the check form alone")
     options = parser.parse_args()
     for name in options.names or SETTINGS:
-        for check in (True, False):
+        for check in (True,) if options.check else (True, False):
             print(write(name, check=check, data=options.data, samples=options.samples))
 
 

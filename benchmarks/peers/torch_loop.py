@@ -83,6 +83,7 @@ def main() -> None:
         round_seconds=seconds,
         test_loss=loss,
         test_accuracy=accuracy,
+        device=DEVICE.type,
     )
 
 

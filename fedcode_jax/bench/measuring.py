@@ -141,12 +141,15 @@ def _work_of_round(program: Program, after: State, metrics: RoundMetrics) -> dic
     training, sizes = program.training, program.data.sizes[np.asarray(after.contacted)]
     steps = np.sort(np.asarray(num_steps(sizes, training.epochs, training.batch_size)))[::-1]
     chunk = min(program.plan.chunk, len(steps))
+    computed = int(steps[::chunk].sum()) * chunk
+    if program.plan.layout == "packed":  # slots compute, whether they have a client or not
+        computed = int(metrics.executed_steps)
     return {
         "clients": program.cohort,
         "samples": training.epochs * int(np.sum(metrics.num_samples)),
         "needed_steps": int(metrics.needed_steps),
         "executed_steps": int(metrics.executed_steps),
-        "computed_steps": int(steps[::chunk].sum()) * chunk,
+        "computed_steps": computed,
     }
 
 

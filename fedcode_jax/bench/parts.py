@@ -14,7 +14,7 @@ from fedcode_jax.clients import ClientData, LocalTraining, dealt, run_cohort
 from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import replicated, tree_bytes
-from fedcode_jax.simulation import EvaluationData, Program, Score, State, evaluate
+from fedcode_jax.simulation import EvaluationData, Program, Score, State, evaluate_each
 
 TRAINING, CODES, AGGREGATION, EVALUATION = PARTS = (
     "local training",
@@ -96,7 +96,7 @@ def parts_of(program: Program, weights: Weights, before: State, after: State) ->
         TRAINING: train,
         CODES: code,
         AGGREGATION: ready(algorithm.aggregate, server, messages, samples, exchange),
-        EVALUATION: ready(_score(program), after.server, after.store, program.test),
+        EVALUATION: ready(score_of(program), after.server, after.store, program.test),
     }
     broadcast, _ = jax.eval_shape(algorithm.broadcast, server, exchange, key)
     moved = {
@@ -166,22 +166,19 @@ def _code(program: Program) -> Callable[..., tuple]:
     return code
 
 
-def _score(program: Program) -> Callable[..., list[Score]]:
+def score_of(program: Program) -> Callable[..., list[Score]]:
     """(server, store, test) -> the scores of the models that are reported."""
 
     def score(server: Any, store: Any, test: EvaluationData) -> list[Score]:
         models = [m for m in program.algorithm.report(server, store) if m is not None]
-        return [
-            evaluate(
-                program.model,
-                model,
-                test,
-                program.plan.devices,
-                loss=program.training.loss,
-                metrics=program.metrics,
-            )
-            for model in models
-        ]
+        return evaluate_each(
+            program.model,
+            models,
+            test,
+            program.plan.devices,
+            loss=program.training.loss,
+            metrics=program.metrics,
+        )
 
     return score
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _PREFIXES = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P"}
+_PREFIXED = ("s", "B", "B/s", "FLOP", "FLOP/s")
 _NOTES = (
     "The round is the first of a run, with its evaluation, again in every call. Seconds are medians"
     " of calls in turns, with their range.",
@@ -149,8 +150,8 @@ def si(value: float, unit: str) -> str:
     power = math.floor(math.log10(abs(value)))
     value = round(value, 2 - power)  # may reach the next prefix
     power = math.floor(math.log10(abs(value)))
-    thousands = power // 3 if unit in ("s", "B/s", "FLOP/s") else 0
-    thousands = max(-3, min(thousands, 0 if unit == "s" else 5))
+    thousands = power // 3 if unit in _PREFIXED else 0
+    thousands = max(-3 if unit == "s" else 0, min(thousands, 0 if unit == "s" else 5))
     scaled = value / 1000.0**thousands
     digits = max(0, 2 - (power - 3 * thousands))
     return f"{scaled:,.{digits}f} {_PREFIXES[thousands]}{unit}"

@@ -1,7 +1,8 @@
-"""``fedcode bench``: how fast this machine runs an experiment."""
+"""``fedcode bench``: how fast this machine runs an experiment, and what another would take."""
 
 import dataclasses
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,14 +14,22 @@ from fedcode_jax.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class BenchOptions(Options):
-    """Measure how fast this machine runs an experiment.
+    """Measure how fast this machine runs an experiment, or compile it for one that is not here.
 
     Without options: FedCode on scikit-learn's handwritten digits. Times one round and each of
     its parts (local training, codebooks and codes, aggregation, evaluation), and holds them
     against what the same devices reach in a plain matrix product and a plain copy. Nothing of
     a run is written.
+
+    With --target, for a machine that is not here: compiles a round and its parts for it, and says
+    which plan suits it, whether a round fits its memory, and how many kernels, operations and bytes
+    it is. Nothing runs; ask it before queueing a job.
     """
 
+    target: str | None = None
+    """A machine to compile for instead of measuring this one: a GPU (a100, b200, h100, h200), a TPU
+    (v2, v3, v4, v5e, v5p, v6e, tpu7x) or a topology of them (v5e:4x4), or a file that describes a
+    GPU to XLA. Needs the packages of fedcode_jax[gpu] or [tpu], and no such machine."""
     repeats: int = 5
     """Timed calls of everything, in turns, after one that does not count."""
     json: Path | None = None
@@ -44,10 +53,18 @@ def main(arguments: Sequence[str]) -> int:
     # After the options are known to be good: JAX takes a second or two to import.
     from rich.console import Console
 
-    from fedcode_jax.bench import measure, speed_table
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if options.target is not None:
+        _stay_off_accelerators()
+        from fedcode_jax.bench import compile_for, target_table
 
-    record = measure(options.experiment, options.repeats)
-    Console(width=None if sys.stdout.isatty() else 200).print(speed_table(record))
+        record = compile_for(options.experiment, options.target)
+        console.print(target_table(record))
+    else:
+        from fedcode_jax.bench import measure, speed_table
+
+        record = measure(options.experiment, options.repeats)
+        console.print(speed_table(record))
     if options.json is not None:
         record = {"command": shlex.join(["fedcode", "bench", *arguments]), **record}
         try:
@@ -55,6 +72,12 @@ def main(arguments: Sequence[str]) -> int:
         except OSError as error:
             raise ConfigError(f"json: {options.json}: cannot be written: {error}") from error
     return 0
+
+
+def _stay_off_accelerators() -> None:
+    """Before JAX begins: compiling needs the CPU alone, and another job may have the rest."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def parse_bench(command: str, arguments: Sequence[str]) -> BenchOptions:

@@ -1,6 +1,6 @@
 """What training and evaluation take on a device, before anything is compiled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -61,6 +61,30 @@ def client_bytes(training: LocalTraining, weights: Any, sample_shape: Sequence[i
     return sum(sizes) + 2 * max(sizes, default=0) + 3 * tree_bytes(weights) + optimizer
 
 
+def waiting_bytes(training: LocalTraining, weights: Any, max_size: int) -> int:
+    """What every client of a device takes while it waits for one of the packed slots, or has left.
+
+    Its variables, twice while they are laid in rows and taken from them, and the order of its
+    samples.
+
+    Args:
+      training: what a client does.
+      weights: the variables of the model, or their shapes.
+      max_size: the largest number of samples of any client.
+
+    Returns:
+      Bytes.
+
+    Example:
+      >>> from fedcode_jax import models
+      >>> from fedcode_jax.clients import optimizer
+      >>> training = LocalTraining(models.mlp(10), optimizer("sgd", 0.1), epochs=2)
+      >>> waiting_bytes(training, {"params": jnp.zeros(100)}, 50)
+      1200
+    """
+    return 2 * tree_bytes(weights) + 4 * training.epochs * max_size
+
+
 def sample_bytes(model: Any, weights: Any, sample_shape: Sequence[int]) -> int:
     """An upper estimate of what a sample of a batch needs while the model is evaluated.
 
@@ -83,8 +107,25 @@ def sample_bytes(model: Any, weights: Any, sample_shape: Sequence[int]) -> int:
       768
     """
     x = jax.ShapeDtypeStruct((_BATCH, *sample_shape), jnp.float32)
-    closed = jax.make_jaxpr(lambda w, x: model.apply(w, x, train=False))(weights, x)
-    return 3 * max(tree_bytes(x), *_values(closed.jaxpr)) // _BATCH
+    forward = largest_value(lambda w, x: model.apply(w, x, train=False), weights, x)
+    return 3 * max(tree_bytes(x), forward) // _BATCH
+
+
+def largest_value(function: Callable[..., Any], *inputs: Any) -> int:
+    """Bytes of the largest array that a function makes, on the way or in the end; only traced.
+
+    Args:
+      function: of arrays.
+      *inputs: its arguments; shapes are enough.
+
+    Returns:
+      Bytes; 0 of a function that makes none.
+
+    Example:
+      >>> largest_value(lambda x: jnp.sum(jnp.outer(x, x)), jnp.zeros(10))
+      400
+    """
+    return max(_values(jax.make_jaxpr(function)(*inputs).jaxpr), default=0)
 
 
 def _values(jaxpr: core.Jaxpr) -> Iterator[int]:

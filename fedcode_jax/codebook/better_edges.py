@@ -11,13 +11,13 @@ restricted so that shapes are static and the work is small.
 """
 
 from collections.abc import Callable
-from itertools import zip_longest
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedcode_jax.codebook.best_path import best_path
 from fedcode_jax.codebook.moments import Sets
 from fedcode_jax.codebook.numerics import count_below
 
@@ -39,18 +39,20 @@ def refine(
     reach: jax.Array,
     scale: jax.Array,
     *,
+    target: str,
     far: bool = True,
 ) -> Refined:
     """The best edges among candidates.
 
     Args:
-      segments: measures the atoms between ends (see `segmenter`), K S segments.
+      segments: measures the atoms between ends (see `measured`), K S segments.
       edges: i32[K + 1], strictly ascending from 0 to the number of atoms.
       points: S, how many points each edge brings; even.
       reach: f32[], to what share of a cell an edge's points spread, on either side. At most one
         half, when the points of all edges are equally spaced.
       scale: f32[A], ascending, in what the steps inside a cell are equal: the atoms' positions, to
         find the gaps around outliers, or their `density`, for the structure of dense regions.
+      target: the kind of machine.
       far: whether an edge may move to the points of its neighbours as well; static.
 
     Returns:
@@ -58,37 +60,17 @@ def refine(
     """
     K, S = edges.size - 1, points
     stay = S if far else S // 2  # the present edge, among its places
-    R = 2 * stay + 1
-    inner = _points(scale, edges, S, reach)[S // 2 : S // 2 + K * S + 1]
+    inner = _points(scale, edges, S, reach, target)[S // 2 : S // 2 + K * S + 1]
     # An edge's own points may lie close together, with most atoms between those of two edges.
     costs = _intervals(segments(inner, crowded=not far), S, far)
 
-    def forward(best: jax.Array, cost: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _least([best[start] + cost[start] for start in range(R)]), best
-
-    def backward(end: jax.Array, at: tuple) -> tuple[jax.Array, jax.Array]:
-        cell, cost, best, least = at
-        # The first place that gives the least error: an argmin, but one that vectorises on a CPU.
-        there = best + cost[:, end] <= least[end]
-        start = jnp.min(jnp.where(there, jnp.arange(R, dtype=jnp.int32), R - 1))
-        return start, inner[jnp.maximum(cell * S + start - stay, 0)]
-
-    last, bests = jax.lax.scan(forward, jnp.full(R, jnp.inf).at[stay].set(0), costs)
-    cells = jnp.arange(K), costs, bests, jnp.concatenate([bests[1:], last[None]])
-    _, moved = jax.lax.scan(backward, jnp.int32(stay), cells, reverse=True)
+    places, least = best_path(costs, stay, target)
+    moved = inner[jnp.maximum(jnp.arange(K) * S + places - stay, 0)]
     moved = jnp.concatenate([moved, edges[-1:]])
-    return Refined(moved, jnp.sum(costs[:, stay, stay]), last[stay])
+    return Refined(moved, jnp.sum(costs[:, stay, stay]), least)
 
 
-def _least(rows: list[jax.Array]) -> jax.Array:
-    """The least in each column: in pairs, because XLA:CPU vectorises no minimum over an axis."""
-    while len(rows) > 1:
-        halves = zip_longest(rows[::2], rows[1::2])
-        rows = [a if b is None else jnp.minimum(a, b) for a, b in halves]
-    return rows[0]
-
-
-def _points(scale: jax.Array, edges: jax.Array, S: int, reach: jax.Array) -> jax.Array:
+def _points(scale: jax.Array, edges: jax.Array, S: int, reach: jax.Array, target: str) -> jax.Array:
     """The points that the edges bring, i32[(K + 1) * S], ascending; S / 2 of each are below it."""
     step = jnp.arange(-S // 2, S // 2)
     below = step < 0
@@ -96,7 +78,7 @@ def _points(scale: jax.Array, edges: jax.Array, S: int, reach: jax.Array) -> jax
     at = jnp.arange(edges.size)[:, None] - below
     start, stop = edges[jnp.maximum(at, 0)], edges[jnp.minimum(at + 1, edges.size - 1)]
     low, high = scale[jnp.minimum(start, scale.size - 1)], scale[jnp.maximum(stop - 1, start)]
-    found = count_below(scale, low + part * (high - low), (start, stop))
+    found = count_below(scale, low + part * (high - low), (start, stop), target=target)
     return jnp.where(part > 0, found, start).reshape(-1)
 
 

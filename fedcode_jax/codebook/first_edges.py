@@ -4,13 +4,19 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.codebook.condense import Atoms
-from fedcode_jax.codebook.numerics import count_below, cube_root, prefix_sum
+from fedcode_jax.codebook.numerics import (
+    capped_factor,
+    count_below,
+    cube_root,
+    prefix_sum,
+)
+from fedcode_jax.targets import CPU
 
 _SETTLED = 1.001
 _MOST_ROUNDS = 9
 
 
-def density(atoms: Atoms, num_clusters: int) -> jax.Array:
+def density(atoms: Atoms, num_clusters: int, target: str) -> jax.Array:
     """How many centers an optimal quantiser has up to each atom: point density f^(1/3).
 
     An atom of weight w with a room of width h to itself gets w^(1/3) h^(2/3) centers, up to a
@@ -20,6 +26,7 @@ def density(atoms: Atoms, num_clusters: int) -> jax.Array:
     Args:
       atoms: the atoms, more than K.
       num_clusters: K.
+      target: the kind of machine.
 
     Returns:
       f32[A], ascending, at most K.
@@ -27,12 +34,19 @@ def density(atoms: Atoms, num_clusters: int) -> jax.Array:
     x, w, _ = atoms
     padded = jnp.pad(x, 1, mode="edge")
     wish = cube_root(w, padded[2:] - padded[:-2])
+    settled = _settled if target == CPU else capped_factor
+    factor = settled(wish, num_clusters)
+    return prefix_sum(jnp.minimum(wish * factor, 1), target)[1:]
+
+
+def _settled(wish: jax.Array, total: int) -> jax.Array:
+    """The factor at which wishes of at most 1 each add up to so much, approached from below."""
 
     def rescale(carry: tuple) -> tuple:
         factor, _, rounds = carry
         full = wish * factor >= 1
         rest, number = jnp.sum(jnp.where(full, 0, wish)), jnp.sum(full * 1.0)
-        higher = jnp.maximum((num_clusters - number) / jnp.where(rest > 0, rest, 1), factor)
+        higher = jnp.maximum((total - number) / jnp.where(rest > 0, rest, 1), factor)
         return higher, higher > factor * _SETTLED, rounds + 1
 
     def unsettled(carry: tuple) -> jax.Array:
@@ -41,19 +55,21 @@ def density(atoms: Atoms, num_clusters: int) -> jax.Array:
 
     start = jnp.zeros(()), jnp.bool_(True), jnp.int32(0)
     factor, *_ = jax.lax.while_loop(unsettled, rescale, start)
-    return prefix_sum(jnp.minimum(wish * factor, 1))[1:]
+    return factor
 
 
-def density_start(centers: jax.Array, num_clusters: int, number: jax.Array) -> jax.Array:
+def density_start(
+    centers: jax.Array, num_clusters: int, number: jax.Array, target: str
+) -> jax.Array:
     """Edges i32[K + 1] at equal steps of the density f32[A] over so many atoms."""
     steps = jnp.arange(1, num_clusters) * (centers[-1] / num_clusters)
-    return _close(count_below(centers, steps), number)
+    return _close(count_below(centers, steps, target=target), number)
 
 
-def center_start(atoms: Atoms, centers: jax.Array) -> jax.Array:
+def center_start(atoms: Atoms, centers: jax.Array, target: str) -> jax.Array:
     """Edges half-way between given centers, i32[K + 1]."""
     middles = (centers[:-1] + centers[1:]) / 2
-    return _close(count_below(atoms.positions, middles), atoms.number)
+    return _close(count_below(atoms.positions, middles, target=target), atoms.number)
 
 
 def _close(inner: jax.Array, number: jax.Array) -> jax.Array:

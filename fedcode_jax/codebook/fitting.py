@@ -1,6 +1,7 @@
 """Fitting a codebook: one-dimensional k-means, close to the exact optimum in a few milliseconds."""
 
 import operator
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -11,17 +12,25 @@ from fedcode_jax.codebook import vectors
 from fedcode_jax.codebook.better_edges import refine
 from fedcode_jax.codebook.condense import Atoms, condense
 from fedcode_jax.codebook.first_edges import center_start, density, density_start
-from fedcode_jax.codebook.segments import segmenter
-from fedcode_jax.codebook.vmap_rule import one_by_one_on_cpu
+from fedcode_jax.codebook.moments import Sets, measured
+from fedcode_jax.codebook.scaling import (
+    at_most_one,
+    comfortable,
+    exponent_of,
+    size_of,
+    times_power,
+)
+from fedcode_jax.codebook.vmap_rule import one_by_one
 from fedcode_jax.errors import ConfigError, DataError
+from fedcode_jax.targets import CPU, GPU, by_target, check_target
 
 MAX_CLUSTERS = 65536
 
-_MANY_CLUSTERS = 4096
-_POINTS = 16
-_FEW_POINTS = 4
+# Candidates that each edge brings, up to so many cells. Very many cells hold few atoms each, which
+# need few; accelerators look at twice as many of few cells for nearly nothing, and pass less often.
+_POINTS = {CPU: ((4095, 16), (65536, 4)), GPU: ((128, 32), (4095, 16), (65536, 4))}
 _WIDEST = 0.5  # the reach, in cells, of the first refinement, and the least of the last
-_NARROWEST = 0.05
+_NARROWEST = 0.03
 _MOST_PASSES = 32
 # A pass that gains less than this share of the error ends its reach: of many centers, one that
 # finds a better place gains less.
@@ -37,6 +46,7 @@ def fit(
     weights: jax.Array | None = None,
     init: jax.Array | None = None,
     block: int = 1,
+    target: str | None = None,
 ) -> jax.Array:
     """Fits the K centers with the least squared error to values.
 
@@ -49,10 +59,12 @@ def fit(
     values, memory for one int32 a value is used.
 
     Works under jit, vmap and `jax.lax.map`, in float32 and with static shapes. On a CPU a vmap
-    runs one client after another, each as fast as alone. Not differentiable.
+    runs one client after another, each as fast as alone; on accelerators side by side, in a form
+    of few large operations. The forms differ in rounding. Not differentiable.
 
     Args:
-      values: f32[n], n >= 1. If any is not finite, the result is unspecified.
+      values: f32[n], n >= 1. Below 1.2e-38, float32's least normal number, they count as zero. If
+        any is not finite, all centers are nan.
       num_clusters: K, 1 to 65536; static.
       weights: f32[n] >= 0, or None for equal weights. Values of zero weight are ignored; if all
         weights are zero, all count alike.
@@ -61,6 +73,8 @@ def fit(
         the general k-means, whose optimum is out of reach. k-means++ from several starts and
         Lloyd's iteration give a local one, of about scikit-learn's error, in time proportional
         to n K. A value then takes ceil(log2 K) / B bits, and the codebook 32 K B.
+      target: ``cpu``, ``gpu`` or ``tpu`` for the form that suits it, on whatever machine; None for
+        that of the machine which the program is compiled for.
 
     Returns:
       Centers f32[K], ascending, within the range of the values. If there are no more distinct
@@ -68,8 +82,8 @@ def fit(
       ``block`` B > 1 f32[K, B], in lexicographic order.
 
     Raises:
-      ConfigError: ``num_clusters`` is not a whole number from 1 to 65536, or ``block`` is
-        below 1.
+      ConfigError: ``num_clusters`` is not a whole number from 1 to 65536, ``block`` is below
+        1, or ``target`` is unknown.
       DataError: ``values`` is empty, or an argument has the wrong shape.
 
     References:
@@ -88,14 +102,15 @@ def fit(
     x, weights = check_values("codebook.fit", values, weights)
     if isinstance(block, bool) or not isinstance(block, int) or block < 1:
         raise ConfigError(f"algorithm.block: {block!r}; give a whole number of at least 1")
+    check_target(target)
     shape = (K,) if block == 1 else (K, block)
     if init is not None:
         init = jnp.asarray(init, jnp.float32)
         if init.shape != shape:
             raise DataError(f"codebook.fit: init must be {shape}, not shape {init.shape}")
     if block > 1:
-        return vectors.fit_rows(vectors.make_rows(x, weights, block), init, K)
-    return _fit(x, weights, init, K)
+        return vectors.fit_rows(vectors.make_rows(x, weights, block), init, K, target)
+    return _fit(x, weights, init, K, target)
 
 
 def check_values(
@@ -127,43 +142,69 @@ def check_num_clusters(num_clusters: int) -> int:
     return K
 
 
-@partial(jax.jit, static_argnames="K")
-def _fit(x: jax.Array, weights: jax.Array | None, init: jax.Array | None, K: int) -> jax.Array:
-    return one_by_one_on_cpu(partial(_fit_one, K))(x, weights, init)
+@partial(jax.jit, static_argnames=("K", "target"))
+def _fit(
+    x: jax.Array,
+    weights: jax.Array | None,
+    init: jax.Array | None,
+    K: int,
+    target: str | None,
+) -> jax.Array:
+    def form(
+        x: jax.Array, weights: jax.Array | None, init: jax.Array | None, *, target: str
+    ) -> jax.Array:
+        one = partial(_fit_one, K, target)
+        return (one_by_one(one) if target == CPU else one)(x, weights, init)
+
+    return by_target(form, target)(x, weights, init)
 
 
-def _fit_one(K: int, x: jax.Array, weights: jax.Array | None, init: jax.Array | None) -> jax.Array:
-    atoms = condense(x, weights, K)
-    distinct = atoms.positions[jnp.minimum(jnp.arange(K), atoms.number - 1)]
-    if x.size <= K:
-        return distinct
-    return jnp.where(atoms.number <= K, distinct, _optimise(atoms, init, K))
+def _fit_one(
+    K: int, target: str, x: jax.Array, weights: jax.Array | None, init: jax.Array | None
+) -> jax.Array:
+    largest = size_of(x, weights)
+    shift = comfortable(largest)
+    if weights is not None:
+        weights = at_most_one(weights)
+    atoms = condense(times_power(x, shift), weights, K, target)
+    centers = atoms.positions[jnp.minimum(jnp.arange(K), atoms.number - 1)]
+    if x.size > K:
+        if init is not None:
+            init = times_power(jnp.sort(init), shift)
+        best = _optimise(atoms, init, K, target)
+        centers = jnp.where(atoms.number <= K, centers, best)
+    return jnp.where(jnp.isfinite(largest), times_power(centers, -shift), jnp.nan)
 
 
-def _optimise(atoms: Atoms, init: jax.Array | None, K: int) -> jax.Array:
+def _optimise(atoms: Atoms, init: jax.Array | None, K: int, target: str) -> jax.Array:
     """The centers for more atoms than centers."""
     # A scale near 1 keeps the squares of very large and very small values within float32.
     low, high = atoms.positions[0], atoms.positions[-1]
-    _, exponent = jnp.frexp(jnp.maximum(jnp.abs(low), jnp.abs(high)))
-    # In two steps, neither of which leaves the range of float32; exact, and faster than ldexp.
-    half = exponent // 2
-    scales = jnp.ldexp(jnp.float32(1), jnp.stack([-half, half - exponent]))
-    scaled = atoms._replace(positions=atoms.positions * scales[0] * scales[1])
-    centers_below = density(scaled, K)
+    exponent = exponent_of(jnp.maximum(jnp.abs(low), jnp.abs(high)))
+    scaled = atoms._replace(positions=times_power(atoms.positions, -exponent))
+    centers_below = density(scaled, K, target)
     if init is None:
-        edges = density_start(centers_below, K, atoms.number)
+        edges = density_start(centers_below, K, atoms.number, target)
     else:
-        edges = center_start(scaled, jnp.ldexp(jnp.sort(init), -exponent))
-    centers = _refine_to_the_end(scaled, centers_below, edges)
-    return jnp.clip(jnp.ldexp(centers, exponent), low, high)
+        edges = center_start(scaled, times_power(init, -exponent), target)
+    edges, segments = _refine_to_the_end(scaled, centers_below, edges, target)
+    cells = segments(edges)
+    centers = cells.points + cells.moments.mean
+    return jnp.clip(times_power(centers, exponent), low, high)
 
 
-def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array) -> jax.Array:
-    """Refines with points all over the cells while that pays, then with ever closer ones."""
+def _refine_to_the_end(
+    atoms: Atoms, centers_below: jax.Array, edges: jax.Array, target: str
+) -> tuple[jax.Array, Callable[..., Sets]]:
+    """Refines with points all over the cells while that pays, then with ever closer ones.
+
+    Returns:
+      The edges, and what measures the cells between them.
+    """
     K = edges.size - 1
-    # Very many cells hold few atoms each, which need few candidates.
-    points = _POINTS if K < _MANY_CLUSTERS else _FEW_POINTS
-    segments = segmenter(atoms, K * points)
+    tiers = _POINTS[CPU if target == CPU else GPU]
+    points = next(points for most, points in tiers if most >= K)
+    segments = measured(atoms, K * points, target)
     worthwhile = min(_WORTHWHILE, _WORTHWHILE_FOR_ALL / K)
 
     def unfinished(narrowest: float, carry: tuple) -> jax.Array:
@@ -173,9 +214,9 @@ def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array)
     def improve(far: bool, carry: tuple) -> tuple:
         edges, reach, passes = carry
         # At full reach, steps by value and by number take turns.
-        by_value = far & (passes % 2 == 0)
+        by_value = (reach >= _WIDEST) & (passes % 2 == 0)
         scale = jnp.where(by_value, atoms.positions, centers_below)
-        found = refine(segments, edges, points, reach, scale, far=far)
+        found = refine(segments, edges, points, reach, scale, target=target, far=far)
         gains = found.after < found.before
         pays = found.before - found.after > worthwhile * found.after
         # So that the new points reach from each old one half-way to the next, and a little further.
@@ -187,7 +228,9 @@ def _refine_to_the_end(atoms: Atoms, centers_below: jax.Array, edges: jax.Array)
         )
 
     carry = edges, jnp.float32(_WIDEST), jnp.int32(0)
-    for far, narrowest in ((True, _WIDEST), (False, _NARROWEST)):
+    # Close to its place an edge chooses among its own points, which spares a CPU most of the work;
+    # an accelerator is spared a second loop.
+    loops = ((True, _WIDEST), (False, _NARROWEST)) if target == CPU else ((True, _NARROWEST),)
+    for far, narrowest in loops:
         carry = jax.lax.while_loop(partial(unfinished, narrowest), partial(improve, far), carry)
-    cells = segments(carry[0])
-    return cells.points + cells.moments.mean
+    return carry[0], segments

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 
 from fedcode_jax.codebook.bin_sums import Rows, Tally, excess, highest, tally
 from fedcode_jax.codebook.numerics import cube_root, prefix_sum
+from fedcode_jax.targets import CPU
 
 _COARSE_BITS = 12
 _MOST_PASSES = 8
+_STEEPEST = 3e38  # parts in a unit of width: infinitely many times none would be not a number
 
 
 class _Zoom(NamedTuple):
@@ -30,9 +32,7 @@ class _Zoom(NamedTuple):
     again: jax.Array
 
 
-def bin_values(
-    rows: Rows, num_bins: int, num_clusters: int, method: str
-) -> tuple[Tally, jax.Array]:
+def bin_values(rows: Rows, num_bins: int, num_clusters: int) -> tuple[Tally, jax.Array]:
     """Bins the values.
 
     If no more than ``num_clusters`` bins turn out to be occupied, they are cut until each holds
@@ -43,7 +43,6 @@ def bin_values(
       rows: the values.
       num_bins: B, at least twice 4096 and twice ``num_clusters``.
       num_clusters: see above.
-      method: of tallying.
 
     Returns:
       The bins, in the order of their values, and f32[B] how far the mean of each lies above its
@@ -52,17 +51,17 @@ def bin_values(
     enough = jnp.maximum(min(num_bins, rows.values.size) // 4, num_clusters + 1)
 
     def cut(carry: _Zoom) -> _Zoom:
-        high = highest(rows, carry.place, num_bins, method)
+        high = highest(rows, carry.place, num_bins)
         place = _subdivide(rows.values, carry.place, carry.tally, high)
-        bins = tally(rows, place, num_bins, method)
-        above = excess(rows, place, bins.low, method)
+        bins = tally(rows, place, num_bins)
+        above = excess(rows, place, bins.low)
         # Sums of floats, because XLA compiles those of integers to several times the code.
         sparse = jnp.sum((bins.number > 0) * 1.0) < enough
         again = sparse & (jnp.max(above) > 0) & (carry.passes < _MOST_PASSES)
         return _Zoom(place, bins, above, carry.passes + 1, again)
 
     place = _place_by_magnitude(rows.values, num_bins)
-    bins = tally(rows, place, num_bins, method)
+    bins = tally(rows, place, num_bins)
     start = _Zoom(place, bins, jnp.zeros(num_bins), jnp.int32(1), jnp.bool_(True))
     found = jax.lax.while_loop(lambda carry: carry.again, cut, start)
     mass = found.tally.mass
@@ -107,9 +106,10 @@ def _subdivide(values: jax.Array, place: jax.Array, bins: Tally, high: jax.Array
     # A quarter is dealt out evenly, so that no structure inside a bin stays hidden.
     share = 0.75 / jnp.maximum(total, 1e-30) * wanted + 0.25 / jnp.maximum(number, 1)
     parts = occupied * (1 + jnp.floor((num_bins - number) * share * (1 - 1e-5)))
-    first = prefix_sum(parts)[:-1].astype(jnp.int32)
+    first = prefix_sum(parts, CPU)[:-1].astype(jnp.int32)
     # A little less than the parts, so that the highest value stays within the last.
     scale = parts * (1 - 1e-6) / jnp.where(extent > 0, extent, jnp.inf)
+    scale = jnp.minimum(scale, _STEEPEST)
     low, scale, first = (leaf.at[place].get(mode="clip") for leaf in (low, scale, first))
     part = first + ((values - low) * scale).astype(jnp.int32)
     return jnp.where(values < jnp.inf, jnp.clip(part, 0, num_bins - 1), num_bins)

@@ -28,8 +28,16 @@ from fedcode_jax.codebook.fitting import check_num_clusters, check_values
 from fedcode_jax.codebook.moments import Tree, make_tree, measure, unpack
 from fedcode_jax.codebook.numerics import count_below
 from fedcode_jax.codebook.rate_search import combine, cost
-from fedcode_jax.codebook.vmap_rule import one_by_one_on_cpu
+from fedcode_jax.codebook.scaling import (
+    at_most_one,
+    comfortable,
+    exponent_of,
+    size_of,
+    times_power,
+)
+from fedcode_jax.codebook.vmap_rule import one_by_one
 from fedcode_jax.limits import check_real
+from fedcode_jax.targets import CPU, by_target, check_target
 
 _GRIDS = (0.7, 0.78, 0.87, 0.97, 1.08, 1.2, 1.4)  # steps, of the best one at a high rate
 _REACHES = (0.0, 1.0, 0.4)  # by round, how far from the best partition the next ones spread
@@ -59,6 +67,7 @@ def fit_rate(
     rate_weight: jax.Array | float,
     *,
     weights: jax.Array | None = None,
+    target: str | None = None,
 ) -> RateCodebook:
     """Fits the codebook with the least squared error plus lambda times code length.
 
@@ -72,17 +81,18 @@ def fit_rate(
     Deterministic; runs under jit, vmap and `jax.lax.map`.
 
     Args:
-      values: f32[n], n >= 1. If any is not finite, the result is unspecified.
+      values: f32[n], n >= 1. If any is not finite, all centers are nan.
       num_clusters: K, how many cells may be in use, 1 to 65536; static. If lambda asks for more,
         cells are as much wider as it takes.
       rate_weight: above 0 and up to 10^6; may be traced, and is then not checked.
       weights: f32[n] >= 0, or None, as of ``fit``.
+      target: as of ``fit``.
 
     Returns:
       The codebook.
 
     Raises:
-      ConfigError: ``num_clusters`` or ``rate_weight`` is out of range.
+      ConfigError: ``num_clusters`` or ``rate_weight`` is out of range, or ``target`` is unknown.
       DataError: ``values`` is empty, or an argument has the wrong shape.
 
     References:
@@ -103,24 +113,44 @@ def fit_rate(
     x, weights = check_values("codebook.fit_rate", values, weights)
     if not isinstance(rate_weight, jax.core.Tracer):
         check_real("algorithm.rate_weight", float(rate_weight), 0, 1e6, above=True)
-    packed = _fit(x, weights, jnp.asarray(rate_weight, jnp.float32), K)
+    check_target(target)
+    packed = _fit(x, weights, jnp.asarray(rate_weight, jnp.float32), K, target)
     return RateCodebook(packed[0], packed[1, : K - 1])
 
 
-@partial(jax.jit, static_argnames="K")
-def _fit(x: jax.Array, weights: jax.Array | None, rate_weight: jax.Array, K: int) -> jax.Array:
-    return one_by_one_on_cpu(partial(_fit_one, K))(x, weights, rate_weight)
+@partial(jax.jit, static_argnames=("K", "target"))
+def _fit(
+    x: jax.Array,
+    weights: jax.Array | None,
+    rate_weight: jax.Array,
+    K: int,
+    target: str | None,
+) -> jax.Array:
+    def form(
+        x: jax.Array, weights: jax.Array | None, price: jax.Array, *, target: str
+    ) -> jax.Array:
+        one = partial(_fit_one, K, target)
+        return (one_by_one(one) if target == CPU else one)(x, weights, price)
+
+    return by_target(form, target)(x, weights, rate_weight)
 
 
-def _fit_one(K: int, x: jax.Array, weights: jax.Array | None, rate_weight: jax.Array) -> jax.Array:
-    atoms = condense(x, weights, min(K, _MOST_CLUSTERS))
+def _fit_one(
+    K: int, target: str, x: jax.Array, weights: jax.Array | None, rate_weight: jax.Array
+) -> jax.Array:
+    largest = size_of(x, weights)
+    shift = comfortable(largest)
+    if weights is not None:
+        weights = at_most_one(weights)
+    atoms = condense(times_power(x, shift), weights, min(K, _MOST_CLUSTERS), target)
     # A scale near 1 keeps the squares of very large and very small values within float32.
     low, high = atoms.positions[0], atoms.positions[-1]
-    _, exponent = jnp.frexp(jnp.maximum(jnp.abs(low), jnp.abs(high)))
-    scaled = atoms._replace(positions=jnp.ldexp(atoms.positions, -exponent))
-    centers, limits = _optimise(scaled, rate_weight, K)
-    centers = jnp.clip(jnp.ldexp(centers, exponent), low, high)
-    return jnp.stack([centers, jnp.ldexp(limits, exponent)])
+    exponent = exponent_of(jnp.maximum(jnp.abs(low), jnp.abs(high)))
+    scaled = atoms._replace(positions=times_power(atoms.positions, -exponent))
+    centers, limits = _optimise(scaled, rate_weight, K, target)
+    centers = jnp.clip(times_power(centers, exponent), low, high)
+    both = jnp.stack([centers, times_power(limits, exponent)])
+    return jnp.where(jnp.isfinite(largest), times_power(both, -shift), jnp.nan)
 
 
 class _Cells(NamedTuple):
@@ -132,7 +162,9 @@ class _Cells(NamedTuple):
     cost: jax.Array
 
 
-def _optimise(atoms: Atoms, rate_weight: jax.Array, K: int) -> tuple[jax.Array, jax.Array]:
+def _optimise(
+    atoms: Atoms, rate_weight: jax.Array, K: int, target: str
+) -> tuple[jax.Array, jax.Array]:
     """Centers f32[K] and limits f32[K], the last one infinite."""
     tree = make_tree(atoms)
     whole = unpack(tree.rows[:, 1]).moments
@@ -143,7 +175,7 @@ def _optimise(atoms: Atoms, rate_weight: jax.Array, K: int) -> tuple[jax.Array, 
         def step(_: jax.Array, carry: tuple) -> tuple:
             ends, best, least = carry
             cells = _look(tree, ends, price)
-            inner = count_below(atoms.positions, _borders(cells, price)[:-1])
+            inner = count_below(atoms.positions, _borders(cells, price)[:-1], target=target)
             moved = jnp.pad(jnp.minimum(inner, atoms.number), 1).at[-1].set(atoms.number)
             best = jnp.where(cells.cost < least, ends, best)
             return moved, best, jnp.minimum(cells.cost, least)
@@ -162,8 +194,9 @@ def _optimise(atoms: Atoms, rate_weight: jax.Array, K: int) -> tuple[jax.Array, 
         return (found[jnp.argmin(costs)], jnp.min(costs)), None
 
     # Grids for a high rate, and the density of k-means for the case that K is the limit.
-    grids = _grids(atoms, jnp.array(_GRIDS) * best_step, K)
-    dense = jnp.minimum(density_start(density(atoms, K), K, atoms.number), atoms.number)
+    grids = _grids(atoms, jnp.array(_GRIDS) * best_step, K, target)
+    dense = density_start(density(atoms, K, target), K, atoms.number, target)
+    dense = jnp.minimum(dense, atoms.number)
     starts = jnp.concatenate([grids, dense[None]])
     rounds = jnp.array(_REACHES), jnp.array(_STEPS)
     (best, _), _ = jax.lax.scan(improve, (dense, jnp.float32(jnp.inf)), rounds)
@@ -209,7 +242,7 @@ def _borders(cells: _Cells, price: jax.Array) -> jax.Array:
     return jnp.append(jax.lax.cummax(jnp.where(inside, border, jnp.inf)), jnp.inf)
 
 
-def _grids(atoms: Atoms, steps: jax.Array, K: int) -> jax.Array:
+def _grids(atoms: Atoms, steps: jax.Array, K: int, target: str) -> jax.Array:
     """Ends i32[G, K + 1] of the occupied cells of uniform grids, of steps that fit in K."""
     x = atoms.positions
     extent = jnp.maximum(x[-1] - x[0], _TINY)
@@ -226,7 +259,8 @@ def _grids(atoms: Atoms, steps: jax.Array, K: int) -> jax.Array:
         return jnp.where(fits, fine, middle), jnp.where(fits, middle, coarse)
 
     def ends(step: jax.Array) -> jax.Array:
-        below = count_below(ranks(step), jnp.arange(K + 1, dtype=jnp.int32))
+        whole = jnp.arange(K + 1, dtype=jnp.int32)
+        below = count_below(ranks(step), whole, target=target)
         return jnp.minimum(below, atoms.number).at[-1].set(atoms.number)
 
     coarse = 4 * extent

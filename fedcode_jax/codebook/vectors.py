@@ -15,9 +15,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.codebook.bin_sums import best_method
 from fedcode_jax.codebook.numerics import count_below, prefix_sum
-from fedcode_jax.codebook.vmap_rule import one_by_one_on_cpu
+from fedcode_jax.codebook.scaling import at_most_one
+from fedcode_jax.codebook.vmap_rule import one_by_one
+from fedcode_jax.targets import CPU, by_target
 
 _SAMPLE = 8192  # rows that the starts see, if K is not larger
 _STARTS = 4
@@ -53,42 +54,49 @@ def make_rows(values: jax.Array, weights: jax.Array | None, block: int) -> Rows:
       ceil(n / B) rows.
     """
     fill = (0, -values.size % block)
-    weights = jnp.ones_like(values) if weights is None else weights
-    weights = jnp.where(jnp.any(weights > 0), weights, 1)
+    weights = jnp.ones_like(values) if weights is None else at_most_one(weights)
     rows = (jnp.pad(x, fill).reshape(-1, block) for x in (values, weights))
     return Rows(*rows)
 
 
-@partial(jax.jit, static_argnames="num_clusters")
-def fit_rows(rows: Rows, init: jax.Array | None, num_clusters: int) -> jax.Array:
+@partial(jax.jit, static_argnames=("num_clusters", "target"))
+def fit_rows(
+    rows: Rows, init: jax.Array | None, num_clusters: int, target: str | None = None
+) -> jax.Array:
     """A codebook of few squared errors, sum_ib w_ib (x_ib - c_b)^2, for rows.
 
     Args:
       rows: the vectors.
       init: f32[K, B], where to start, or None.
       num_clusters: K.
+      target: the kind of machine, or None for that which the program is compiled for.
 
     Returns:
       f32[K, B], in lexicographic order; clusters that nothing is in are left out, and the last
       codeword is repeated in their place. Of no more than K different rows (and a sample's
       worth of them) each is one, exactly.
     """
-    return one_by_one_on_cpu(partial(_fit_rows, num_clusters))(rows, init)
+
+    def form(rows: Rows, init: jax.Array | None, *, target: str) -> jax.Array:
+        one = partial(_fit_rows, num_clusters, target)
+        return (one_by_one(one) if target == CPU else one)(rows, init)
+
+    return by_target(form, target)(rows, init)
 
 
-def _fit_rows(num_clusters: int, rows: Rows, init: jax.Array | None) -> jax.Array:
+def _fit_rows(num_clusters: int, target: str, rows: Rows, init: jax.Array | None) -> jax.Array:
     exponent = _exponent(rows.values if init is None else jnp.concatenate([rows.values, init]))
     values = jnp.ldexp(rows.values, -exponent)
-    rows = Rows(values, rows.weights / jnp.max(rows.weights))
-    centers = _start(rows, num_clusters) if init is None else jnp.ldexp(init, -exponent)
-    centers = jax.lax.fori_loop(0, _STEPS, lambda _, c: _step(rows, c), centers)
-    mass, *_ = _pass(rows, centers)
+    rows = Rows(values, rows.weights)
+    centers = _start(rows, num_clusters, target) if init is None else jnp.ldexp(init, -exponent)
+    centers = jax.lax.fori_loop(0, _STEPS, lambda _, c: _step(rows, c, target), centers)
+    mass, *_ = _pass(rows, centers, target)
     return jnp.ldexp(_in_order(centers, jnp.sum(mass, axis=1) > 0), exponent)
 
 
-def _step(rows: Rows, centers: jax.Array) -> jax.Array:
+def _step(rows: Rows, centers: jax.Array, target: str) -> jax.Array:
     """One step of Lloyd's iteration."""
-    mass, excess, errors = _pass(rows, centers)
+    mass, excess, errors = _pass(rows, centers, target)
     moved = centers + excess / jnp.where(mass > 0, mass, 1)
     # Empty clusters go where the largest errors are.
     count = min(_RESEEDED, len(centers), errors.size)
@@ -142,7 +150,7 @@ def _nearest(rows: Rows, centers: jax.Array) -> jax.Array:
     return jnp.min(jnp.where(further, K - 1, jnp.arange(K, dtype=jnp.int32)), axis=1)
 
 
-def _pass(rows: Rows, centers: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _pass(rows: Rows, centers: jax.Array, target: str) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Assigns all rows, piece by piece.
 
     Returns:
@@ -156,40 +164,40 @@ def _pass(rows: Rows, centers: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arr
         residual = part.values - centers[code]
         pull = part.weights * residual
         sums = jnp.concatenate([part.weights, pull], axis=1)
-        return carry + _totals(code, sums, K), jnp.sum(pull * residual, axis=1)
+        return carry + _totals(code, sums, K, target), jnp.sum(pull * residual, axis=1)
 
     totals, errors = jax.lax.scan(piece, jnp.zeros((K, 2 * B)), _pieces(rows, K))
     return totals[:, :B], totals[:, B:], errors.reshape(-1)[: len(rows.values)]
 
 
-def _totals(code: jax.Array, sums: jax.Array, num_clusters: int) -> jax.Array:
+def _totals(code: jax.Array, sums: jax.Array, num_clusters: int, target: str) -> jax.Array:
     """Sums of the rows of each code; off the CPU not by scattering, whose order would vary."""
-    if best_method() == "scatter":
+    if target == CPU:
         return jnp.zeros((num_clusters, sums.shape[1])).at[code].add(sums)
     member = (code[:, None] == jnp.arange(num_clusters)).astype(jnp.float32)
     return jnp.matmul(member.T, sums, precision=jax.lax.Precision.HIGHEST)
 
 
-def _start(rows: Rows, num_clusters: int) -> jax.Array:
+def _start(rows: Rows, num_clusters: int, target: str) -> jax.Array:
     """The best of several starts, each a k-means++ and some steps on a sample."""
     sample, size = rows, max(_SAMPLE, num_clusters)
     if size < len(rows.values):
         # Evenly spaced among the rows that count.
         rank = jnp.cumsum(jnp.any(rows.weights > 0, axis=1), dtype=jnp.int32)
         wanted = (jnp.arange(size) * (rank[-1] / size)).astype(jnp.int32) + 1
-        sample = Rows(*(x[count_below(rank, wanted)] for x in rows))
+        sample = Rows(*(x[count_below(rank, wanted, target=target)] for x in rows))
 
     def attempt(best: tuple, number: jax.Array) -> tuple[tuple, None]:
-        centers = _plus_plus(sample, num_clusters, number)
-        centers = jax.lax.fori_loop(0, _START_STEPS, lambda _, c: _step(sample, c), centers)
-        error = jnp.sum(_pass(sample, centers)[2])
+        centers = _plus_plus(sample, num_clusters, number, target)
+        centers = jax.lax.fori_loop(0, _START_STEPS, lambda _, c: _step(sample, c, target), centers)
+        error = jnp.sum(_pass(sample, centers, target)[2])
         return jax.lax.cond(error < best[0], lambda: (error, centers), lambda: best), None
 
     none = (jnp.float32(jnp.inf), jnp.zeros((num_clusters, rows.values.shape[1])))
     return jax.lax.scan(attempt, none, jnp.arange(_STARTS))[0][1]
 
 
-def _plus_plus(rows: Rows, num_clusters: int, number: jax.Array) -> jax.Array:
+def _plus_plus(rows: Rows, num_clusters: int, number: jax.Array, target: str) -> jax.Array:
     """Greedy k-means++.
 
     Each next codeword is that of several candidates, drawn where the error is, which leaves the
@@ -204,9 +212,9 @@ def _plus_plus(rows: Rows, num_clusters: int, number: jax.Array) -> jax.Array:
     def add(j: jax.Array, carry: tuple) -> tuple:
         centers, errors = carry
         # The places where numbers from 0 to 1 fall in the running sum of errors.
-        running = prefix_sum(errors)[1:]
+        running = prefix_sum(errors, target)[1:]
         parts = (j * 0.7548777 + number * 0.5698403 + jnp.arange(_TRIALS) / _TRIALS) % 1
-        at = count_below(running, parts * running[-1])
+        at = count_below(running, parts * running[-1], target=target)
         chosen = x[jnp.minimum(at, errors.size - 1)]
         left = jnp.minimum(errors, jax.vmap(errors_of)(chosen))
         best = jnp.argmin(jnp.sum(left, axis=1))

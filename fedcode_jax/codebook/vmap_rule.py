@@ -1,4 +1,4 @@
-"""What vmap makes of a function of one client: one after another on a CPU, side by side elsewhere.
+"""What vmap makes of a function of one client on a CPU: one after another.
 
 On a CPU nothing is gained side by side. Scatters and gathers get slower, what one client has in
 the cache the next one drives out, and a loop runs as long as its slowest client needs.
@@ -9,11 +9,9 @@ from typing import Any
 
 import jax
 
-from fedcode_jax.targets import here
 
-
-def one_by_one_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes `jax.vmap` of a function a `jax.lax.map` where the backend is a CPU.
+def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes `jax.vmap` of a function a `jax.lax.map`.
 
     Args:
       function: of pytrees of arrays, positional; returns one array. Not to be differentiated.
@@ -23,7 +21,7 @@ def one_by_one_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> add = one_by_one_on_cpu(lambda a, b: a + b)
+      >>> add = one_by_one(lambda a, b: a + b)
       >>> jax.vmap(add, in_axes=(0, None))(jnp.arange(3), 10).tolist()
       [10, 11, 12]
     """
@@ -31,9 +29,6 @@ def one_by_one_on_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @whole.def_vmap
     def rule(size: int, batched: Any, *arguments: Any) -> tuple[jax.Array, bool]:
-        if not (here() == "cpu"):
-            axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, batched)
-            return jax.vmap(function, in_axes=tuple(axes), axis_size=size)(*arguments), True
         leaves, structure = jax.tree.flatten(arguments)
         is_batched = jax.tree.leaves(batched)
 

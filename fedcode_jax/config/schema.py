@@ -39,6 +39,9 @@ class ExecutionConfig(Section):
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """Precision of local training: float32; tf32, products of 10-bit mantissas on devices that have
     them; bfloat16, with weights kept and updated in float32."""
+    layout: Literal["sorted", "packed"] | None = None
+    """Clients side by side in chunks of like numbers of steps (sorted), or each place taken by the
+    next client as soon as it is free (packed); None: as planned."""
 
 
 @dataclasses.dataclass(frozen=True)

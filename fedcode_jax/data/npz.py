@@ -4,6 +4,7 @@ import lzma
 import math
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ _DAMAGE = (
     KeyError,
     EOFError,
     RuntimeError,  # encrypted, or an unknown compression
+    SyntaxError,  # like the next, of a header that is no Python literal
+    tokenize.TokenError,
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -132,7 +136,7 @@ def _open(stream: BinaryIO, file: Path) -> np.lib.npyio.NpzFile:
     try:
         archive = np.load(stream, allow_pickle=False)
     except _DAMAGE as error:
-        raise DataError(f"{file}: damaged; copy or write it again ({error})") from error
+        raise _damaged(f"{file}", error) from error
     return archive
 
 
@@ -144,15 +148,20 @@ def _member(archive: np.lib.npyio.NpzFile, name: str, file: Path) -> NDArray:
     except MemoryError as error:
         raise DataError(f"{file}: {name}: too large for this machine's memory") from error
     except _DAMAGE as error:
-        if "allow_pickle" in str(error):
+        if "allow_pickle=False" in str(error):
             raise DataError(
                 f"{file}: {name}: an object array, which is not read because unpickling can run "
                 "code; save it with a plain dtype (equal shapes, numbers or fixed-width strings)"
             ) from error
-        raise DataError(f"{file}: {name}: damaged; copy or write it again ({error})") from error
+        raise _damaged(f"{file}: {name}", error) from error
     if not isinstance(array, np.ndarray) or array.ndim == 0:
         raise DataError(f"{file}: {name}: a single value or raw bytes, not an array of samples")
     return array
+
+
+def _damaged(what: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())  # some of numpy's are several lines
+    return DataError(f"{what}: damaged; copy or write it again ({reason})")
 
 
 def _mapped(archive: zipfile.ZipFile, name: str, file: Path) -> NDArray | None:

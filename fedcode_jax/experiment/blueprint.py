@@ -17,6 +17,7 @@ from fedcode_jax.names import is_given, is_own
 from fedcode_jax.simulation import EvaluationData, Program, Settings
 from fedcode_jax.simulation.fleet import Member
 from fedcode_jax.simulation.planning import planned
+from fedcode_jax.targets import Machine
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,18 +29,22 @@ class Blueprint:
       parts: what builds its parts.
       dataset: the data set.
       partition: which client holds which samples.
+      machine: the one that programs are made for, if it is not at hand.
     """
 
     config: ExperimentConfig
     parts: Parts
     dataset: Dataset
     partition: Partition
+    machine: Machine | None = None
 
     @classmethod
-    def of(cls, config: ExperimentConfig, parts: Parts) -> "Blueprint":
+    def of(
+        cls, config: ExperimentConfig, parts: Parts, machine: Machine | None = None
+    ) -> "Blueprint":
         """Loads and deals the data."""
         dataset = parts.dataset(config)
-        return cls(config, parts, dataset, parts.partition(config, dataset))
+        return cls(config, parts, dataset, parts.partition(config, dataset), machine)
 
     @functools.cached_property
     def cohort(self) -> int:
@@ -136,6 +141,7 @@ class Blueprint:
             shares=self.shares,
             batch_size=batch_size,
             devices=devices,
+            machine=self.machine,
         )
 
     @functools.cached_property
@@ -178,13 +184,16 @@ class Blueprint:
             loss=self.parts.loss(self.config, self.dataset.num_classes),
         )
 
-    def program(self, member: Member, max_size: int, devices: int = 1) -> Program:
+    def program(
+        self, member: Member, max_size: int, devices: int = 1, *, may_pack: bool = True
+    ) -> Program:
         """The program of this experiment, or of several that differ in their members.
 
         Args:
           member: weights, data, test set and settings.
           max_size: the largest number of samples of any client.
           devices: that share the clients of a round.
+          may_pack: whether packed slots are chosen without being asked for.
 
         Returns:
           The program, under the plan that the config asks for.
@@ -203,17 +212,26 @@ class Blueprint:
                 max_size=max_size,
                 sketched=self.sketched,
                 metrics=self.metrics,
+                machine=self.machine,
             )
 
         execution = self.config.execution
+        if execution.plan == "probe" and self.machine is not None:
+            raise ConfigError(
+                "execution.plan: 'probe' times programs, which cannot run for a machine that is "
+                "not here; use auto"
+            )
         return planned(
             program,
             member.weights,
+            target=None if self.machine is None else self.machine.target,
             devices=devices,
             precision=execution.precision,
             chunk=execution.chunk,
             client_axis=execution.client_axis,
             conv=execution.conv,
+            layout=execution.layout,
+            may_pack=may_pack,
             probe=execution.plan == "probe",
         )
 

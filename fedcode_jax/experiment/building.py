@@ -20,6 +20,7 @@ from fedcode_jax.schedules import Exchange, rules
 from fedcode_jax.simulation import Program
 from fedcode_jax.simulation.device_memory import evaluation_batch
 from fedcode_jax.simulation.fleet import Member
+from fedcode_jax.targets import Machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,9 @@ class Experiment:
         parameters = models.count_parameters(self.weights)
         values = sum(leaf.size for leaf in jax.tree.leaves(self.weights))
         state = f" + {values - parameters:,} running statistics" if values > parameters else ""
+        machine = self.program.machine
         device = jax.devices()[0]
+        what = f"{device.device_kind} ({device.platform})" if machine is None else machine.name
         both = {way: getattr(self.config.algorithm, way, None) for way in ("up", "down")}
         ways = {way: one.name for way, one in both.items() if one and one.name != "none"}
         changes = {"changes": ", ".join(f"{way} {name}" for way, name in ways.items())}
@@ -71,12 +74,14 @@ class Experiment:
             "partition": f"{self.partition}; {self.program.cohort} a round",
             "model": f"{self.config.model.name}: {parameters:,} parameters{state}",
             "plan": str(self.program.plan),
-            "device": f"{self.program.plan.devices} x {device.device_kind} ({device.platform})",
+            "device": f"{self.program.plan.devices} x {what}",
         }
 
 
 @randomness.standardised
-def build(config: ExperimentConfig, **given: Unpack[Given]) -> Experiment:
+def build(
+    config: ExperimentConfig, *, machine: Machine | None = None, **given: Unpack[Given]
+) -> Experiment:
     """Loads and builds everything a config names, and checks what only the data can tell.
 
     Nothing is compiled here but the initial weights, and trial rounds if
@@ -85,6 +90,8 @@ def build(config: ExperimentConfig, **given: Unpack[Given]) -> Experiment:
 
     Args:
       config: the experiment.
+      machine: the one that it is made for, if that is not at hand: the program can then be
+        lowered and compiled, not run.
       **given: parts of your own in place of those that the config names, by keyword: ``model``,
         ``dataset``, ``algorithm`` and so on, see ``experiment.Given``.
 
@@ -104,9 +111,10 @@ def build(config: ExperimentConfig, **given: Unpack[Given]) -> Experiment:
     claim_cores()
     keep_compiled_programs()
     config = named(config, given)
-    blueprint = Blueprint.of(config, Parts(given))
-    devices = device_count(config.execution.devices, blueprint.cohort)
-    batch = evaluation_batch(blueprint.model, blueprint.shapes, blueprint.dataset.input_shape)
+    blueprint = Blueprint.of(config, Parts(given), machine)
+    devices = device_count(config.execution.devices, blueprint.cohort, machine)
+    shape = blueprint.dataset.input_shape
+    batch = evaluation_batch(blueprint.model, blueprint.shapes, shape, machine)
     member = Member(
         blueprint.weights(),
         blueprint.clients(),

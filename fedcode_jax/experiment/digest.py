@@ -13,6 +13,8 @@ import jax
 import numpy as np
 from flax import nnx
 
+from fedcode_jax.models.own_nnx import value_of
+
 _AGAIN = b"again"
 _LIBRARIES = frozenset({"jax", "jaxlib", "flax", "optax", "numpy", "fedcode_jax"})
 
@@ -114,7 +116,7 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, types.ModuleType | types.BuiltinFunctionType):
         return []
     if isinstance(value, nnx.Variable):
-        return [type(value), value.get_value()]
+        return [type(value), value_of(value)]
     if dataclasses.is_dataclass(value):
         fields = [field.name for field in dataclasses.fields(value)]
         return [type(value), *(getattr(value, name, None) for name in fields if name != "parent")]

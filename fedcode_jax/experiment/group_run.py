@@ -91,7 +91,9 @@ def _template(group: Group, shelf: Shelf) -> tuple[Program, Any, int]:
     shape = blueprint.dataset.input_shape
     batch = evaluation_batch(blueprint.model, blueprint.shapes, shape)
     first = shelf.member(blueprint, group, batch)
-    return blueprint.program(first, group.max_size), first.weights, batch
+    # Slots of several experiments in one loop would wait for those of each other.
+    program = blueprint.program(first, group.max_size, may_pack=False)
+    return program, first.weights, batch
 
 
 def _room(program: Program, weights: Any, experiments: int, wanted: int | None) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Runs an experiment, tells who watches, and writes its folder."""
 
 import dataclasses
+import json
 import pathlib
 from typing import Any, Unpack
 
@@ -157,12 +158,14 @@ def _check_before(config: ExperimentConfig, *, overwrite: bool, resume: bool) ->
 
 
 def _with_common_plan(experiment: Experiment) -> Experiment:
-    """Takes the smallest chunk that a process chose: they may have unlike room."""
+    """Takes the plan of the smallest chunk that a process chose: they may have unlike room."""
     program = experiment.program
-    chunk = min(map(int, processes.gather(str(program.plan.chunk))))
-    if chunk == program.plan.chunk:
+    own = program.plan
+    chosen = processes.gather(json.dumps([own.chunk, own.layout, own.reason]))
+    chunk, layout, reason = min(map(json.loads, chosen))
+    plan = dataclasses.replace(own, chunk=chunk, layout=layout, reason=reason)
+    if plan == own:
         return experiment
-    plan = dataclasses.replace(program.plan, chunk=chunk)
     return dataclasses.replace(experiment, program=dataclasses.replace(program, plan=plan))
 
 

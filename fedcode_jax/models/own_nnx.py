@@ -123,6 +123,17 @@ def of_instance(model: nnx.Module) -> Nnx:
     return _made(first, digest.hexdigest(), named(model))
 
 
+def value_of(variable: nnx.Variable) -> Any:
+    """What a variable holds; flax 0.12.0 has it as a property, later ones as a method.
+
+    Example:
+      >>> value_of(nnx.Param(jnp.float32(2))).item()
+      2.0
+    """
+    # Of the class, since what a variable lacks is asked of its value.
+    return variable.get_value() if hasattr(type(variable), "get_value") else variable.value
+
+
 def of_factory(factory: Callable[..., Any]) -> Nnx:
     """What gives an nnx module when it is called with ``rngs``, which are made of the seed."""
 
@@ -181,7 +192,7 @@ def _leaves(module: nnx.Module) -> Iterator[tuple[Place, Any]]:
             collection = "batch_stats"
         elif not isinstance(leaf, nnx.Variable):
             collection = "arrays"
-        value = leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+        value = value_of(leaf) if isinstance(leaf, nnx.Variable) else leaf
         yield Place(path, collection, jnp.shape(value)), value
 
 

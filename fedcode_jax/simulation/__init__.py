@@ -1,6 +1,6 @@
 """Rounds, evaluation and whole runs, on plain objects: no config, no files but checkpoints."""
 
-from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
+from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate, evaluate_each
 from fedcode_jax.simulation.program import Compiled, Program
 from fedcode_jax.simulation.round import make_round
 from fedcode_jax.simulation.run import Outcome, simulate
@@ -27,6 +27,7 @@ __all__ = [
     "Traffic",
     "WireCheck",
     "evaluate",
+    "evaluate_each",
     "initial_state",
     "make_round",
     "simulate",

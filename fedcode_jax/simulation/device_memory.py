@@ -1,17 +1,24 @@
 """Whether an experiment has room on its devices, asked before compiling it."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 
-from fedcode_jax import randomness, schedules
+from fedcode_jax import randomness, schedules, wire
 from fedcode_jax.algorithms import Algorithm
-from fedcode_jax.clients.device_memory import client_bytes, sample_bytes
+from fedcode_jax.clients.device_memory import (
+    client_bytes,
+    largest_value,
+    sample_bytes,
+    waiting_bytes,
+)
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import free_bytes, tree_bytes
 from fedcode_jax.simulation.program import Program
 from fedcode_jax.simulation.state import initial_state
+from fedcode_jax.targets import Machine
 
 _ROOM = 0.8
 """Share of a device's free memory that a plan may fill by the estimate."""
@@ -46,12 +53,18 @@ def resident_bytes(program: Program, weights: Weights) -> int:
 
 def clients_that_fit(program: Program, weights: Weights) -> int:
     """How many clients one device can train side by side, by the estimates; at least 1."""
-    free = free_bytes()
+    free = free_bytes(program.machine)
     if free is None:
         return program.cohort
     room = _ROOM * free - resident_bytes(program, weights)
     one = client_bytes(program.training, weights, program.data.x.shape[1:])
-    return max(1, int(room // (one + carried_bytes(program.algorithm, weights))))
+    carried = carried_bytes(program.algorithm, weights)
+    one += counting_bytes(program.algorithm, weights)
+    if program.plan.layout == "packed":
+        own = -(-program.cohort // program.plan.devices)
+        waiting = waiting_bytes(program.training, weights, program.max_size) + carried
+        room -= own * waiting
+    return max(1, int(room // (one + carried)))
 
 
 def carried_bytes(algorithm: Algorithm, weights: Weights) -> int:
@@ -81,9 +94,49 @@ def carried_bytes(algorithm: Algorithm, weights: Weights) -> int:
     return tree_bytes(jax.eval_shape(carried, weights))
 
 
-def evaluation_batch(model: Any, weights: Weights, sample_shape: Sequence[int]) -> int:
-    """How many test samples one device evaluates at once; at least 1."""
-    free = free_bytes()
+def counting_bytes(algorithm: Algorithm, weights: Weights) -> int:
+    """What it takes to count the bits of a client's message given the one before, in bytes.
+
+    Counts of every code after every other, before each of many blocks of codes: three times the
+    largest array. Other codings take far less than training does.
+
+    Args:
+      algorithm: the algorithm.
+      weights: the variables of the model, or their shapes.
+
+    Returns:
+      Bytes; 0 where messages are not coded given others.
+
+    Example:
+      >>> from fedcode_jax.algorithms import fedcode
+      >>> shapes = {"params": {"kernel": jax.ShapeDtypeStruct((10_000, 10), jax.numpy.float32)}}
+      >>> counting_bytes(fedcode(coding="fixed"), shapes)
+      0
+      >>> counting_bytes(fedcode(256, coding="conditional"), shapes) > 1_000_000
+      True
+    """
+    known = jax.eval_shape(lambda w: initial_state(algorithm, w, 1).known, weights)
+    if known is None:
+        return 0
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), known)
+
+    def bits(known: wire.Message) -> jax.Array:
+        sections = tuple(
+            dataclasses.replace(section, coding="conditional")
+            if isinstance(section, wire.Coded)
+            else section
+            for section in known.sections
+        )
+        return wire.size_bits(dataclasses.replace(known, sections=sections), given=known)
+
+    return 3 * largest_value(bits, one)
+
+
+def evaluation_batch(
+    model: Any, weights: Weights, sample_shape: Sequence[int], machine: Machine | None = None
+) -> int:
+    """How many test samples one device, at hand or of a machine, evaluates at once; at least 1."""
+    free = free_bytes(machine)
     if free is None:
         return _TEST_BATCH
     fits = int(_EVALUATION * free) // sample_bytes(model, weights, sample_shape)

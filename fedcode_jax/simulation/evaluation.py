@@ -1,5 +1,6 @@
 """Accuracy and loss over a whole test set, exactly, in batches that fit; by class and by client."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,8 @@ from fedcode_jax import randomness
 from fedcode_jax.clients import normalise
 from fedcode_jax.clients.losses import PerSample, cross_entropy, masked_sum
 from fedcode_jax.clients.training import Weights
-from fedcode_jax.devices import CLIENTS, lay, mesh, replicated, spread
+from fedcode_jax.devices import CLIENTS, axis_of, lay, replicated, spread
+from fedcode_jax.targets import Machine
 
 
 class EvaluationData(NamedTuple):
@@ -52,6 +54,7 @@ class EvaluationData(NamedTuple):
         shares: np.ndarray | None = None,
         batch_size: int = 500,
         devices: int = 1,
+        machine: Machine | None = None,
     ) -> "EvaluationData":
         """Cuts a test set into batches, as many on each device, pads it and lays it there.
 
@@ -64,9 +67,10 @@ class EvaluationData(NamedTuple):
           shares: f32[C, K]; default: no clients, and as many classes as occur in ``y``.
           batch_size: at most.
           devices: that share the batches.
+          machine: whose they are; None for those at hand.
 
         Returns:
-          The data, on the devices.
+          The data, on the devices; those for a machine that is not here stay on the host.
         """
         n = len(y)
         batches = -(-n // batch_size)
@@ -83,7 +87,16 @@ class EvaluationData(NamedTuple):
             np.bincount(user, minlength=known)[:known].astype(np.float32),
         )
         whole = (mean, std, *sizes, np.asarray(shares, np.float32))
-        return cls(*lay(cut, spread(devices)), *lay(whole, replicated(devices)))
+        arrays: Any = (*cut, *whole)
+        found = cls(*arrays)
+        return found if machine is not None else lay(found, cls.shardings(devices))
+
+    @classmethod
+    def shardings(cls, devices: int, machine: Machine | None = None) -> Any:
+        """Where each array lies: the batches are spread over the devices, which have all else."""
+        apart: Any = spread(devices, machine=machine)
+        everywhere: Any = replicated(devices, machine=machine)
+        return cls(*[apart] * 4, *[everywhere] * 5)
 
 
 class Score(NamedTuple):
@@ -141,6 +154,55 @@ def evaluate(
     Returns:
       The score.
     """
+    (score,) = evaluate_each(model, (models,), data, devices, loss=loss, metrics=metrics)
+    return score
+
+
+@randomness.standardised
+def evaluate_each(
+    model: Any,
+    groups: Sequence[Weights],
+    data: EvaluationData,
+    devices: int = 1,
+    *,
+    loss: PerSample = cross_entropy,
+    metrics: tuple[tuple[str, PerSample], ...] = (),
+) -> list[Score]:
+    """Scores several groups of models by one program, one model after another.
+
+    Args:
+      model: the flax module.
+      groups: its variables, each with a leading axis of the group's models.
+      data: as of ``evaluate``, and so are the others.
+      devices: that share its batches.
+      loss: of a sample.
+      metrics: further figures.
+
+    Returns:
+      A score for each group.
+    """
+    models = groups[0]
+    if len(groups) > 1:
+        models = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *groups)
+    found = _totals(model, models, data, devices, loss, metrics)
+    scores, first = [], 0
+    for group in groups:
+        last = first + len(jax.tree.leaves(group)[0])
+        own = jax.tree.map(lambda leaf, part=slice(first, last): leaf[part], found)
+        scores.append(_score(own, data))
+        first = last
+    return scores
+
+
+def _totals(
+    model: Any,
+    models: Weights,
+    data: EvaluationData,
+    devices: int,
+    loss: PerSample,
+    metrics: tuple[tuple[str, PerSample], ...],
+) -> _Totals:
+    """The sums of each model, with a leading axis of models."""
 
     def of_model(weights: Weights, data: EvaluationData) -> _Totals:
         def of_batch(batch: tuple) -> _Totals:
@@ -171,12 +233,16 @@ def evaluate(
         specs: Any = EvaluationData(*[cut] * 4, *[everywhere] * 5)  # type: ignore[arg-type]
         totals = jax.shard_map(
             totals,
-            mesh=mesh(devices),
+            mesh=axis_of(devices),
             in_specs=(everywhere, specs),
             out_specs=everywhere,
             check_vma=False,
         )
-    found = totals(models, data)
+    return totals(models, data)
+
+
+def _score(found: _Totals, data: EvaluationData) -> Score:
+    """The score of the models that these sums are of."""
     count = jnp.sum(data.class_sizes)
     classes = found.classes / data.class_sizes
     return Score(

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from fedcode_jax.clients import Plan, plan_choices
+from fedcode_jax.clients import Plan, plan_choices, step_price
 from fedcode_jax.simulation.device_memory import clients_that_fit
 from fedcode_jax.simulation.program import Program
 from fedcode_jax.targets import here
@@ -23,6 +23,8 @@ def planned(
     chunk: int | None = None,
     client_axis: str | None = None,
     conv: str | None = None,
+    layout: str | None = None,
+    may_pack: bool = True,
     probe: bool = False,
 ) -> Program:
     """The program of the plan that suits the machine.
@@ -33,9 +35,11 @@ def planned(
       target: the kind of machine; None for the one at hand.
       devices: that share the clients of a round.
       precision: of local training.
-      chunk: as set, or None to choose, as the following two.
+      chunk: as set, or None to choose, as the following three.
       client_axis: as set, or None.
       conv: as set, or None.
+      layout: as set, or None.
+      may_pack: whether packed slots are chosen without being asked for.
       probe: run a few rounds under each plan, instead of going by the rules.
 
     Returns:
@@ -46,10 +50,11 @@ def planned(
     """
     target = here() if target is None else target
 
-    def with_plan(lowering: str) -> Program:
-        return program(Plan("vmap", 1, lowering, precision, devices, target=target))
+    def with_plan(lowering: str, layout: str = "sorted") -> Program:
+        return program(Plan("vmap", 1, lowering, precision, devices, target=target, layout=layout))
 
     any_plan = with_plan("native")
+    sample_shape = any_plan.data.x.shape[1:]
     plans = plan_choices(
         target,
         weights=weights,
@@ -60,9 +65,14 @@ def planned(
         chunk=chunk,
         client_axis=client_axis,
         conv=conv,
+        layout=layout,
         precision=precision,
         devices=devices,
-        fits=lambda lowering: clients_that_fit(with_plan(lowering), weights),
+        fits=lambda lowering, kind: clients_that_fit(with_plan(lowering, kind), weights),
+        price=lambda lowering: step_price(
+            with_plan(lowering).training, weights, sample_shape, target
+        ),
+        may_pack=may_pack,
     )
     if probe:
         return fastest_program(list(plans), program, weights)
@@ -98,9 +108,13 @@ def fastest_program(
             seconds[i] = min(seconds[i], time.perf_counter() - began)
     best = min(range(len(plans)), key=seconds.__getitem__)
     others = ", ".join(
-        f"{plan.client_axis} {plan.chunk} {plan.conv} {time:.3g} s"
+        f"{plan.client_axis} {plan.chunk}{_packed(plan)} {plan.conv} {time:.3g} s"
         for i, (plan, time) in enumerate(zip(plans, seconds, strict=True))
         if i != best
     )
     reason = f"probed: {seconds[best]:.3g} s a round" + (f"; {others}" if others else "")
     return programs[best].with_inputs(plan=dataclasses.replace(plans[best], reason=reason))
+
+
+def _packed(plan: Plan) -> str:
+    return " packed" if plan.layout == "packed" else ""

@@ -12,11 +12,18 @@ from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
 from fedcode_jax.clients.losses import PerSample
 from fedcode_jax.clients.training import Weights
-from fedcode_jax.devices import check_room, compiled_memory, lay, replicated, spread
+from fedcode_jax.devices import (
+    check_room,
+    compiled_memory,
+    lay,
+    replicated,
+    spread,
+)
 from fedcode_jax.simulation.evaluation import EvaluationData
 from fedcode_jax.simulation.round import make_round
 from fedcode_jax.simulation.segment import Segment, SegmentOutput, make_segment
 from fedcode_jax.simulation.state import Settings, State, initial_state
+from fedcode_jax.targets import Machine
 
 
 @dataclasses.dataclass
@@ -54,6 +61,8 @@ class Program:
       sketched: whether uploads carry a sketch of the weights.
       metrics: names, and functions (logits f32[B, K], labels i32[B]) -> f32[B] or bool[B], of
         which the means over the test set are reported, as ``test_<name>``.
+      machine: the one that it is made for, if that is not at hand: it can then be lowered and
+        compiled, not run, and its data stay on the host.
       compiled: what has been compiled so far.
     """
 
@@ -68,12 +77,15 @@ class Program:
     max_size: int
     sketched: bool = False
     metrics: tuple[tuple[str, PerSample], ...] = ()
+    machine: Machine | None = None
     compiled: Compiled = dataclasses.field(default_factory=Compiled, init=False)
 
     @randomness.standardised
     def __post_init__(self) -> None:
         """Lays the clients' data and the settings on every device."""
-        everywhere = replicated(self.plan.devices)
+        if self.machine is not None:
+            return
+        everywhere = self._replicated
         settings = jax.tree.map(np.asarray, self.settings)
         for name, value in (("data", self.data), ("settings", settings)):
             object.__setattr__(self, name, lay(value, everywhere))
@@ -107,6 +119,11 @@ class Program:
         return other
 
     @property
+    def _replicated(self) -> Any:
+        """All of it on every device of the plan."""
+        return replicated(self.plan.devices, machine=self.machine)
+
+    @property
     def sizes(self) -> list[int]:
         """Samples of every client."""
         return np.asarray(self.data.sizes).tolist()
@@ -115,8 +132,8 @@ class Program:
     def start(self, weights: Weights) -> State:
         """The state before the first round, from the initial variables of the model."""
         first = self.first_state
-        shardings = self._shardings(jax.eval_shape(first, weights))
-        weights = lay(weights, replicated(self.plan.devices))
+        shardings = self.shardings(jax.eval_shape(first, weights))
+        weights = lay(weights, self._replicated)
         return jax.jit(first, out_shardings=shardings)(weights)
 
     @randomness.standardised
@@ -125,11 +142,12 @@ class Program:
         clients = self.data.sizes.shape[0]
         return initial_state(self.algorithm, weights, clients, sketched=self.sketched)
 
-    def _shardings(self, state: State) -> State:
+    def shardings(self, state: State) -> State:
         """Where a state lies: what clients keep is spread, if the devices divide their number."""
         devices, clients = self.plan.devices, self.data.sizes.shape[0]
-        everywhere = replicated(devices)
-        apart = spread(devices) if clients % devices == 0 else everywhere
+        everywhere = self._replicated
+        divided = clients % devices == 0
+        apart = spread(devices, machine=self.machine) if divided else everywhere
         own = ("store", "missed", "known")
         parts = {
             name: jax.tree.map(lambda _, where=apart if name in own else everywhere: where, part)
@@ -153,12 +171,13 @@ class Program:
         Returns:
           The new state, and what happened.
         """
-        shardings = self._shardings(state)
+        shardings = self.shardings(state)
         state = lay(state, shardings)
         segments = self.compiled.segments
         if (num_rounds, traffic) not in segments:
             began = time.perf_counter()
-            compiled = self._compile(state, num_rounds, traffic, shardings)
+            lowered = self.lowered(state, num_rounds, traffic=traffic)
+            compiled = lowered.compile(self.plan.compiler_options)
             check_room(compiled, self.plan.chunk)
             segments[num_rounds, traffic] = compiled
             account = compiled_memory(compiled) or {"total": 0}
@@ -166,13 +185,30 @@ class Program:
             self.compiled.seconds += time.perf_counter() - began
         return segments[num_rounds, traffic](state, self.data, self.test, self.settings)
 
-    def _compile(self, state: State, num_rounds: int, traffic: bool, shardings: State) -> Any:
-        lowered = jax.jit(
+    @randomness.standardised
+    def lowered(self, state: State, num_rounds: int, *, traffic: bool = False) -> Any:
+        """The program of ``advance``, lowered for the machine that it is made for.
+
+        Args:
+          state: where to begin; for a machine that is not here its shapes are enough.
+          num_rounds: at least 1.
+          traffic: whether the output holds the messages of the rounds.
+
+        Returns:
+          A ``jax.stages.Lowered``.
+        """
+        shardings, everywhere = self.shardings(state), self._replicated
+        segment = jax.jit(
             self.segment(num_rounds, traffic=traffic),
             donate_argnums=0,
-            out_shardings=(shardings, replicated(self.plan.devices)),
-        ).lower(state, self.data, self.test, self.settings)
-        return lowered.compile(self.plan.compiler_options)
+            out_shardings=(shardings, everywhere),
+        )
+        inputs = (state, self.data, self.test, self.settings)
+        if self.machine is None:
+            return segment.lower(*inputs)
+        data, settings = jax.tree.map(lambda _: everywhere, (self.data, self.settings))
+        test = EvaluationData.shardings(self.plan.devices, self.machine)
+        return self.machine.lower(segment, inputs, (shardings, data, test, settings))
 
     def segment(self, num_rounds: int, *, traffic: bool = False) -> Segment:
         """Rounds and an evaluation after the last: (state, data, test, settings) -> the same.

@@ -1,6 +1,6 @@
 """The rounds between two evaluations and the evaluation, as one pure function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +9,7 @@ from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, Plan
 from fedcode_jax.clients.losses import PerSample, cross_entropy
 from fedcode_jax.clients.training import Weights
-from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate
+from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate_each
 from fedcode_jax.simulation.round import Round
 from fedcode_jax.simulation.state import RoundMetrics, Settings, State, Traffic
 
@@ -59,8 +59,8 @@ def make_segment(
       (state, data, test, settings) -> (state, what happened): pure, to be jitted and vmapped.
     """
 
-    def scored(models: Weights, test: EvaluationData) -> Score:
-        return evaluate(model, models, test, plan.devices, loss=loss, metrics=metrics)
+    def scored(groups: Sequence[Weights], test: EvaluationData) -> list[Score]:
+        return evaluate_each(model, groups, test, plan.devices, loss=loss, metrics=metrics)
 
     def segment(
         state: State, data: ClientData, test: EvaluationData, settings: Settings
@@ -71,10 +71,8 @@ def make_segment(
 
         state, (metrics, messages) = jax.lax.scan(body, state, length=num_rounds)
         weights, deployed = algorithm.report(state.server, state.store)
-        score = scored(weights, test)
-        deployed_score = score
-        if deployed is not None:
-            deployed_score = scored(deployed, test)
-        return state, SegmentOutput(metrics, score, deployed_score, messages)
+        groups = [weights] if deployed is None else [weights, deployed]
+        scores = scored(groups, test)
+        return state, SegmentOutput(metrics, scores[0], scores[-1], messages)
 
     return segment

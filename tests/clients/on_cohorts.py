@@ -21,7 +21,7 @@ from fedcode_jax.devices import lay, replicated  # noqa: E402
 SIZES = (7, 2, 1, 0, 5, 3, 4)
 
 
-def run(axis: str, chunk: int, devices: int, clients: list[int]) -> dict:
+def run(axis: str, chunk: int, devices: int, clients: list[int], layout: str = "sorted") -> dict:
     rng = np.random.default_rng(0)
     data = ClientData.from_arrays(
         rng.normal(size=(sum(SIZES), 3)).astype(np.float32),
@@ -31,7 +31,7 @@ def run(axis: str, chunk: int, devices: int, clients: list[int]) -> dict:
         tuple(np.split(np.arange(sum(SIZES)), np.cumsum(SIZES)[:-1])),
     )
     training = LocalTraining(models.mlp(2, hidden=()), optax.sgd(0.1), epochs=1, batch_size=2)
-    plan = Plan(axis, chunk, "native", devices=devices)
+    plan = Plan(axis, chunk, "native", devices=devices, layout=layout)
     weights = models.init(training.model, jax.random.key(0), (3,))
     data, weights = lay((data, weights), replicated(devices))
 
@@ -62,6 +62,7 @@ def run(axis: str, chunk: int, devices: int, clients: list[int]) -> dict:
         "clients": clients,
         "sizes": [SIZES[c] for c in clients],
         "chunk": chunk,
+        "layout": layout,
         "devices": devices,
         "outputs": done.outputs[0].tolist(),
         "trained": done.outputs[1].tolist(),
@@ -77,5 +78,8 @@ if __name__ == "__main__":
         ("vmap", 2, 3, [0, 4, 6, 5, 1, 2, 3]),  # a chunk with an idle place
         ("vmap", 2, 3, [5, 0]),  # two devices with nothing to do
         ("vmap", 3, 2, [6, 5, 4, 2]),
+        ("vmap", 2, 3, [0, 4, 6, 5, 1, 2, 3], "packed"),
+        ("vmap", 2, 3, [5, 0], "packed"),  # a device with nobody
+        ("vmap", 4, 2, [0, 3, 5, 6, 2], "packed"),  # more slots than clients of a device
     ]
     print(json.dumps([run(*case) for case in cases]))

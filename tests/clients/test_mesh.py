@@ -99,11 +99,30 @@ def test_cohorts_with_idle_places_come_back_in_order_from_several_devices():
         assert found["executed"] == executed_by_hand(**found), found
 
 
-def executed_by_hand(sizes, chunk, devices, **_):
+def executed_in_slots(sizes, chunk, devices):
+    """Clients come device by device, as many to each; whichever slot is free takes the longest."""
+    own = math.ceil(len(sizes) / devices)
+    slots, remaining, ends = min(chunk, own), list(sizes), [0]
+    for device in range(devices):
+        turns = range(own)
+        numbers = [t * devices + (devices - 1 - device if t % 2 else device) for t in turns]
+        count = sum(number < len(sizes) for number in numbers)
+        share, remaining = remaining[:count], remaining[count:]
+        busy = [0] * slots
+        for size in sorted(share, reverse=True):
+            busy[busy.index(min(busy))] += math.ceil(size / 2)
+        ends.append(max(busy))
+    assert not remaining
+    return max(ends) * devices * slots
+
+
+def executed_by_hand(sizes, chunk, devices, layout, **_):
     """Clients come device by device, each with its chunks in turn, in batches of 2.
 
     Devices are dealt the chunks there and back again; only the last chunk is short.
     """
+    if layout == "packed":
+        return executed_in_slots(sizes, chunk, devices)
     chunk = min(chunk, len(sizes))
     chunks = math.ceil(len(sizes) / chunk)
     remaining = list(sizes)

@@ -10,6 +10,7 @@ from oracles import optimum, sse
 
 from fedcode_jax import codebook
 from fedcode_jax.codebook.condense import binned_atoms
+from fedcode_jax.codebook.sorted_bins import bin_sorted
 
 SHAPES = ["normal", "uniform", "cauchy", "lognormal", "decades", "grid", "constant"]
 
@@ -81,41 +82,29 @@ def test_more_values_and_more_centers_anywhere(parts, size_and_k, seed):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_scattering_and_sorting_find_the_same_atoms(weighted):
+def test_bins_by_scattering_and_by_sorting_hold_the_same(weighted):
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.standard_t(2, 20_000), np.zeros(9_000), np.full(999, 1e5)])
     values = values.astype(np.float32)
     weights = rng.random(values.size).astype(np.float32) if weighted else None
-    found = {
-        method: jax.jit(binned_atoms, static_argnums=(2, 3), static_argnames="method")(
-            values, weights, 2**14, 64, method=method
-        )
-        for method in ["scatter", "sort"]
-    }
-    scatter, by_sort = found["scatter"], found["sort"]
-    assert scatter.number == by_sort.number
-    assert scatter.number > 4000
-    total = values.size if weights is None else weights.sum()
-    np.testing.assert_allclose(scatter.weights, by_sort.weights, rtol=1e-3, atol=1e-6 * total)
-    # The means of equal bins: to a small part of the bin, about the distance to the next.
-    room = np.gradient(np.asarray(scatter.positions, np.float64))[: scatter.number]
-    apart = np.abs(np.asarray(scatter.positions) - np.asarray(by_sort.positions))
-    assert np.all(apart[: scatter.number] <= 0.05 * room + 1e-6)
+    counted = np.ones(values.size) if weights is None else weights.astype(np.float64)
+    scattered = jax.jit(binned_atoms, static_argnums=(2, 3))(values, weights, 2**14, 64)
+    ordered = jax.jit(bin_sorted, static_argnums=(2, 3))(values, weights, 2**14, "gpu")
+    for positions, masses, number in (scattered, ordered):
+        assert 4000 < number <= 2**14
+        assert np.all(np.diff(np.asarray(positions)) >= 0)
+        x, w = np.asarray(positions, np.float64), np.asarray(masses, np.float64)
+        assert np.all(w[:number] > 0)
+        np.testing.assert_allclose(w.sum(), counted.sum(), rtol=1e-5)
+        np.testing.assert_allclose(w @ x, counted @ values.astype(np.float64), rtol=1e-5)
+        # What bins lose is far less than what 64 cells do.
+        assert sse(values, x[:number], counted) <= 1e-3 * sse(values, codebook.fit(values, 64))
 
 
-def test_sorting_fits_as_well_as_scattering(monkeypatch):
-    values = np.random.default_rng(0).standard_t(3, 20_011).astype(np.float32)
-    for module in ["atoms", "segments"]:
-        monkeypatch.setattr(f"fedcode_jax.codebook.{module}.best_method", lambda: "sort")
-    # Another size than in other tests: what is compiled for a size is not made again.
-    assert sse(values, codebook.fit(values, 64)) <= 1.0005 * optimum(values, 64)
-
-
-def test_few_distinct_values_are_exact_when_sorted(monkeypatch):
+def test_few_distinct_values_are_exact_when_sorted():
     pool = np.array([-3e8, -1.0, -1e-20, 0.0, 0.1, np.nextafter(np.float32(0.1), 1), 7e5])
     values = np.random.default_rng(0).choice(pool.astype(np.float32), 20_003)
-    monkeypatch.setattr("fedcode_jax.codebook.condense.best_method", lambda: "sort")
-    centers = np.asarray(codebook.fit(values, 8))
+    centers = np.asarray(codebook.fit(values, 8, target="gpu"))
     assert centers[:7].tolist() == np.unique(values).tolist()
     assert centers[7] == centers[6]
 

@@ -6,11 +6,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fedcode_jax.codebook.best_path import best_path
 from fedcode_jax.codebook.better_edges import refine
 from fedcode_jax.codebook.condense import sorted_atoms
-from fedcode_jax.codebook.moments import make_tree, measure
-from fedcode_jax.codebook.numerics import count_below, prefix_sum, sort_floats
-from fedcode_jax.codebook.segments import scatter_measure, segmenter
+from fedcode_jax.codebook.moments import (
+    compare_measure,
+    make_tree,
+    measure,
+    measured,
+    scatter_measure,
+)
+from fedcode_jax.codebook.numerics import (
+    capped_factor,
+    count_below,
+    prefix_sum,
+    run_sums,
+    running_max,
+    sort_floats,
+)
 
 POINTS = 4
 
@@ -45,26 +58,76 @@ def test_floats_are_sorted_as_floats():
     assert np.asarray(sort_floats(jnp.asarray(values))).tolist() == np.sort(values).tolist()
 
 
+TARGETS = pytest.mark.parametrize("target", ["cpu", "gpu"])
+
+
+@TARGETS
 @pytest.mark.parametrize("size", [1, 16, 17, 64, 65, 1025, 6000])
-def test_prefix_sum_of_whole_numbers_is_exact(size):
+def test_prefix_sum_of_whole_numbers_is_exact(size, target):
     numbers = np.random.default_rng(size).integers(0, 9, size)
-    found = np.asarray(prefix_sum(jnp.asarray(numbers, jnp.float32)))
+    found = np.asarray(prefix_sum(jnp.asarray(numbers, jnp.float32), target))
     assert found.tolist() == [0, *np.cumsum(numbers)]
 
 
-def test_counting_within_bounds_is_counting_and_clipping():
+@TARGETS
+def test_counting_within_bounds_is_counting_and_clipping(target):
     rng = np.random.default_rng(0)
     ascending = np.sort(rng.integers(0, 50, 100)).astype(np.float32)
     limits = rng.uniform(-5, 55, 400).astype(np.float32)
     least, most = np.sort(rng.integers(0, 101, (2, 400)), axis=0).astype(np.int32)
-    found = count_below(jnp.asarray(ascending), jnp.asarray(limits), (least, most))
+    found = count_below(jnp.asarray(ascending), jnp.asarray(limits), (least, most), target=target)
     expected = np.clip(np.searchsorted(ascending, limits), least, most)
     assert np.asarray(found).tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("method", ["scatter", "sort"])
-def test_sorted_atoms_are_the_distinct_values(monkeypatch, method):
-    monkeypatch.setattr("fedcode_jax.codebook.condense.best_method", lambda: method)
+@pytest.mark.parametrize("size", [1, 127, 128, 129, 16_384, 16_385, 2**17 + 1])
+def test_counting_by_rows_is_counting_one_by_one(size):
+    rng = np.random.default_rng(size)
+    ascending = np.sort(rng.integers(0, 2 * size, size)).astype(np.int32)
+    limits = np.append(rng.integers(-5, 2 * size + 5, 200), [ascending[-1], ascending[0]])
+    found = count_below(jnp.asarray(ascending), jnp.asarray(limits, jnp.int32), target="gpu")
+    assert np.asarray(found).tolist() == np.searchsorted(ascending, limits).tolist()
+
+
+@pytest.mark.parametrize("size", [1, 128, 129, 20_000])
+def test_sums_of_runs_hold_nothing_of_the_runs_before(size):
+    rng = np.random.default_rng(size)
+    keys = np.sort(rng.integers(0, max(size // 50, 1), size))
+    x = rng.random(size).astype(np.float32)
+    x[keys == keys[0]] *= 1e12
+    found = np.asarray(run_sums(jnp.asarray(x), jnp.asarray(keys)))
+    expected = np.concatenate([np.cumsum(x[keys == k].astype(np.float64)) for k in np.unique(keys)])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.asarray(running_max(jnp.asarray(x))).tolist() == np.maximum.accumulate(x).tolist()
+
+
+@pytest.mark.parametrize("total", [3.0, 40.0, 99.0])
+def test_wishes_of_at_most_one_each_add_up(total):
+    wish = np.exp(12 * np.random.default_rng(0).normal(size=100)).astype(np.float32)
+    factor = float(capped_factor(jnp.asarray(wish), total))
+    np.testing.assert_allclose(np.minimum(factor * wish, 1).sum(), total, rtol=0.05)
+
+
+@TARGETS
+@pytest.mark.parametrize("K", [1, 2, 5, 8])
+def test_the_best_path_is_the_best_of_all(target, K):
+    R, end = 3, 1
+    costs = np.random.default_rng(K).random((K, R, R)).astype(np.float32)
+    costs[np.random.default_rng(9).random(costs.shape) < 0.2] = np.inf
+    ways = itertools.product(range(R), repeat=K - 1)
+    sums = {
+        way: sum(costs[k, a, b] for k, (a, b) in enumerate(itertools.pairwise((end, *way, end))))
+        for way in ways
+    }
+    places, least = best_path(jnp.asarray(costs), end, target)
+    best = min(sums, key=sums.get)
+    assert places[0] == end
+    if np.isfinite(sums[best]):
+        assert tuple(np.asarray(places)[1:]) == best
+    np.testing.assert_allclose(least, sums[best], rtol=1e-6)
+
+
+def test_sorted_atoms_are_the_distinct_values():
     values = draw("ties")
     distinct, counts = np.unique(values, return_counts=True)
     atoms = sorted_atoms(jnp.asarray(values), None)
@@ -75,7 +138,7 @@ def test_sorted_atoms_are_the_distinct_values(monkeypatch, method):
 
 
 @NAMES
-def test_segments_are_measured_alike_by_scattering_and_on_a_tree(name):
+def test_segments_are_measured_alike_in_every_way(name):
     atoms = sorted_atoms(jnp.asarray(draw(name)), None)
     number = int(atoms.number)
     inner = np.sort(np.random.default_rng(0).integers(0, number + 1, 40))
@@ -88,6 +151,7 @@ def test_segments_are_measured_alike_by_scattering_and_on_a_tree(name):
         scatter_measure(atoms, ends),
         scatter_measure(atoms, ends, crowded=True),
         measure(make_tree(atoms), ends),
+        compare_measure(atoms, ends),
     ]:
         weight, mean, error = (np.asarray(m, np.float64) for m in sets.moments)
         mean = mean + np.where(weight > 0, np.asarray(sets.points, np.float64), 0)
@@ -114,10 +178,9 @@ def best_of_candidates(x, w, places, fixed, number):
 
 @NAMES
 @pytest.mark.parametrize("far", [True, False])
-@pytest.mark.parametrize("way", ["scatter", "sort"])
-def test_refining_finds_the_best_of_its_candidates(monkeypatch, name, way, far):
+@TARGETS
+def test_refining_finds_the_best_of_its_candidates(name, target, far):
     """With the atoms themselves as points: any edge may move by a cell, or by half of one."""
-    monkeypatch.setattr("fedcode_jax.codebook.segments.best_method", lambda: way)
     atoms = sorted_atoms(jnp.asarray(draw(name)), None)
     K = 6
     # Cells of as many atoms as an edge has points, so that points and atoms are the same.
@@ -130,8 +193,8 @@ def test_refining_finds_the_best_of_its_candidates(monkeypatch, name, way, far):
     )
     edges = jnp.arange(K + 1, dtype=jnp.int32) * POINTS
     scale = jnp.arange(number, dtype=jnp.float32)
-    segments = segmenter(atoms, K * POINTS)
-    found = refine(segments, edges, POINTS, jnp.float32(0.5), scale, far=far)
+    segments = measured(atoms, K * POINTS, target)
+    found = refine(segments, edges, POINTS, jnp.float32(0.5), scale, target=target, far=far)
     most = POINTS if far else POINTS // 2
     places = [range(k * POINTS - most, k * POINTS + most + 1) for k in range(1, K)]
     x, w = x.astype(np.float64), w.astype(np.float64)

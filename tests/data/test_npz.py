@@ -319,13 +319,32 @@ def test_a_file_cut_short(write, part):
         data.load("npz", path=file)
 
 
-def test_a_forged_shape_is_refused(tmp_path):
-    file = tmp_path / "set.npz"
-    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 4, 4), }" % 10**15
+def forged(file, header):
+    """A zip with the members of a data set, each of which is this header and no data."""
     header = header.ljust(117) + b"\n"
+    length = len(header).to_bytes(2, "little")
     with zipfile.ZipFile(file, "w") as archive:
         for name in ("train_x", "train_y", "test_x", "test_y"):
-            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + b"v\x00" + header)
+            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + length + header)
+    return file
+
+
+# A TokenError and an IndentationError of the tokenizer, and a ValueError of several lines.
+@pytest.mark.parametrize(
+    "header", [b"{'descr': '|u1', 'shape': (3, ", b"if 1:\n  a\n b\n", b" " * 20_000]
+)
+@pytest.mark.parametrize("mapped_from", [0, 2**20])
+def test_a_header_that_is_no_literal_is_damage(tmp_path, monkeypatch, header, mapped_from):
+    monkeypatch.setattr("fedcode_jax.data.npz._MAPPED_FROM", mapped_from)
+    damage = r"set\.npz: train_x: damaged; copy or write it again \(.+\)$"
+    with pytest.raises(DataError, match=damage) as told:
+        data.load("npz", path=forged(tmp_path / "set.npz", header))
+    assert "\n" not in str(told.value)
+
+
+def test_a_forged_shape_is_refused(tmp_path):
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 4, 4), }" % 10**15
+    file = forged(tmp_path / "set.npz", header)
     with pytest.raises(DataError, match=r"train_x: (too large|damaged)"):
         data.load("npz", path=file)
 

@@ -44,6 +44,15 @@ CASES = {
             "execution.chunk": 2,
         },
     ),
+    "packed": (
+        [1, 2],
+        {
+            "algorithm.name": "fedavg",
+            "execution.client_axis": "vmap",
+            "execution.chunk": 2,
+            "execution.layout": "packed",
+        },
+    ),
     "local_only": ([1, 8], {"algorithm.name": "local_only", "partition.num_clients": 8}),
 }
 

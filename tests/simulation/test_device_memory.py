@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedcode_jax import devices, experiment
+from fedcode_jax.algorithms import fedcode
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.devices import check_room, compiled_memory
 from fedcode_jax.errors import ConfigError
@@ -34,7 +35,7 @@ def test_what_fits_is_let_through(monkeypatch):
     compiled = side_by_side(8)
     assert needed(compiled) >= 8 * 4 * 128**2  # or this tests nothing
     for free in (needed(compiled), None):
-        monkeypatch.setattr(devices, "free_bytes", lambda free=free: free)
+        monkeypatch.setattr(devices, "free_bytes", lambda machine=None, free=free: free)
         check_room(compiled, 8)
 
 
@@ -42,7 +43,7 @@ def test_what_fits_is_let_through(monkeypatch):
 def test_the_chunk_that_the_message_names_has_room(share, monkeypatch):
     compiled = side_by_side(8)
     free = int(share * needed(compiled))
-    monkeypatch.setattr(devices, "free_bytes", lambda: free)
+    monkeypatch.setattr(devices, "free_bytes", lambda machine=None: free)
     with pytest.raises(
         ConfigError, match=r"execution\.chunk: 8 client.* set execution\.chunk to"
     ) as e:
@@ -55,7 +56,7 @@ def test_the_chunk_that_the_message_names_has_room(share, monkeypatch):
 
 @pytest.mark.parametrize("chunk", [1, 8])
 def test_where_no_chunk_helps_other_settings_are_named(chunk, monkeypatch):
-    monkeypatch.setattr(devices, "free_bytes", lambda: 1000)
+    monkeypatch.setattr(devices, "free_bytes", lambda machine=None: 1000)
     with pytest.raises(ConfigError, match=r"smaller local\.batch_size, fewer clients_per_round"):
         check_room(side_by_side(chunk), chunk)
 
@@ -75,7 +76,7 @@ def built():
 
 
 def test_a_run_without_room_is_refused_before_its_first_round(built, monkeypatch):
-    monkeypatch.setattr(devices, "free_bytes", lambda: 10_000)
+    monkeypatch.setattr(devices, "free_bytes", lambda machine=None: 10_000)
     state = built.program.start(built.weights)
     with pytest.raises(ConfigError, match=r"on a device that has 0\.00 GB free"):
         built.program.advance(state, 1)
@@ -88,11 +89,11 @@ def test_as_many_clients_fit_as_the_memory_has_room_for(built, monkeypatch):
     one = device_memory.client_bytes(program.training, weights, program.data.x.shape[1:])
     for clients in (1, 3, 10):
         free = (resident + (clients + 0.5) * one) / 0.8
-        monkeypatch.setattr(device_memory, "free_bytes", lambda free=free: int(free))
+        monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None, free=free: int(free))
         assert clients_that_fit(program, weights) == clients
-    monkeypatch.setattr(device_memory, "free_bytes", lambda: 0)
+    monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None: 0)
     assert clients_that_fit(program, weights) == 1
-    monkeypatch.setattr(device_memory, "free_bytes", lambda: None)
+    monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None: None)
     assert clients_that_fit(program, weights) == program.cohort
 
 
@@ -103,3 +104,17 @@ def test_resident_bytes_count_the_data_the_weights_and_the_uploads(built):
     found = device_memory.resident_bytes(program, built.weights)
     assert found >= data + (program.cohort + 1) * weights
     assert found <= 1.1 * (data + (2 * program.cohort + 3) * weights)
+
+
+def test_counting_the_bits_of_conditional_codes_takes_room():
+    """Of many centers more than a client's training: 39 MB of 270,000 codes at K = 1,024."""
+    shapes = {"params": {"kernel": jax.ShapeDtypeStruct((2_700, 100), jnp.float32)}}
+    taken = {
+        (coding, K): device_memory.counting_bytes(fedcode(K, coding=coding), shapes)
+        for coding, K in [("fixed", 1024), ("adaptive", 1024)]
+        + [("conditional", K) for K in (256, 1024, 4096)]
+    }
+    assert taken["fixed", 1024] == taken["adaptive", 1024] == 0
+    assert taken["conditional", 256] > 4e6
+    assert taken["conditional", 1024] > 39e6
+    assert taken["conditional", 4096] > 134e6

@@ -7,7 +7,7 @@ import pytest
 import fedcode_jax
 from fedcode_jax import algorithms
 from fedcode_jax.cli import main
-from fedcode_jax.clients import cohort
+from fedcode_jax.clients import device_work
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.results.report.runs import read_run
@@ -46,8 +46,8 @@ def test_lower_precision_is_of_local_training_alone(monkeypatch):
 
         return wrapper
 
-    monkeypatch.setattr(segment, "evaluate", noted("evaluation", segment.evaluate))
-    monkeypatch.setattr(cohort, "train", noted("training", cohort.train))
+    monkeypatch.setattr(segment, "evaluate_each", noted("evaluation", segment.evaluate_each))
+    monkeypatch.setattr(device_work, "train", noted("training", device_work.train))
     plain = algorithms.fedavg()
     own = plain._replace(aggregate=noted("server", plain.aggregate))
     run({"execution.precision": "bfloat16"}, algorithm=own)

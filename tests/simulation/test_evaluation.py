@@ -101,7 +101,7 @@ def test_test_samples_are_evaluated_in_batches_that_fit(monkeypatch):
     ]
     assert (compiled[1] - compiled[0]) / 100 <= one
     for free, expected in ((5 * 37 * one, 37), (0, 1), (10**15, 500), (None, 500)):
-        monkeypatch.setattr(device_memory, "free_bytes", lambda free=free: free)
+        monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None, free=free: free)
         assert device_memory.evaluation_batch(model, shapes, shape) == expected
 
 

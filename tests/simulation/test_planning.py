@@ -24,11 +24,11 @@ def test_on_cpu_clients_run_one_after_another(model):
     assert found.reason == "rule for cpu"
 
 
-@pytest.mark.parametrize(("model", "conv"), [("cnn", "patches"), ("mlp", "native")])
-def test_elsewhere_they_run_side_by_side(model, conv, monkeypatch):
+@pytest.mark.parametrize("model", ["cnn", "mlp"])
+def test_elsewhere_they_run_side_by_side(model, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     found = plan(model)
-    assert (found.client_axis, found.chunk, found.conv) == ("vmap", 10, conv)
+    assert (found.client_axis, found.chunk, found.conv) == ("vmap", 10, "native")
 
 
 def test_the_chunk_shrinks_with_the_memory(monkeypatch):
@@ -38,7 +38,7 @@ def test_the_chunk_shrinks_with_the_memory(monkeypatch):
     chunks = []
     for clients in (20, 5, 2, 0.5):
         free = int((resident + clients * client) / 0.8)
-        monkeypatch.setattr(device_memory, "free_bytes", lambda free=free: free)
+        monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None, free=free: free)
         chunks.append(plan(execution__client_axis="vmap", execution__conv="native").chunk)
     assert chunks == [10, 5, 2, 1]
 
@@ -48,13 +48,32 @@ def test_patches_need_more_memory_and_get_a_smaller_chunk(monkeypatch):
     resident = device_memory.resident_bytes(one.program, one.weights)
     client = device_memory.client_bytes(one.program.training, one.weights, one.dataset.input_shape)
     free = int((resident + 5.5 * client) / 0.8)
-    monkeypatch.setattr(device_memory, "free_bytes", lambda: free)
+    monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None: free)
     by_conv = {
         conv: plan(execution__client_axis="vmap", execution__conv=conv).chunk
         for conv in ("native", "patches")
     }
     assert by_conv["native"] == 5
     assert by_conv["patches"] < 5
+
+
+def test_slots_are_for_clients_that_wait_and_take_memory_for_them(monkeypatch):
+    ragged = {"partition__name": "dirichlet", "partition__alpha": 0.1, "local__epochs": 8}
+    ragged["execution__chunk"] = 3
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert plan("cnn", **ragged).layout == "packed"
+    assert plan("cnn", **ragged, execution__layout="sorted").layout == "sorted"
+    assert plan("cnn").layout == "sorted"  # as many samples each
+    monkeypatch.undo()
+
+    def fitting(layout, free):
+        monkeypatch.setattr(device_memory, "free_bytes", lambda machine=None: int(free))
+        changes = {"execution.client_axis": "vmap", "execution.layout": layout}
+        one = experiment.build(replace(ExperimentConfig(), BASE | changes))
+        return device_memory.clients_that_fit(one.program, one.weights)
+
+    assert fitting("packed", 1e9) < fitting("sorted", 1e9)
+    assert fitting("packed", 1) == 1
 
 
 def test_settings_come_before_the_rules():

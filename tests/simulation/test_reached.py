@@ -9,6 +9,7 @@ import pytest
 from deliveries import CLIENTS, SMALL, assert_same, build, by_round, row
 
 from fedcode_jax import experiment
+from fedcode_jax.clients.occupancy import occupancy
 from fedcode_jax.config import replace
 from fedcode_jax.wire import Kind
 
@@ -50,10 +51,12 @@ def test_where_nothing_can_be_sent_nothing_is_counted_or_done():
         assert metrics.needed_steps == metrics.executed_steps == 0
 
 
-@pytest.mark.parametrize("plan", [("map", 1), ("vmap", 3)])
+@pytest.mark.parametrize("plan", [("map", 1), ("vmap", 3), ("vmap", 3, "packed")])
 def test_clients_that_are_away_do_no_work(plan):
     changes = {"network.dropout": 0.6, "partition.num_clients": 6, "rounds": 4}
     axis = {"execution.client_axis": plan[0], "execution.chunk": plan[1]}
+    layout = plan[2] if len(plan) > 2 else "sorted"
+    axis["execution.layout"] = layout
     built = experiment.build(replace(SMALL, changes | axis))
     sizes, steps_of = np.array(built.program.sizes), lambda n: -(-n // 32)
     state, seen = built.program.start(built.weights), set()
@@ -63,19 +66,22 @@ def test_clients_that_are_away_do_no_work(plan):
         steps = np.sort(steps_of(sizes[metrics.clients[metrics.present]]))[::-1]
         assert metrics.needed_steps == steps.sum()
         # The absent come last, so that whole chunks of them are passed over.
-        assert metrics.executed_steps == steps[:: plan[1]].sum() * plan[1]
+        sequential = occupancy(steps[None], plan[1], layout).sequential[0] if len(steps) else 0
+        assert metrics.executed_steps == sequential * plan[1]
         seen.add(len(steps))
     assert len(seen) > 1
 
 
 def test_every_plan_gives_the_same_with_clients_away():
     found = []
-    for axis in ({"execution.client_axis": "map"}, {"execution.chunk": 3}):
+    packed = {"execution.chunk": 2, "execution.layout": "packed"}
+    for axis in ({"execution.client_axis": "map"}, {"execution.chunk": 3}, packed):
         changes = {"network.dropout": 0.5, "network.loss": 0.2, "execution.client_axis": None}
         one = experiment.build(replace(SMALL, changes | axis | {"algorithm.name": "fedavg"}))
         state, output = one.program.advance(one.program.start(one.weights), 4)
         found.append((state.server.weights, output.metrics.arrived.sum(axis=1)))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found[0], found[1])
+    for other in found[1:]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found[0], other)
 
 
 def test_a_client_that_will_not_make_it_with_weights_is_asked_for_its_codebook():

@@ -76,8 +76,12 @@ def test_another_seed_gives_another_run(first):
 @pytest.mark.parametrize("algorithm", ["fedavg", "fedcode"])
 def test_chunks_of_1_7_and_all_clients_agree_to_rounding(algorithm):
     found = []
-    for axis, chunk in [("vmap", 1), ("vmap", 7), ("vmap", 10)]:
-        plan = {"execution__client_axis": axis, "execution__chunk": chunk}
+    for layout, chunk in [("sorted", 1), ("sorted", 7), ("sorted", 10), ("packed", 4)]:
+        plan = {
+            "execution__client_axis": "vmap",
+            "execution__chunk": chunk,
+            "execution__layout": layout,
+        }
         one = built(
             **plan, algorithm__name=algorithm, local__optimizer="sgd", local__learning_rate=0.1
         )
@@ -189,8 +193,8 @@ def test_one_interrupt_ends_the_run_after_the_present_rounds(first):
 
 def test_a_second_interrupt_stops_at_once(first):
     def interrupt_twice(records, state):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     program = dataclasses.replace(first.program)
     with pytest.raises(KeyboardInterrupt):
