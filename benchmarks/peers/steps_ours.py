@@ -14,8 +14,7 @@ from stepping import SHAPES, answer
 
 from fedcode_jax import models
 from fedcode_jax.algorithms.base import Start
-from fedcode_jax.clients import ClientData, LocalTraining, optimizer
-from fedcode_jax.clients.training import train
+from fedcode_jax.clients import ClientData, LocalTraining, optimizer, train
 
 
 def main() -> None:
