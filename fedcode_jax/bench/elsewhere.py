@@ -58,6 +58,7 @@ def compile_for(
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "versions": installed_versions(machine.name),
         "cores": os.cpu_count(),
+        "optimization_level": _optimization_level(),
         "config": to_dict(built.config),
         "info": built.info,
         "machine": {
@@ -158,6 +159,12 @@ def room(part: dict[str, Any], chunk: int, memory: int | None) -> dict[str, Any]
         return {"fits": None, "needed_bytes": needed, "chunk_that_fits": None}
     fits = chunk_that_fits(found, chunk, memory - found["arguments"])
     return {"fits": fits == chunk, "needed_bytes": found["total"], "chunk_that_fits": fits}
+
+
+def _optimization_level() -> str | None:
+    """JAX's own setting of how much its compiler does, ``O0`` to ``O3``; None if it is not set."""
+    level = str(getattr(jax.config, "jax_optimization_level", "UNKNOWN"))
+    return None if level == "UNKNOWN" else level
 
 
 @contextlib.contextmanager

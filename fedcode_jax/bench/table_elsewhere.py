@@ -56,7 +56,10 @@ def _facts(record: Mapping[str, Any]) -> "Table":
     table.add_row("versions", Text(versions))
     table.add_row("memory of a round", Text(_memory(record)))
     seconds = sum(part["trace_seconds"] + part["compile_seconds"] for part in _all(record))
-    table.add_row("compiling", Text(f"{format_seconds(seconds)} for all parts, on this machine"))
+    level = record["optimization_level"]
+    how = "" if level is None else f", with JAX_OPTIMIZATION_LEVEL {level}"
+    said = f"{format_seconds(seconds)} for all parts, on this machine{how}"
+    table.add_row("compiling", Text(said))
     return table
 
 

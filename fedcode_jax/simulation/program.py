@@ -19,6 +19,7 @@ from fedcode_jax.devices import (
     replicated,
     spread,
 )
+from fedcode_jax.errors import ConfigError
 from fedcode_jax.simulation.evaluation import EvaluationData
 from fedcode_jax.simulation.round import make_round
 from fedcode_jax.simulation.segment import Segment, SegmentOutput, make_segment
@@ -123,6 +124,13 @@ class Program:
         """All of it on every device of the plan."""
         return replicated(self.plan.devices, machine=self.machine)
 
+    def _check_here(self) -> None:
+        if self.machine is not None:
+            raise ConfigError(
+                f"machine: {self.machine.name} is not here, and the program is made for it; it can "
+                "be lowered and compiled; build one without a machine to run it"
+            )
+
     @property
     def sizes(self) -> list[int]:
         """Samples of every client."""
@@ -131,6 +139,7 @@ class Program:
     @randomness.standardised
     def start(self, weights: Weights) -> State:
         """The state before the first round, from the initial variables of the model."""
+        self._check_here()
         first = self.first_state
         shardings = self.shardings(jax.eval_shape(first, weights))
         weights = lay(weights, self._replicated)
@@ -170,7 +179,11 @@ class Program:
 
         Returns:
           The new state, and what happened.
+
+        Raises:
+          ConfigError: the program is made for a machine that is not here.
         """
+        self._check_here()
         shardings = self.shardings(state)
         state = lay(state, shardings)
         segments = self.compiled.segments

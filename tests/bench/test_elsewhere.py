@@ -1,6 +1,7 @@
 """An experiment compiled for a machine that is not here: what decides its plan, what is told."""
 
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 
 import jax
 import pytest
+from rich.console import Console
 
 from fedcode_jax import algorithms, bench, experiment
 from fedcode_jax.bench import compile_for, elsewhere, hlo, machines, target_table
@@ -107,6 +109,17 @@ def test_the_memory_of_the_target_decides_not_that_of_this_machine():
     assert 1 <= chunks[2] <= chunks[1] < 4
 
 
+def test_a_program_for_another_machine_is_not_run():
+    built = experiment.build(FEDAVG, machine=another())
+    state = jax.eval_shape(built.program.first_state, built.weights)
+    for run in (
+        lambda: built.program.start(built.weights),
+        lambda: built.program.advance(state, 1),
+    ):
+        with pytest.raises(ConfigError, match=r"another is not here.*without a machine"):
+            run()
+
+
 def test_its_evaluation_too():
     whole, small = (
         experiment.build(FEDAVG, machine=another(memory=memory)).program.test.x.shape
@@ -125,6 +138,20 @@ def test_a_round_that_does_not_fit_says_which_chunk_would(record):
     assert room(whole, 4, None)["fits"] is None
     told = {"no_room": "RESOURCE_EXHAUSTED: temporaries (45.0G) exceed available HBM (15.0G)."}
     assert room(told, 6, 10**9)["chunk_that_fits"] == 2
+
+
+def test_the_level_of_jax_is_told(record):
+    assert record["optimization_level"] is None
+    jax.config.update("jax_optimization_level", "O1")
+    try:
+        found = compile_for(FEDAVG, another())
+    finally:
+        jax.config.update("jax_optimization_level", "UNKNOWN")
+    assert found["optimization_level"] == "O1"
+    for one, told in ((record, False), (found, True)):
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(target_table(one))
+        assert ("JAX_OPTIMIZATION_LEVEL O1" in console.export_text()) == told
 
 
 @pytest.mark.parametrize(
