@@ -7,6 +7,7 @@ from fedcode_jax.config import checks
 from fedcode_jax.config.checks import registered
 from fedcode_jax.config.choice import Choice
 from fedcode_jax.config.compressors import NOTHING_DOWN, NOTHING_UP, DownConfig, UpConfig
+from fedcode_jax.config.server_steps import AVERAGE, ServerConfig
 
 
 def _check_groups(setting: str, value: Any) -> str:
@@ -94,11 +95,16 @@ class FedAvg(AlgorithmConfig):
     """How the clients' changes are compressed."""
     down: DownConfig = NOTHING_DOWN
     """How the server's changes are compressed; what is left out goes with the next ones."""
+    server: ServerConfig = AVERAGE
+    """How the server moves along the clients' mean change."""
+    proximal: Annotated[float, checks.real(0)] = 0.0
+    """FedProx's mu, how firmly clients are held to where they start; 0: not at all."""
 
     def arguments(self) -> dict[str, Any]:
-        """With the compressors built, None for none."""
-        ways = {"up": self.up.build(), "down": self.down.build()}
-        return {**super().arguments(), **ways}
+        """With what is a part of its own built, None where it is as without."""
+        step = None if self.server == AVERAGE else self.server.build()
+        parts = {"up": self.up.build(), "down": self.down.build(), "server": step}
+        return {**super().arguments(), **parts}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
