@@ -109,9 +109,9 @@ def updates(
     """
     if down is not None and down.has_memory:
         raise ConfigError(
-            "algorithm.down: a compressor with error feedback cannot be used: what the server's "
-            "weights are ahead of its clients goes with the next broadcast in any case, and would "
-            "count twice"
+            "algorithm.down: a compressor with a memory, such as error feedback or dgc, cannot be "
+            "used: what the server's weights are ahead of its clients goes with the next broadcast "
+            "in any case, and would count twice"
         )
     way = Ways(compressible(groups), up or none(), down)
     step = server or optax.sgd(1.0)
