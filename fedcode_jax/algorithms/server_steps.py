@@ -12,7 +12,6 @@ import optax
 
 from fedcode_jax.limits import check_real
 
-
 _MOST = 0.999999  # of a share that is kept from round to round
 
 
@@ -24,7 +23,9 @@ class AdaptiveState(NamedTuple):
 
 
 def sgd(learning_rate: float = 1.0, momentum: float = 0.0) -> optax.GradientTransformation:
-    """Server momentum: m <- momentum m + d, w <- w + learning_rate m; at its defaults FedAvg's mean.
+    """Server momentum; at its defaults the server adds the mean change, as FedAvg does.
+
+        m <- momentum m + d,   w <- w + learning_rate m
 
     Args:
       learning_rate: above 0.
@@ -156,12 +157,12 @@ def _adaptive(
             jax.tree.map(lambda leaf: jnp.full_like(leaf, tau**2), params),
         )
 
-    def update(gradient: Any, state: AdaptiveState, params: Any = None) -> tuple[Any, AdaptiveState]:
+    def update(
+        gradient: Any, state: AdaptiveState, params: Any = None
+    ) -> tuple[Any, AdaptiveState]:
         mean = jax.tree.map(lambda m, g: b1 * m - (1 - b1) * g, state.mean, gradient)
         square = jax.tree.map(lambda v, g: squares(v, g * g), state.square, gradient)
-        change = jax.tree.map(
-            lambda m, v: learning_rate * m / (jnp.sqrt(v) + tau), mean, square
-        )
+        change = jax.tree.map(lambda m, v: learning_rate * m / (jnp.sqrt(v) + tau), mean, square)
         return change, AdaptiveState(mean, square)
 
     return optax.GradientTransformation(init, update)

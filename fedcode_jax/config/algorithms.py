@@ -27,6 +27,8 @@ class AlgorithmConfig(Choice):
     product: ClassVar[str] = "fedcode_jax.algorithms:Algorithm"
     own_schedule: ClassVar[bool] = False
     """Of a member: whether it says itself in which rounds weights are sent."""
+    needs_sgd: ClassVar[bool] = False
+    """Of a member: whether it reads gradients off what plain SGD makes of weights."""
 
     name: Annotated[str, checks.text] = ""
     """fedcode or fedavg; or a control: skip, local_only, weight_clustering, fedavg_every; or
@@ -123,3 +125,22 @@ class LocalOnly(AlgorithmConfig):
 
     name: str = "local_only"
     own_schedule: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scaffold(AlgorithmConfig):
+    """Control variates take clients' drift out of every local step (arXiv 1910.06378)."""
+
+    name: str = "scaffold"
+    own_schedule: ClassVar[bool] = True
+    needs_sgd: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedDyn(AlgorithmConfig):
+    """Dynamic regularisation of the clients' losses (arXiv 2111.04263)."""
+
+    name: str = "feddyn"
+    own_schedule: ClassVar[bool] = True
+    alpha: Annotated[float, checks.real(0, above=True)] = 0.01
+    """How firmly clients are held to where they start; the paper's are 0.1, 0.01 and 0.001."""

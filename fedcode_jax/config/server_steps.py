@@ -1,7 +1,7 @@
 """The settings of how the server moves along the clients' mean change."""
 
 import dataclasses
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from fedcode_jax.config import checks
 from fedcode_jax.config.choice import Choice
@@ -21,11 +21,6 @@ class ServerConfig(Choice):
     name: Annotated[str, checks.text] = ""
     """sgd, which at its defaults adds the mean change; adam, yogi or adagrad (Reddi et al.); or
     module:factory, an optimiser of your own, of optax's form."""
-
-    def check_together(self) -> None:
-        """Checks that the settings go with each other."""
-        if not self.is_default:
-            self.build()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
