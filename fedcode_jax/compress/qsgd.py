@@ -4,13 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.compress.base import Compressor, stateless
-from fedcode_jax.errors import ConfigError, check_name
+from fedcode_jax.errors import check_name
 from fedcode_jax.limits import check_whole
 from fedcode_jax.wire import Levels, rounded_scales
 
 CODINGS = ("fixed", "entropy", "adaptive")
-
-_MOST_BUCKETS = 65_535  # parts that a section of levels can name
 
 
 def qsgd(bits: int = 4, bucket: int = 128, coding: str = "fixed") -> Compressor:
@@ -23,8 +21,8 @@ def qsgd(bits: int = 4, bucket: int = 128, coding: str = "fixed") -> Compressor:
     q_i over u is v_i all the same.
 
     Published, a value takes about log2(2 s + 1) + 32 / bucket bits. With coding fixed it takes
-    ceil(log2(2 s + 1)) = ``bits``, and 64 / bucket: beside the scale of a bucket, its length is
-    in the header. The other codings take the entropy of the levels in place of ``bits``.
+    ceil(log2(2 s + 1)) = ``bits``, and 32 / bucket; the other codings take the entropy of the
+    levels in place of ``bits``.
 
     Args:
       bits: of a level at fixed width, 2 .. 8; s is 1, 7 and 127 at 2, 4 and 8 bits.
@@ -37,7 +35,7 @@ def qsgd(bits: int = 4, bucket: int = 128, coding: str = "fixed") -> Compressor:
       at 2 bits with buckets of more than a few values, residuals would grow without end.
 
     Raises:
-      ConfigError: a setting that is not allowed; in ``compress``, more than 65,535 buckets.
+      ConfigError: a setting that is not allowed.
 
     Source: Alistarh et al., arXiv 1610.02132; of changes: Reisizadeh et al., arXiv 1909.13014.
 
@@ -54,11 +52,6 @@ def qsgd(bits: int = 4, bucket: int = 128, coding: str = "fixed") -> Compressor:
         n = vector.size
         width = min(bucket, n)
         count = -(-n // width)
-        if count > _MOST_BUCKETS:
-            raise ConfigError(
-                f"compressor.bucket: {bucket} makes {count} buckets of {n} values, more than a "
-                f"message can name; use {-(-n // _MOST_BUCKETS)} or more"
-            )
         rows = jnp.pad(vector, (0, count * width - n)).reshape(count, width)
         scales = _scales(rows, s)
         size = jnp.abs(rows) / jnp.where(scales > 0, scales, jnp.inf)[:, None]

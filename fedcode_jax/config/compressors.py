@@ -100,7 +100,7 @@ class Qsgd(CompressorConfig):
     bits: Annotated[int, checks.whole(2, 8)] = 4
     """Of a value at fixed width: s = 2^(bits - 1) - 1 levels of each sign, and 0."""
     bucket: Annotated[int, checks.whole(1)] = 128
-    """Consecutive values that share a norm, of 8 bytes with its place."""
+    """Consecutive values that share a norm, of 4 bytes."""
     coding: Literal["fixed", "entropy", "adaptive"] = "fixed"
     """How levels are written: fixed (``bits`` each); entropy (by their frequencies); adaptive
     (frequencies learnt on the way)."""
