@@ -31,8 +31,9 @@ class AlgorithmConfig(Choice):
     """Of a member: whether it reads gradients off what plain SGD makes of weights."""
 
     name: Annotated[str, checks.text] = ""
-    """fedcode or fedavg; or a control: skip, local_only, weight_clustering, fedavg_every; or
-    module:factory, an algorithm of your own."""
+    """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold or
+    feddyn; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, fedprox, fedavgm,
+    fedadam, fedyogi, fedadagrad; or module:factory, an algorithm of your own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
