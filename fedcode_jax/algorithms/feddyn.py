@@ -91,7 +91,7 @@ def feddyn(alpha: float = 0.01) -> Algorithm:
         def of_leaf(p: jax.Array, x: jax.Array, g: jax.Array) -> jax.Array:
             return alpha / 2 * jnp.sum((p - x) ** 2) - jnp.sum(g * p)
 
-        return sum(jax.tree.leaves(jax.tree.map(of_leaf, params, *carried)))
+        return jax.tree.reduce(jnp.add, jax.tree.map(of_leaf, params, *carried))
 
     def upload(
         stored: FedDynClient, work: Work, exchange: Exchange, key: jax.Array

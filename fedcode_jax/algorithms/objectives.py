@@ -31,6 +31,6 @@ def proximal(mu: float = 0.01) -> Objective:
 
     def penalty(params: Weights, start: Weights) -> jax.Array:
         squares = jax.tree.map(lambda p, s: jnp.sum((p - s) ** 2), params, start)
-        return mu / 2 * sum(jax.tree.leaves(squares))
+        return mu / 2 * jax.tree.reduce(jnp.add, squares)
 
     return Objective(penalty=penalty)
