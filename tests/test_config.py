@@ -20,6 +20,7 @@ from fedcode_jax.config import (
     NetworkConfig,
     PartitionConfig,
     ScheduleConfig,
+    ServerConfig,
     UpConfig,
     all_setting_names,
     flattened,
@@ -42,7 +43,7 @@ FAMILIES = {
     "schedule": ScheduleConfig,
     "network": NetworkConfig,
 }
-WAYS = {"up": UpConfig, "down": DownConfig}
+WAYS = {"up": UpConfig, "down": DownConfig, "server": ServerConfig}
 MEMBERS = [
     *((section, name) for section, family in FAMILIES.items() for name in family.members),
     *((f"algorithm.{way}", name) for way, family in WAYS.items() for name in family.members),
@@ -88,6 +89,15 @@ CHANGED = {
     "coding": "adaptive",
     "period": 4,
     "fraction": 0.5,
+    "momentum": 0.5,
+    "learning_rate": 0.5,
+    "b1": 0.25,
+    "b2": 0.75,
+    "tau": 0.125,
+    "proximal": 0.375,
+    "clip": 2.0,
+    "bits": 8,
+    "bucket": 64,
     "error_feedback": "coded",
     "start": 0,
     "server_period": 3,
@@ -125,6 +135,8 @@ def changed(section, name):
     first = {"algorithm.name": "fedavg"} if section.startswith("algorithm.") else {}
     if name == "table":
         first = {"network.table": "clients.csv"}
+    if name == "scaffold":
+        first = {"local.optimizer": "sgd"}
     config = replace(ExperimentConfig(), {**first, f"{section}.name": name})
     names = [n for n in setting_names(config) if n.rpartition(".")[0] == section]
     changes = {}
@@ -190,7 +202,11 @@ def test_making_a_config_of_defaults_imports_no_jax():
 @pytest.mark.parametrize(("section", "name"), MEMBERS)
 def test_every_setting_of_every_choice_round_trips(section, name):
     changes, whole = changed(section, name)
-    needed = {n: v for n, v in whole.items() if n.endswith("name") or n == "network.table"}
+    needed = {
+        n: v
+        for n, v in whole.items()
+        if n.endswith("name") or n in ("network.table", "local.optimizer")
+    }
     default = flattened(to_dict(replace(ExperimentConfig(), needed)))
     config = replace(ExperimentConfig(), whole)
     values = flattened(to_dict(config))
@@ -242,14 +258,17 @@ def test_the_settings_of_a_choice_are_what_its_factory_takes(section, name):
     settings = {
         field.name: field.default
         for field in dataclasses.fields(choice)
-        if field.name not in ("name", "up", "down", *choice.beside)
+        if field.name not in ("name", *WAYS, *choice.beside)
     }
     parameters = inspect.signature(choice.factory()).parameters
     assert set(settings) <= set(parameters)
     for setting, default in settings.items():
-        if parameters[setting].default is not inspect.Parameter.empty:
+        own = setting in type(choice).__annotations__  # of a preset, on purpose
+        if parameters[setting].default is not inspect.Parameter.empty and not (
+            own and isinstance(choice, configs.presets.Preset)
+        ):
             assert parameters[setting].default == default, setting
-    left = set(parameters) - set(settings) - family.inputs - {"up", "down"}
+    left = set(parameters) - set(settings) - family.inputs - set(WAYS)
     assert left <= {"norm"}  # of models that have but one
 
 
@@ -465,7 +484,7 @@ def test_a_section_must_be_a_section():
     assert from_dict({"algorithm": three}).algorithm == three
     assert ExperimentConfig(algorithm={"num_clusters": 3}).algorithm == three  # type: ignore
     assert from_dict({"algorithm": None}) == ExperimentConfig()
-    with pytest.raises(TypeError, match="AlgorithmConfig is one of several; make fedavg"):
+    with pytest.raises(TypeError, match=r"AlgorithmConfig is one of several; make .*fedavg"):
         AlgorithmConfig()
 
 

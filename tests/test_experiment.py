@@ -153,6 +153,12 @@ def test_labels_out_of_range_and_malformed_files_lose_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+NEEDED = {
+    "fedavg_every": {"algorithm.period": 2},
+    "scaffold": {"local.optimizer": "sgd", "local.learning_rate": 0.1},
+}
+
+
 def test_every_algorithm_runs_and_learns():
     from fedcode_jax import algorithms
 
@@ -167,8 +173,7 @@ def test_every_algorithm_runs_and_learns():
     )
     reductions = {}
     for name in algorithms.registry:
-        often = {"algorithm.period": 2} if name == "fedavg_every" else {}
-        result = fedcode_jax.run(replace(base, {"algorithm.name": name, **often}))
+        result = fedcode_jax.run(replace(base, {"algorithm.name": name, **NEEDED.get(name, {})}))
         assert result.summary["final_accuracy"] > 0.6, name
         reductions[name] = result.summary["reduction_vs_fedavg"]
     assert reductions["fedavg"] == 1

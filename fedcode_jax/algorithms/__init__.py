@@ -16,14 +16,18 @@ from fedcode_jax.algorithms.checking import check_contract
 from fedcode_jax.algorithms.controls import skip, weight_clustering
 from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedcode import fedcode
+from fedcode_jax.algorithms.feddyn import feddyn
 from fedcode_jax.algorithms.layout import Layout, parse
+from fedcode_jax.algorithms.scaffold import scaffold
 from fedcode_jax.algorithms.updates import updates
 
 registry: dict[str, Callable[..., Algorithm]] = {
     "fedavg": fedavg,
     "fedavg_every": fedavg_every,
     "fedcode": fedcode,
+    "feddyn": feddyn,
     "local_only": local_only,
+    "scaffold": scaffold,
     "skip": skip,
     "weight_clustering": weight_clustering,
 }
@@ -40,11 +44,13 @@ __all__ = [
     "fedavg",
     "fedavg_every",
     "fedcode",
+    "feddyn",
     "local_only",
     "mean_of_clients",
     "one",
     "parse",
     "registry",
+    "scaffold",
     "skip",
     "updates",
     "weight_clustering",

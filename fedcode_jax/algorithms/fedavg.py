@@ -5,12 +5,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from fedcode_jax import schedules
-from fedcode_jax.algorithms.base import Algorithm, Start, Work, one, weighted_mean
-from fedcode_jax.algorithms.layout import KINDS, Group, Layout, Weights
+from fedcode_jax.algorithms import objectives
+from fedcode_jax.algorithms.base import Algorithm, Objective, Start, Work, one, weighted_mean
+from fedcode_jax.algorithms.layout import KINDS, Group, Layout, Weights, trainable
 from fedcode_jax.algorithms.updates import updates
 from fedcode_jax.compress import Compressor
+from fedcode_jax.limits import check_real
 from fedcode_jax.schedules import Exchange, Schedule
 from fedcode_jax.wire import Dense, Kind, Message
 
@@ -31,9 +34,13 @@ class FloatClient:
 
 
 def fedavg(
-    up: Compressor | None = None, down: Compressor | None = None, groups: str = "params"
+    up: Compressor | None = None,
+    down: Compressor | None = None,
+    groups: str = "params",
+    server: optax.GradientTransformation | None = None,
+    proximal: float = 0.0,
 ) -> Algorithm:
-    """FedAvg: every variable as float32, both ways, every round; or changes, compressed.
+    """FedAvg: every variable as float32, both ways, every round; or changes, as is asked.
 
         w = sum_i N_i w_i / sum_i N_i
 
@@ -41,12 +48,14 @@ def fedavg(
       up: compressor of the uploads, which then are changes; see ``updates``.
       down: compressor of the broadcasts, likewise.
       groups: what is compressed together, as of ``updates``; without a compressor of no account.
+      server: how the server moves along the mean change, as of ``updates``; None adds it.
+      proximal: mu of FedProx, how firmly clients are held to where they start; 0 for not at all.
 
     Returns:
       The algorithm; without compressors clients keep nothing between rounds.
 
     Raises:
-      ConfigError: as of ``updates``.
+      ConfigError: as of ``updates``, or a ``proximal`` that is not allowed.
 
     Source: McMahan et al., arXiv 1602.05629, algorithm 1.
 
@@ -56,10 +65,12 @@ def fedavg(
       >>> server.weights["kernel"].tolist(), store.weights
       ([1.0, 1.0, 1.0], None)
     """
-    if up is not None or down is not None:
-        return updates(up, down, groups=groups)
+    check_real("algorithm.proximal", proximal, 0)
+    objective = objectives.proximal(proximal) if proximal > 0 else Objective()
+    if up is not None or down is not None or server is not None:
+        return updates(up, down, server=server, objective=objective, groups=groups)
     # A body of its own: w plus the mean change rounds unlike the mean of weights.
-    return _float_messages(schedules.always(), clients_keep=False)
+    return _float_messages(schedules.always(), clients_keep=False, objective=objective)
 
 
 def fedavg_every(period: int = 5) -> Algorithm:
@@ -109,7 +120,9 @@ def local_only() -> Algorithm:
     return _float_messages(schedules.never(), clients_keep=True)._replace(report=report)
 
 
-def _float_messages(schedule: Schedule, *, clients_keep: bool) -> Algorithm:
+def _float_messages(
+    schedule: Schedule, *, clients_keep: bool, objective: Objective = Objective()
+) -> Algorithm:
     """Float weights in the rounds of the schedule, nothing in the others."""
 
     def message_of(vector: jax.Array, sends_weights: jax.Array) -> Message:
@@ -137,7 +150,8 @@ def _float_messages(schedule: Schedule, *, clients_keep: bool) -> Algorithm:
         vector = jnp.asarray(section.values)
         if stored.weights is not None:
             vector = jnp.where(message.kind == Kind.WEIGHTS, vector, stored.weights)
-        return Start(stored.layout.join((vector,)))
+        weights = stored.layout.join((vector,))
+        return Start(weights, trainable(weights) if any(objective) else None)
 
     def upload(
         stored: FloatClient, work: Work, exchange: Exchange, key: jax.Array
@@ -163,4 +177,4 @@ def _float_messages(schedule: Schedule, *, clients_keep: bool) -> Algorithm:
     def report(server: FloatServer, store: FloatClient) -> tuple[Weights, None]:
         return one(server.weights), None
 
-    return Algorithm(init, broadcast, receive, upload, aggregate, report, schedule)
+    return Algorithm(init, broadcast, receive, upload, aggregate, report, schedule, objective)

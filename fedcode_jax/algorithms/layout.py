@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -223,3 +223,17 @@ def kinds_of(paths: Sequence[tuple]) -> list[str]:
 
 def _names(path: tuple) -> tuple[str, ...]:
     return tuple(str(getattr(key, "key", getattr(key, "name", ""))).lower() for key in path)
+
+
+def trainable(weights: Weights) -> Weights:
+    """The collection that optimisers act on; all of a tree that has no collections."""
+    return weights["params"] if _has_collections(weights) else weights
+
+
+def with_trainable(weights: Weights, params: Weights) -> Weights:
+    """The weights with other params."""
+    return {**weights, "params": params} if _has_collections(weights) else params
+
+
+def _has_collections(weights: Weights) -> bool:
+    return isinstance(weights, Mapping) and "params" in weights

@@ -1,7 +1,6 @@
 """Algorithms that send changes: compressed up and down, with any optimiser at the server."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ from fedcode_jax.algorithms.base import (
     Work,
     one,
 )
-from fedcode_jax.algorithms.layout import Layout, Weights
+from fedcode_jax.algorithms.layout import Layout, Weights, trainable, with_trainable
 from fedcode_jax.algorithms.ways import Ways, compressible
 from fedcode_jax.compress import Compressor, none
 from fedcode_jax.errors import ConfigError
@@ -110,9 +109,9 @@ def updates(
     """
     if down is not None and down.has_memory:
         raise ConfigError(
-            "algorithm.down: a compressor with error feedback cannot be used: what the server's "
-            "weights are ahead of its clients goes with the next broadcast in any case, and would "
-            "count twice"
+            "algorithm.down: a compressor with a memory, such as error feedback or dgc, cannot be "
+            "used: what the server's weights are ahead of its clients goes with the next broadcast "
+            "in any case, and would count twice"
         )
     way = Ways(compressible(groups), up or none(), down)
     step = server or optax.sgd(1.0)
@@ -127,7 +126,7 @@ def updates(
         common = None if down is None else weights
         memories = () if down is None else tuple(map(down.init, sizes))
         store = UpdatesClient(tuple(for_all(way.up.init(size)) for size in sizes), layout)
-        return UpdatesServer(weights, common, memories, step.init(_params(weights))), store
+        return UpdatesServer(weights, common, memories, step.init(trainable(weights))), store
 
     def broadcast(
         server: UpdatesServer, exchange: Exchange, key: jax.Array
@@ -144,7 +143,7 @@ def updates(
 
     def receive(stored: UpdatesClient, message: Message, common: Any) -> Start:
         weights = way.received(stored.layout, message, common)
-        return Start(weights, _params(weights) if any(objective) else None)
+        return Start(weights, trainable(weights) if any(objective) else None)
 
     def upload(
         stored: UpdatesClient, work: Work, exchange: Exchange, key: jax.Array
@@ -171,10 +170,10 @@ def updates(
         layout = way.layout(server.weights)
         counted = jnp.where(wire.carries_values(messages.kind), num_samples, 0.0)
         mean = way.mean(layout, messages, server.weights, counted)
-        params = _params(server.weights)
-        gradient = jax.tree.map(lambda old, new: old - new, params, _params(mean))
+        params = trainable(server.weights)
+        gradient = jax.tree.map(lambda old, new: old - new, params, trainable(mean))
         change, state = step.update(gradient, server.optimizer, params)
-        moved = _with_params(mean, optax.apply_updates(params, change))
+        moved = with_trainable(mean, optax.apply_updates(params, change))
         after = server._replace(weights=moved, optimizer=state)
         anybody = jnp.any(counted > 0)
         return jax.tree.map(lambda old, new: jnp.where(anybody, new, old), server, after)
@@ -206,16 +205,3 @@ def updates(
         whole=None if down is None else whole,
         lost=None if way.up.undo is None else lost,
     )
-
-
-def _params(weights: Weights) -> Weights:
-    """The collection that optimisers act on; all of a tree that has no collections."""
-    return weights["params"] if _has_collections(weights) else weights
-
-
-def _with_params(weights: Weights, params: Weights) -> Weights:
-    return {**weights, "params": params} if _has_collections(weights) else params
-
-
-def _has_collections(weights: Weights) -> bool:
-    return isinstance(weights, Mapping) and "params" in weights

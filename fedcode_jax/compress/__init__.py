@@ -5,13 +5,21 @@ from collections.abc import Callable
 from fedcode_jax.compress.base import Compressor, error_feedback, stateless
 from fedcode_jax.compress.codebook import codebook
 from fedcode_jax.compress.coded_group import Coder
+from fedcode_jax.compress.dgc import dgc
 from fedcode_jax.compress.kept import FORMS, Kept, kept
 from fedcode_jax.compress.none import none
+from fedcode_jax.compress.qsgd import qsgd
+from fedcode_jax.compress.sign import sign
+from fedcode_jax.compress.stc import stc
 from fedcode_jax.compress.topk import topk
 
 registry: dict[str, Callable[..., Compressor]] = {
     "codebook": codebook,
+    "dgc": dgc,
     "none": none,
+    "qsgd": qsgd,
+    "sign": sign,
+    "stc": stc,
     "topk": topk,
 }
 """The compressors that ``algorithm.up.name`` and ``algorithm.down.name`` can choose."""
@@ -22,10 +30,14 @@ __all__ = [
     "Compressor",
     "Kept",
     "codebook",
+    "dgc",
     "error_feedback",
     "kept",
     "none",
+    "qsgd",
     "registry",
+    "sign",
     "stateless",
+    "stc",
     "topk",
 ]

@@ -89,7 +89,7 @@ def error_feedback(compressor: Compressor, keep: str = "float32") -> Compressor:
       ([1], [2.0])
     """
     if compressor.has_memory:
-        raise ValueError("error feedback of error feedback: the residual would count twice")
+        raise ValueError("a compressor with a memory: what it leaves out would count twice")
     form = kept(keep)
 
     def compress(memory: Memory, vector: jax.Array, key: jax.Array) -> tuple[Section, Memory]:
@@ -97,12 +97,12 @@ def error_feedback(compressor: Compressor, keep: str = "float32") -> Compressor:
         whole = vector + form.load(residual)
         section, inner = compressor.compress(inner, whole, key)
         left = whole - compressor.decompress(section, vector.size)
-        return section, (form.store(_finite(left)), inner)
+        return section, (form.store(finite(left)), inner)
 
     def undo(memory: Memory, vector: jax.Array) -> Memory:
         residual, inner = memory
         inner = inner if compressor.undo is None else compressor.undo(inner, vector)
-        return form.store(_finite(form.load(residual) + vector)), inner
+        return form.store(finite(form.load(residual) + vector)), inner
 
     return compressor._replace(
         init=lambda size: (form.store(jnp.zeros(size)), compressor.init(size)),
@@ -112,5 +112,6 @@ def error_feedback(compressor: Compressor, keep: str = "float32") -> Compressor:
     )
 
 
-def _finite(values: jax.Array) -> jax.Array:
+def finite(values: jax.Array) -> jax.Array:
+    """The values, 0 for those that are not finite: what a memory keeps."""
     return jnp.where(jnp.isfinite(values), values, 0)

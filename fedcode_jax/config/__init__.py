@@ -4,7 +4,15 @@ The settings of each choice are a dataclass: ``config.algorithms.FedAvg``,
 ``config.schedules.Paired``, ``config.models.Mlp`` and so on.
 """
 
-from fedcode_jax.config import algorithms, datasets, models, network, partitions, schedules
+from fedcode_jax.config import (
+    algorithms,
+    datasets,
+    models,
+    network,
+    partitions,
+    presets,
+    schedules,
+)
 from fedcode_jax.config.algorithms import AlgorithmConfig
 from fedcode_jax.config.changes import replace
 from fedcode_jax.config.compressors import DownConfig, UpConfig
@@ -18,6 +26,7 @@ from fedcode_jax.config.recorded import Recorded, recorded
 from fedcode_jax.config.schedules import ScheduleConfig
 from fedcode_jax.config.schema import ExecutionConfig, ExperimentConfig, check_schedule
 from fedcode_jax.config.section import unchecked
+from fedcode_jax.config.server_steps import ServerConfig
 from fedcode_jax.config.training import LocalConfig
 
 __all__ = [
@@ -32,6 +41,7 @@ __all__ = [
     "PartitionConfig",
     "Recorded",
     "ScheduleConfig",
+    "ServerConfig",
     "UpConfig",
     "algorithms",
     "all_setting_names",
@@ -45,6 +55,7 @@ __all__ = [
     "network",
     "partitions",
     "plain",
+    "presets",
     "recorded",
     "replace",
     "schedules",

@@ -7,6 +7,7 @@ from fedcode_jax.config import checks
 from fedcode_jax.config.checks import registered
 from fedcode_jax.config.choice import Choice
 from fedcode_jax.config.compressors import NOTHING_DOWN, NOTHING_UP, DownConfig, UpConfig
+from fedcode_jax.config.server_steps import AVERAGE, ServerConfig
 
 
 def _check_groups(setting: str, value: Any) -> str:
@@ -26,10 +27,13 @@ class AlgorithmConfig(Choice):
     product: ClassVar[str] = "fedcode_jax.algorithms:Algorithm"
     own_schedule: ClassVar[bool] = False
     """Of a member: whether it says itself in which rounds weights are sent."""
+    needs_sgd: ClassVar[bool] = False
+    """Of a member: whether it reads gradients off what plain SGD makes of weights."""
 
     name: Annotated[str, checks.text] = ""
-    """fedcode or fedavg; or a control: skip, local_only, weight_clustering, fedavg_every; or
-    module:factory, an algorithm of your own."""
+    """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold or
+    feddyn; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, fedprox, fedavgm,
+    fedadam, fedyogi, fedadagrad; or module:factory, an algorithm of your own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,11 +98,16 @@ class FedAvg(AlgorithmConfig):
     """How the clients' changes are compressed."""
     down: DownConfig = NOTHING_DOWN
     """How the server's changes are compressed; what is left out goes with the next ones."""
+    server: ServerConfig = AVERAGE
+    """How the server moves along the clients' mean change."""
+    proximal: Annotated[float, checks.real(0)] = 0.0
+    """FedProx's mu, how firmly clients are held to where they start; 0: not at all."""
 
     def arguments(self) -> dict[str, Any]:
-        """With the compressors built, None for none."""
-        ways = {"up": self.up.build(), "down": self.down.build()}
-        return {**super().arguments(), **ways}
+        """With what is a part of its own built, None where it is as without."""
+        step = None if self.server == AVERAGE else self.server.build()
+        parts = {"up": self.up.build(), "down": self.down.build(), "server": step}
+        return {**super().arguments(), **parts}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,3 +126,22 @@ class LocalOnly(AlgorithmConfig):
 
     name: str = "local_only"
     own_schedule: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scaffold(AlgorithmConfig):
+    """Control variates take clients' drift out of every local step (arXiv 1910.06378)."""
+
+    name: str = "scaffold"
+    own_schedule: ClassVar[bool] = True
+    needs_sgd: ClassVar[bool] = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedDyn(AlgorithmConfig):
+    """Dynamic regularisation of the clients' losses (arXiv 2111.04263)."""
+
+    name: str = "feddyn"
+    own_schedule: ClassVar[bool] = True
+    alpha: Annotated[float, checks.real(0, above=True)] = 0.01
+    """How firmly clients are held to where they start; the paper's are 0.1, 0.01 and 0.001."""

@@ -72,4 +72,5 @@ def _rename(family: type[Choice], place: dict[str, Any], name: Any) -> None:
         if setting in new._checks and value != defaults.get(setting)
     }
     place.clear()
-    place |= {**{section: {} for section in new._sections}, **kept, "name": name}
+    sections = {f.name: plain(f.default) for f in settings_of(new) if f.name in new._sections}
+    place |= {**sections, **kept, "name": name}

@@ -6,6 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from fedcode_jax.config import checks
 from fedcode_jax.config.choice import Choice
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.limits import check_probability
+
+_Forms = Literal["float32", "bfloat16", "coded", "none"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,9 +19,15 @@ class CompressorConfig(Choice):
     room: ClassVar[str] = "fedcode_jax.compress:registry"
     product: ClassVar[str] = "fedcode_jax.compress:Compressor"
 
+    _residual: ClassVar[str] = "float32"
+    """Of a member: its ``error_feedback`` unless set; empty where it has no such setting."""
+    _has_memory: ClassVar[bool] = False
+    """Of a member: as of a ``Compressor``."""
+
     name: Annotated[str, checks.text] = ""
-    """none; codebook, K centers and a code for each value; topk, the largest values alone; or
-    module:factory, a compressor of your own."""
+    """none; codebook, K centers and a code for each value; dgc, the largest values of what momentum
+    has gathered; qsgd, levels rounded at random; sign, one bit each; stc, the largest values by one
+    magnitude; topk, the largest values alone; or module:factory, a compressor of your own."""
 
     def check_together(self) -> None:
         """Checks that the settings go with each other."""
@@ -42,6 +51,8 @@ class CompressorConfig(Choice):
 class NoCompressor(CompressorConfig):
     """Float32 values, all of them."""
 
+    _residual: ClassVar[str] = ""
+
     name: str = "none"
 
 
@@ -60,6 +71,55 @@ class Codebook(CompressorConfig):
     rate_weight: Annotated[float, checks.real(0, 1e6)] = 0.0
     """Price of a bit of code length in the fit, in squared error relative to the variance of the
     values; 0: plain k-means."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dgc(CompressorConfig):
+    """The largest values of what momentum has gathered: deep gradient compression; up only."""
+
+    _residual: ClassVar[str] = ""
+    _has_memory: ClassVar[bool] = True
+
+    name: str = "dgc"
+    fraction: Annotated[float, checks.real(0, 1, above=True)] = 0.001
+    """Share of the values that are sent."""
+    momentum: Annotated[float, check_probability] = 0.9
+    """Of the changes at a client; it raises what is sent of them up to 1 / (1 - momentum) times."""
+    clip: Annotated[float, checks.real(0)] = 0.0
+    """Largest L2 norm of a change; 0: any."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Qsgd(CompressorConfig):
+    """Levels of a bucket's norm, rounded at random and so unbiased: QSGD, FedPAQ."""
+
+    # Unbiased; and at few bits residuals grow without end.
+    _residual: ClassVar[str] = "none"
+
+    name: str = "qsgd"
+    bits: Annotated[int, checks.whole(2, 8)] = 4
+    """Of a value at fixed width: s = 2^(bits - 1) - 1 levels of each sign, and 0."""
+    bucket: Annotated[int, checks.whole(1)] = 128
+    """Consecutive values that share a norm, of 4 bytes."""
+    coding: Literal["fixed", "entropy", "adaptive"] = "fixed"
+    """How levels are written: fixed (``bits`` each); entropy (by their frequencies); adaptive
+    (frequencies learnt on the way)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sign(CompressorConfig):
+    """The sign of every value, and the mean magnitude: signSGD."""
+
+    name: str = "sign"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stc(CompressorConfig):
+    """The signs of the largest values, and their mean magnitude: sparse ternary compression."""
+
+    name: str = "stc"
+    fraction: Annotated[float, checks.real(0, 1, above=True)] = 0.01
+    """Share of the values that are sent."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,7 +148,7 @@ class UpConfig(CompressorConfig):
 class _Fed(UpConfig):
     beside: ClassVar[frozenset[str]] = frozenset({"error_feedback"})
 
-    error_feedback: Literal["float32", "bfloat16", "coded", "none"] = "float32"
+    error_feedback: _Forms = "float32"
     """How a client keeps what was left out of a change, to add it to the next one: in 4, 2 or 1
     bytes a value; none: it is dropped."""
 
@@ -99,6 +159,12 @@ class _Fed(UpConfig):
         compressor = super().build(**inputs)
         if self.error_feedback == "none":
             return compressor
+        if compressor.has_memory:
+            raise ConfigError(
+                f"{self.section}error_feedback: {self.error_feedback} cannot be used with "
+                f"{self.name}, which has a memory of its own and would count twice what it leaves "
+                "out; set none"
+            )
         return compress.error_feedback(compressor, self.error_feedback)
 
 
@@ -109,23 +175,39 @@ class DownConfig(CompressorConfig):
     section: ClassVar[str] = "algorithm.down."
     default: ClassVar[str] = "none"
 
+    @classmethod
+    def other_member(cls, name: str) -> type[Choice]:
+        """As of ``Choice``; some compressors go up only."""
+        if name in CompressorConfig.members:
+            raise ConfigError(
+                f"{cls.section}name: {name} goes up only: it has a memory of its own, and what the "
+                "server's weights are ahead of its clients, which goes with the next broadcast in "
+                f"any case, would count twice. Known: {', '.join(sorted(cls.members))}"
+            )
+        return super().other_member(name)
+
 
 def _directed(direction: type[CompressorConfig], member: type[CompressorConfig]) -> None:
     """Makes a compressor's settings those of a direction, found there by the same name."""
     way = direction.section.split(".")[1].capitalize()
+    annotations: dict[str, Any] = {"name": str}
     body = {
         "__doc__": member.__doc__,
         "__module__": __name__,
-        "__annotations__": {"name": str},
+        "__annotations__": annotations,
         "name": member.names[0],
     }
+    if direction is _Fed:
+        annotations["error_feedback"] = _Forms
+        body["error_feedback"] = member._residual
     made = type(f"{way}{member.__name__}", (direction, member), body)
     dataclasses.dataclass(frozen=True, kw_only=True)(made)
 
 
 for _member in tuple(CompressorConfig.members.values()):
-    _directed(UpConfig if _member is NoCompressor else _Fed, _member)
-    _directed(DownConfig, _member)
+    _directed(_Fed if _member._residual else UpConfig, _member)
+    if not _member._has_memory:
+        _directed(DownConfig, _member)
 
 NOTHING_UP: UpConfig = UpConfig.members["none"]()
 NOTHING_DOWN: DownConfig = DownConfig.members["none"]()

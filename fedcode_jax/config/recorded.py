@@ -11,7 +11,7 @@ from fedcode_jax.config.choice import Choice
 from fedcode_jax.config.earlier import with_names, without_effect
 from fedcode_jax.config.files import plain
 from fedcode_jax.config.schema import ExperimentConfig
-from fedcode_jax.config.section import Section, default_of, settings_of
+from fedcode_jax.config.section import Section, default_of, over_default, settings_of
 from fedcode_jax.names import is_given, is_own
 
 
@@ -67,7 +67,7 @@ def _gather(
     for field in settings_of(kind):
         full = prefix + field.name
         if field.name in kind._sections:
-            below = settings.get(field.name) or {}
+            below = over_default(default_of(field), settings.get(field.name) or {})
             _gather(kind._sections[field.name], below, f"{full}.", values, defaults)
             continue
         default = default_of(field)

@@ -69,9 +69,12 @@ def choices() -> str:
     """The choices and the settings that each has, as a Markdown table."""
     lines = ["| section | choices, with their settings |", "| --- | --- |"]
     for kind in [*ExperimentConfig._sections.values()]:
-        for family in _families(kind):
+        for family in dict.fromkeys(_families(kind)):
             shown = []
             for member in dict.fromkeys([*family.members.values(), *family.others]):
+                if _whose(family, member) is not None:
+                    shown.append(f"`{member.names[0]}`")
+                    continue
                 names = [f.name for f in settings_of(member) if f.name != "name"]
                 names = [name for name in names if name not in family._checks]
                 called = ", ".join(f"`{name}`" for name in member.names) or "any other"
@@ -97,11 +100,37 @@ def _section(kind: type[Section], default: Any = None) -> list[str]:
     for member in dict.fromkeys([*kind.members.values(), *kind.others]):
         called = ", ".join(f"`{name}`" for name in member.names) or "any other name"
         lines += ["", f"**{called}**: {(inspect.getdoc(member) or '').splitlines()[0]}"]
+        whose = _whose(kind, member)
+        if whose is not None:
+            lines[-1] += f" The settings of `{whose.names[0]}`, with {_differences(member, whose)}."
+            continue
         own = _table(member, kind.section, common)
         lines += ["", *own] if len(own) > 2 else []
         for name, below in member._sections.items():
             lines += ["", f"### {kind.section}{name}", "", *_section(below)]
     return lines
+
+
+def _whose(family: type[Choice], member: type[Choice]) -> type[Choice] | None:
+    """The member that another one is with other defaults, if it is that."""
+    others = (each for each in family.members.values() if each is not member)
+    return next((each for each in others if issubclass(member, each)), None)
+
+
+def _differences(member: type[Section], other: type[Section]) -> str:
+    """The defaults in which two sections of the same settings differ."""
+    found = []
+    for one, two in zip(settings_of(member), settings_of(other), strict=True):
+        value, before = default_of(one), default_of(two)
+        if one.name == "name" or value == before:
+            continue
+        if isinstance(value, Section):
+            inner = {f.name: getattr(value, f.name) for f in settings_of(value)}
+            own = {f.name: default_of(f) for f in settings_of(value)}
+            changed = [f"{n} {v}" for n, v in inner.items() if n != "name" and v != own[n]]
+            value = " ".join([str(inner["name"]), *changed])
+        found.append(f"{one.name} {value}")
+    return ", ".join(found)
 
 
 def _table(

@@ -100,6 +100,14 @@ class ExperimentConfig(Section):
     def check_together(self) -> None:
         """Checks what depends on several sections."""
         check_schedule(self, self.algorithm.own_schedule)
+        plain = self.local.optimizer == "sgd" and not self.local.optimizer_args
+        if self.algorithm.needs_sgd and not plain:
+            raise ConfigError(
+                f"local.optimizer: {self.local.optimizer} cannot be used with algorithm.name "
+                f"{self.algorithm.name}, which reads gradients off what plain SGD makes of "
+                "weights; set local.optimizer sgd, without local.optimizer_args, and a "
+                "local.learning_rate such as 0.05"
+            )
         per_round, clients = self.clients_per_round, getattr(self.partition, "num_clients", None)
         if per_round is not None and isinstance(clients, int) and per_round > clients:
             raise ConfigError(

@@ -79,7 +79,8 @@ class Section:
         """The section that a mapping describes; what it leaves out has its default.
 
         Args:
-          settings: value by name; of a section in it a mapping, or the section itself.
+          settings: value by name; of a section in it a mapping, or the section itself. What the
+            mapping leaves out is as in the default of that section here.
 
         Returns:
           The checked section.
@@ -88,6 +89,7 @@ class Section:
           ConfigError: an unknown setting or a value that is not allowed.
         """
         kind = cls.kind_of(settings)
+        defaults = {field.name: default_of(field) for field in settings_of(kind)}
         arguments: dict[str, Any] = {}
         for name, value in settings.items():
             if name not in kind._checks:
@@ -95,7 +97,7 @@ class Section:
             if name in kind._sections:
                 if value is None:  # all of its settings are commented out
                     continue
-                value = _read_section(kind._sections[name], value)
+                value = _read_section(kind._sections[name], value, defaults[name])
             arguments[name] = value
         return kind(**arguments)
 
@@ -111,9 +113,9 @@ def default_of(field: dataclasses.Field) -> Any:
     return field.default if made is dataclasses.MISSING else made()
 
 
-def _read_section(kind: type[Section], value: Any) -> Any:
+def _read_section(kind: type[Section], value: Any, default: Any = None) -> Any:
     if isinstance(value, Mapping):
-        return kind.read(value)
+        return kind.read(value if default is None else over_default(default, value))
     if not isinstance(value, kind):
         full = kind.section.rstrip(".")
         first = settings_of(kind)[0].name
@@ -122,6 +124,19 @@ def _read_section(kind: type[Section], value: Any) -> Any:
             value, what = type(value).__name__, f"{what}; give an object of your own to run itself"
         refuse(full, value, what)
     return value
+
+
+def over_default(default: Section, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of a section over what its default sets, unless they name another choice."""
+    values = {field.name: getattr(default, field.name) for field in settings_of(default)}
+    if settings.get("name", values.get("name")) != values.get("name"):
+        return settings
+    own = {
+        field.name: values[field.name]
+        for field in settings_of(default)
+        if field.name == "name" or values[field.name] != default_of(field)
+    }
+    return {**own, **settings}
 
 
 def _read_annotations(

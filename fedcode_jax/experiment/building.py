@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedcode_jax import data, models, randomness, wire
-from fedcode_jax.config import ExperimentConfig
+from fedcode_jax.config import ExperimentConfig, presets
 from fedcode_jax.devices import claim_cores, device_count
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.blueprint import Blueprint
@@ -65,11 +65,8 @@ class Experiment:
         machine = self.program.machine
         device = jax.devices()[0]
         what = f"{device.device_kind} ({device.platform})" if machine is None else machine.name
-        both = {way: getattr(self.config.algorithm, way, None) for way in ("up", "down")}
-        ways = {way: one.name for way, one in both.items() if one and one.name != "none"}
-        changes = {"changes": ", ".join(f"{way} {name}" for way, name in ways.items())}
         return {
-            **(changes if ways else {}),
+            "algorithm": presets.composition(self.config.algorithm),
             "data": str(self.dataset).splitlines()[0],
             "partition": f"{self.partition}; {self.program.cohort} a round",
             "model": f"{self.config.model.name}: {parameters:,} parameters{state}",

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax.wire import code_lengths, codings, probabilities
+from fedcode_jax.wire import code_lengths, codings, part_sizes
 from fedcode_jax.wire.format import LEVELS_TYPES
 from fedcode_jax.wire.handling import Bytes, Handling, Header, exact_floats
 from fedcode_jax.wire.kinds import Kind, carries_values
@@ -39,15 +39,17 @@ class LevelsHandling(Handling[Levels]):
     def values(self, section: Levels, size: int | None) -> jax.Array:
         """See ``Handling``."""
         levels, scales = jnp.asarray(section.levels), jnp.asarray(section.scales)
-        if section.parts:
-            parts = np.array(section.parts)
-            scales = jnp.repeat(scales, parts, total_repeat_length=levels.size)
+        said = part_sizes.named(section.parts)
+        if len(said) == 1:
+            scales = jnp.repeat(scales, said[0])[: levels.size]
+        elif said:
+            scales = jnp.repeat(scales, np.array(said), total_repeat_length=levels.size)
         return scales * levels.astype(jnp.float32)
 
     def header_bytes(self, section: Levels, kind: Kind, layers: int) -> int:
         """See ``Handling``."""
-        parts = len(section.parts) if len(section.parts) > 1 else 0
-        return 8 + 4 * parts + (0 if section.coding == "fixed" else 4)
+        said = part_sizes.named(section.parts)
+        return 8 + 4 * len(said) + (0 if section.coding == "fixed" else 4)
 
     def size_bytes(
         self, section: Levels, known: Coded | None, has_known: Any
@@ -70,7 +72,8 @@ class LevelsHandling(Handling[Levels]):
     def most_bits(self, section: Levels) -> int:
         """See ``Handling``."""
         n, parts = section.levels.shape[-1], section.scales.shape[-1]
-        return n * code_width(2 * section.limit + 1) + 8 * (13 + 8 * parts)
+        beside = self.header_bytes(section, Kind.WEIGHTS, 1) + 4 * parts
+        return n * code_width(2 * section.limit + 1) + 8 * (1 + beside)
 
     def formula_bits(self, section: Levels) -> tuple[int, int]:
         """See ``Handling``."""
@@ -82,7 +85,8 @@ class LevelsHandling(Handling[Levels]):
         scales, parts, limit = _checked(section), section.parts, section.limit
         codes = (np.asarray(section.levels).astype(np.int16) + limit).astype(np.uint8)
         header = struct.pack("<BIB", LEVELS_TYPES[section.coding], codes.size, limit)
-        header += struct.pack(f"<H{len(parts)}I", len(parts), *parts)
+        said = part_sizes.named(parts)
+        header += struct.pack(f"<H{len(said)}I", len(said), *said)
         if section.coding == "fixed":
             return header, scales.tobytes() + codings.pack(codes, 2 * limit + 1)
         table, payload = codings.write_codes(codes, section.coding, 2 * limit + 1, parts, None)
@@ -94,7 +98,7 @@ class LevelsHandling(Handling[Levels]):
         size, limit = reader.unpack("<IB")
         if not 1 <= limit <= 127:
             raise DecodeError(f"levels up to {limit}")
-        K, parts = 2 * limit + 1, codings.read_layers(reader, size)
+        K, said = 2 * limit + 1, part_sizes.read(reader, size)
         table = K if coding == "entropy" and size else 0
         entries = table
         if coding == "fixed":
@@ -103,17 +107,15 @@ class LevelsHandling(Handling[Levels]):
             (payload,) = reader.unpack("<I")
             codings.check_payload(size, payload)
         if coding == "adaptive":
-            entries = K * len(
-                probabilities.block_ends(parts or (size,), probabilities.ADAPTIVE_GROWTH)
-            )
-        num_scales = len(parts) or 1
+            entries = K * part_sizes.num_blocks(said, size)
+        num_scales = part_sizes.count(said, size)
 
         def read(reader: Reader, known: Coded | None) -> Levels:
             scales = np.frombuffer(reader.take(4 * num_scales), "<f4").astype(np.float32)
             if not _are_scales(scales):
                 raise DecodeError("scales that a section of levels does not have")
             levels = codings.read_table(reader, K) if table else None
-            packed = reader.take(payload)
+            packed, parts = reader.take(payload), part_sizes.unfolded(said, size)
             if coding == "fixed":
                 codes = codings.unpack(packed, size, K)
             else:
@@ -136,8 +138,10 @@ def _checked(section: Levels) -> np.ndarray:
         raise ValueError(f"levels {levels.shape} of {levels.dtype}: one row of i8")
     if levels.size and max(-int(levels.min()), int(levels.max())) > limit:
         raise ValueError(f"a level beyond {limit}")
-    if parts and (len(parts) > 65535 or min(parts) < 0 or sum(parts) != levels.size):
+    if parts and (min(parts) < 0 or sum(parts) != levels.size):
         raise ValueError(f"{len(parts)} parts of {sum(parts)} levels, not {levels.size}")
+    if len(part_sizes.named(parts)) > 65535:
+        raise ValueError(f"{len(parts)} parts of different sizes; a header says 65,535 at most")
     if scales.shape != (len(parts) or 1,):
         raise ValueError(f"scales {scales.shape} of {len(parts) or 1} parts")
     if not _are_scales(scales):

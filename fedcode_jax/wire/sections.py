@@ -110,7 +110,9 @@ class Levels:
       levels: i8[n], none beyond ``limit``.
       scales: f32[P], made by ``rounded_scales``.
       limit: 1 .. 127.
-      parts: the number of values of each part, in order, n together; empty for one part.
+      parts: the number of values of each part, in order, n together; empty for one part. Equal
+        ones, of which the last may be shorter, take 4 bytes in all; others 4 each, and there are
+        at most 65,535 of them.
       coding: one of ``CODINGS`` but "conditional"; "adaptive" learns part by part.
     """
 

@@ -19,7 +19,7 @@ import scaffold
 import topk_feedback
 
 import fedcode_jax
-from fedcode_jax import network, schedules, wire
+from fedcode_jax import algorithms, network, schedules, wire
 from fedcode_jax.algorithms import Work
 from fedcode_jax.clients.batches import shuffles
 from fedcode_jax.config import ExperimentConfig, replace
@@ -185,9 +185,12 @@ def sparse(sections, place):
     return 9 + 14 + 5 + max(-(-bits // 8), -(-len(gaps) // 1024)) + 4 * len(gaps)
 
 
-def test_fedprox_is_what_the_paper_says_and_stays_near_its_start():
+@pytest.mark.parametrize(
+    "made", [fedprox.fedprox, lambda mu: algorithms.fedavg(proximal=mu)], ids=["own", "ours"]
+)
+def test_fedprox_is_what_the_paper_says_and_stays_near_its_start(made):
     message = floats(N)
-    for now in played(CONFIG, fedprox.fedprox(MU), lambda *_: message, message):
+    for now in played(CONFIG, made(MU), lambda *_: message, message):
         start = flat(now.before.server.weights)
         held = [one.train(start, lambda w, start=start: MU * (w - start)) for one in now.clients]
         found = flat(now.after.server.weights)
@@ -196,10 +199,11 @@ def test_fedprox_is_what_the_paper_says_and_stays_near_its_start():
         assert np.linalg.norm(found - start) < 0.5 * np.linalg.norm(free - start)
 
 
+@pytest.mark.parametrize("made", [scaffold.scaffold, algorithms.scaffold], ids=["own", "ours"])
 @pytest.mark.parametrize("config", [EVERYBODY, FAILING], ids=["everybody", "failing"])
-def test_scaffold_is_what_the_paper_says_and_not_fedavg(config):
+def test_scaffold_is_what_the_paper_says_and_not_fedavg(config, made):
     message = floats(N, sections=2)
-    rounds = played(config, scaffold.scaffold(), lambda *_: message, message)
+    rounds = played(config, made(), lambda *_: message, message)
     for number, now in enumerate(rounds, start=1):
         w, c = map(flat, now.before.server[:2])
         own = flat_rows(now.before.store)
@@ -226,6 +230,29 @@ def test_scaffold_is_what_the_paper_says_and_not_fedavg(config):
             assert apart < 1e-3
         elif any(one.arrived for one in now.clients):
             assert apart > 0.05
+
+
+@pytest.mark.parametrize("config", [EVERYBODY, FAILING], ids=["everybody", "failing"])
+def test_feddyn_is_what_the_paper_says_and_not_fedavg(config):
+    message, alpha = floats(N), 0.5
+    for now in played(config, algorithms.feddyn(alpha), lambda *_: message, message):
+        w, h = flat(now.before.server.weights), now.before.server.drift.astype(np.float64)
+        own = flat_rows(now.before.store)
+        expected, moves = own.copy(), []
+        for one in now.clients:
+            g = own[one.number]
+            moves.append(one.train(w, lambda y, g=g, w=w: alpha * (y - w) - g) - w)
+            if one.arrived:
+                expected[one.number] = g - alpha * moves[-1]
+        heard = [move for one, move in zip(now.clients, moves, strict=True) if one.arrived]
+        if heard:
+            h = h - alpha / CLIENTS * np.sum(heard, axis=0)
+            w = w + np.mean(heard, axis=0) - h / alpha
+        assert_rounding(flat(now.after.server.weights), w)
+        assert_rounding(now.after.server.drift, h)
+        kept = flat_rows(now.after.store)
+        for client in range(CLIENTS):
+            assert_rounding(kept[client], expected[client])
 
 
 @pytest.mark.parametrize("config", [CONFIG, FAILING], ids=["arriving", "failing"])

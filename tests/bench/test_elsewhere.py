@@ -288,6 +288,8 @@ def test_every_algorithm_compiles_without_callback_float64_or_dynamic_shape(case
     changes = {**TINY, **CASES[case]}
     if case in ("fedcode", "skip", "weight_clustering"):
         changes["algorithm.num_clusters"] = 4
+    if case == "scaffold":
+        changes["local.optimizer"] = "sgd"
     there = machine(target)
     built = experiment.build(replace(ExperimentConfig(), changes), machine=there)
     with elsewhere._nothing_kept():

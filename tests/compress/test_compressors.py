@@ -8,7 +8,17 @@ import pytest
 
 from fedcode_jax import compress, wire
 from fedcode_jax.algorithms import updates
-from fedcode_jax.compress import codebook, error_feedback, kept, none, topk
+from fedcode_jax.compress import (
+    codebook,
+    dgc,
+    error_feedback,
+    kept,
+    none,
+    qsgd,
+    sign,
+    stc,
+    topk,
+)
 from fedcode_jax.config import ExperimentConfig, from_yaml, replace, to_yaml
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.wire import Kind, Message
@@ -19,6 +29,13 @@ COMPRESSORS = {
     "codebook, fixed": codebook(5, "fixed"),
     "codebook, blocks": codebook(4, "entropy", block=3),
     "codebook at a price": codebook(8, rate_weight=0.1),
+    "dgc": dgc(0.1),
+    "qsgd": qsgd(),
+    "qsgd, entropy": qsgd(8, 1000, "entropy"),
+    "qsgd, adaptive": qsgd(2, 4, "adaptive"),
+    "sign": sign(),
+    "sign with feedback": error_feedback(sign()),
+    "stc": stc(0.1),
     "topk": topk(0.1),
     "topk, one": topk(1e-6),
     "topk, all": topk(1.0),

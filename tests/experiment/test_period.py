@@ -15,6 +15,8 @@ def period(algorithm="fedcode", rounds=20, rule="periodic", f1=5, f2=2, every=5)
     changes = {"rounds": rounds, "algorithm.name": algorithm, "schedule.name": rule}
     if algorithm == "fedavg_every":
         changes["algorithm.period"] = every
+    if algorithm == "scaffold":
+        changes["local.optimizer"] = "sgd"
     if rule not in ("drift", "budget"):
         changes |= {"schedule.server_period": f1, "schedule.client_period": f2}
     config = replace(ExperimentConfig(), changes)

@@ -38,6 +38,11 @@ def levels(rng, n, limit=3, coding="fixed", parts=()):
     return Levels(drawn.astype(np.int8), scales, limit, parts, coding)
 
 
+def equal_parts(n, size):
+    """The parts of n levels with ``size`` each, the last with what is left."""
+    return tuple(min(size, n - begin) for begin in range(0, n, size))
+
+
 def positions(rng, k, size):
     return np.sort(rng.choice(size, k, replace=False)).astype(np.int32)
 
@@ -67,7 +72,7 @@ def random_section(rng, n, clusters):
     kind = rng.integers(0, 6)
     if kind == 0:
         first = int(rng.integers(0, n + 1))
-        parts = (first, 0, n - first) if rng.random() < 0.5 else ()
+        parts = [(), (first, 0, n - first), equal_parts(n, 1 + first)][rng.integers(0, 3)]
         coding = str(rng.choice(["fixed", "entropy", "adaptive"]))
         return levels(rng, n, int(rng.choice([1, 2, 7, 127])), coding, parts)
     if kind == 1:

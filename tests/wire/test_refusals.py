@@ -13,6 +13,7 @@ from messages import assert_equal, bits, coded, levels, message, random_message,
 
 from fedcode_jax import wire
 from fedcode_jax.wire import Bits, Coded, DecodeError, Dense, Kind, Levels, Message, Sparse
+from fedcode_jax.wire.probabilities import ADAPTIVE_GROWTH, block_ends
 
 ODD = [np.nan, np.inf, -np.inf, -1.0, 0.0, -0.0, 1e-40, 3e38, 1e5]
 
@@ -71,6 +72,7 @@ def test_what_encode_does_not_refuse_decode_gives_back(seed, most_codes):
 
 
 ONE = np.zeros(1, np.uint8)
+TOO_MANY_PARTS = np.ones(2**16, np.float32), 1, (0,) * (2**16 - 1) + (1,)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +103,8 @@ ONE = np.zeros(1, np.uint8)
         (Levels(np.int8([1]), np.float32([1e-40]), 1), "rounded"),
         (Levels(np.int8([1]), np.ones(2, np.float32), 1, (1, 1)), "2 parts of 2"),
         (Levels(np.int8([1]), np.ones(2, np.float32), 1), "scales"),
+        (Levels(np.int8([1, 1]), np.ones(1, np.float32), 1, (1, 1)), "scales"),
+        (Levels(np.ones(1, np.int8), *TOO_MANY_PARTS), "65536 parts of different sizes"),
         (Levels(np.int8([1]), np.ones(1, np.float32), 1, (), "conditional"), "conditional"),
         (Sparse(np.int32([1, 1]), Bits(np.uint8([0, 1])), 4), "ascend"),
         (Sparse(np.int32([2, 1]), Bits(np.uint8([0, 1])), 4), "ascend"),
@@ -157,6 +161,62 @@ def test_every_other_payload_is_refused_or_is_that_of_other_codes(seed):
             continue
         if coding == "adaptive":  # another writer's table is as good as ours
             assert wire.encode(found) == changed
+
+
+def levels_head(section_type, n, *sizes):
+    return struct.pack(f"<BIBH{len(sizes)}I", section_type, n, 1, len(sizes), *sizes)
+
+
+@pytest.mark.parametrize("coding", ["fixed", "entropy", "adaptive"])
+@pytest.mark.parametrize("parts", [(4, 4, 4), (5, 5, 2), (11, 1), (1,) * 12])
+def test_equal_parts_may_be_said_one_by_one_too(parts, coding):
+    m = message(Kind.WEIGHTS, levels(np.random.default_rng(0), 12, coding=coding, parts=parts))
+    data, place = wire.encode(m), 9 + 6
+    assert struct.unpack_from("<HI", data, place) == (1, parts[0])
+    each = struct.pack(f"<H{len(parts)}I", len(parts), *parts)
+    assert_equal(wire.decode(with_checksum(data[:place] + each + data[place + 6 :])), m)
+    assert_equal(wire.decode(data), m)
+
+
+@pytest.mark.parametrize(
+    ("n", "sizes", "complaint"),
+    [
+        (4, (0,), "parts of 0 of 4 levels"),
+        (4, (4,), "parts of 4 of 4 levels"),
+        (4, (5,), "parts of 5 of 4 levels"),
+        (0, (0,), "parts of 0 of 0 levels"),
+        (0, (1,), "parts of 1 of 0 levels"),
+        (4, (2,), "claim 9 bytes, 5 are there"),  # two scales, of which one is there
+        (4, (3, 2), "2 parts of 5 levels"),
+    ],
+)
+def test_parts_that_no_writer_makes_are_refused(n, sizes, complaint):
+    scale, codes = np.float32([1]).tobytes(), b"\x55" * (n > 0)
+    assert wire.decode(forge(2, levels_head(32, n), scale, codes)).sections[0].levels.size == n
+    with pytest.raises(DecodeError, match=complaint):
+        wire.decode(forge(2, levels_head(32, n, *sizes), scale, codes))
+
+
+@pytest.mark.parametrize("section_type", [32, 33, 34])
+@pytest.mark.parametrize("size", [1, 2, 2**31])
+def test_a_forged_number_of_parts_costs_no_memory(section_type, size):
+    payload = b"" if section_type == 32 else struct.pack("<I", 2**20)
+    head = levels_head(section_type, 2**32 - 1, size) + payload
+    data = with_checksum(b"FJ\x03\x02\xff" + bytes(4) + head * 255 + bytes(2**10))
+    tracemalloc.start()
+    with pytest.raises(DecodeError, match="claim"):
+        wire.decode(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+def test_the_blocks_of_equal_parts_are_work_too():
+    count, size = 2**15, 2**12
+    head = struct.pack("<BIBHII", 34, count * size, 127, 1, size, count)
+    entries = 255 * count * len(block_ends((size,), ADAPTIVE_GROWTH))
+    with pytest.raises(DecodeError, match=f"^{entries} probabilities to compute"):
+        wire.decode(forge(2, head, bytes(5 * count)))
 
 
 def test_a_table_of_one_level_has_no_payload_but_its_filling():

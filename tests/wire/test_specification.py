@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from messages import bits, dense, levels, message, sparse
+from messages import bits, dense, equal_parts, levels, message, sparse
 
 from fedcode_jax import wire
 from fedcode_jax.wire import Dense, Kind, Levels, Sparse
@@ -33,7 +33,11 @@ def read_header(data, at):
         n, limit, count = struct.unpack_from("<IBH", data, at + 1)
         parts = struct.unpack_from(f"<{count}I", data, at + 8)
         w = (2 * limit).bit_length()
-        body = 4 * max(1, count) + -(-n * w // 8)
+        if count == 1:
+            (s,) = parts
+            parts = [s] * (-(-n // s) - 1)
+            parts.append(n - sum(parts))
+        body = 4 * max(1, len(parts)) + -(-n * w // 8)
         return kind, (n, limit, parts or (n,), w), at + 8 + 4 * count, body
     assert kind == 48
     n, k, b, G = struct.unpack_from("<IIBI", data, at + 1)
@@ -84,6 +88,7 @@ def test_a_reader_made_from_the_words_of_the_format_agrees(seed):
     n = int(rng.integers(0, 40))
     first = int(rng.integers(0, n + 1))
     sections = [bits(rng, n), levels(rng, n, 5), levels(rng, n, 127, parts=(first, n - first))]
+    sections += [levels(rng, n, 2, parts=equal_parts(n, size)) for size in (1, 3, 4, 1 + first)]
     for size in (n, int(1.3 * n), 30 * n):
         sections += [sparse(rng, n, size, bits(rng, n)), sparse(rng, n, size, dense(rng, n))]
     data = wire.encode(message(Kind.UPDATE, *sections))
@@ -110,6 +115,10 @@ def test_the_bytes_of_the_new_sections_are_as_worked_by_hand():
     # -1, 1, 0 as 0, 2, 1 in two bits each.
     assert written(Levels(np.int8([-1, 1, 0]), np.float32([2]), 1)) == (
         "20 03 00 00 00 01 00 00 00 00 00 40 18"
+    )
+    # Parts of 2: of 2 and of 1.
+    assert written(Levels(np.int8([-1, 1, 0]), np.float32([2, 1]), 1, (2, 1))) == (
+        "20 03 00 00 00 01 01 00 02 00 00 00 00 00 00 40 00 00 80 3f 18"
     )
     # Gaps 2 and 5: with b = 1 the quotients 1 and 2, as 10 and 110, and the remainders 0 and 1.
     section = Sparse(np.int32([2, 8]), Dense(np.float32([1, 2]), "float16"), 10)

@@ -1,0 +1,135 @@
+"""FedDyn: clients' losses are regularised so that their optima meet at the common one."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedcode_jax import schedules
+from fedcode_jax.algorithms import drift
+from fedcode_jax.algorithms.base import (
+    Algorithm,
+    Carried,
+    Objective,
+    Start,
+    Work,
+    one,
+    weighted_mean,
+)
+from fedcode_jax.algorithms.layout import Layout, Weights
+from fedcode_jax.limits import check_real
+from fedcode_jax.schedules import Exchange
+from fedcode_jax.wire import Kind, Message
+
+
+class FedDynServer(NamedTuple):
+    """The weights x; h f32[n], of what is trained; and f32[], how many clients there are."""
+
+    weights: Weights
+    drift: jax.Array
+    clients: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FedDynClient:
+    """The gradient g_i f32[n] that the client's own loss had where it last ended."""
+
+    gradient: jax.Array
+    layout: Layout = dataclasses.field(metadata={"static": True})
+
+
+# Long: a closure for each verb, each of them short.
+def feddyn(alpha: float = 0.01) -> Algorithm:
+    """FedDyn: dynamic regularisation, whose fixed points are those of the common loss.
+
+    From x, client i of M heard ones, of C in all:
+
+        y_i = argmin loss_i(y) - <g_i, y> + alpha / 2 |y - x|^2
+        g_i <- g_i - alpha (y_i - x)
+        h <- h - alpha / C sum_i (y_i - x),   x <- mean_i y_i - h / alpha
+
+    The mean is over clients, as in the paper, not samples. Running statistics are averaged.
+
+    Args:
+      alpha: how firmly clients are held, above 0; the paper's are 0.1, 0.01 and 0.001.
+
+    Returns:
+      The algorithm; floats go both ways, and a client keeps g_i, 4 bytes a trained value.
+
+    Raises:
+      ConfigError: an ``alpha`` that is not allowed.
+
+    Source: Acar et al., arXiv 2111.04263, algorithm 1.
+
+    Example:
+      >>> server, store = feddyn().init({"params": {"kernel": jnp.ones(3)}}, 10)
+      >>> server.drift.tolist(), store.gradient.shape
+      ([0.0, 0.0, 0.0], (10, 3))
+    """
+    check_real("algorithm.alpha", alpha, 0, above=True)
+
+    def init(weights: Weights, num_clients: int) -> tuple[FedDynServer, FedDynClient]:
+        layout = drift.layout_of(weights)
+        zero = jnp.zeros_like(layout.split(weights)[0])
+        server = FedDynServer(weights, zero, jnp.float32(num_clients))
+        return server, FedDynClient(jnp.tile(zero, (num_clients, 1)), layout)
+
+    def broadcast(
+        server: FedDynServer, exchange: Exchange, key: jax.Array
+    ) -> tuple[Message, FedDynServer]:
+        vectors = drift.layout_of(server.weights).split(server.weights)
+        return drift.message_of(Kind.WEIGHTS, vectors), server
+
+    def receive(stored: FedDynClient, message: Message, common: None) -> Start:
+        vectors = drift.vectors_of(message)
+        anchors = (drift.tree_of(stored.layout, each) for each in (vectors[0], stored.gradient))
+        return Start(stored.layout.join(vectors), tuple(anchors))
+
+    def penalty(params: Weights, carried: Carried) -> jax.Array:
+        def of_leaf(p: jax.Array, x: jax.Array, g: jax.Array) -> jax.Array:
+            return alpha / 2 * jnp.sum((p - x) ** 2) - jnp.sum(g * p)
+
+        return jax.tree.reduce(jnp.add, jax.tree.map(of_leaf, params, *carried))
+
+    def upload(
+        stored: FedDynClient, work: Work, exchange: Exchange, key: jax.Array
+    ) -> tuple[Message, FedDynClient]:
+        moved = drift.change_of(stored.layout, work)
+        gradient = stored.gradient - alpha * moved[0]
+        return (
+            drift.message_of(Kind.UPDATE, moved),
+            dataclasses.replace(stored, gradient=gradient),
+        )
+
+    def lost(stored: FedDynClient, message: Message) -> FedDynClient:
+        gradient = stored.gradient + alpha * drift.vectors_of(message)[0]
+        return dataclasses.replace(stored, gradient=gradient)
+
+    def aggregate(
+        server: FedDynServer, messages: Message, num_samples: jax.Array, exchange: Exchange
+    ) -> FedDynServer:
+        layout, samples = drift.layout_of(server.weights), drift.counted(messages, num_samples)
+        heard = (samples > 0).astype(jnp.float32)
+        held = layout.split(server.weights)
+        means = [weighted_mean(move, heard) for move in drift.vectors_of(messages)]
+        h = server.drift - alpha * means[0] * jnp.sum(heard) / server.clients
+        after = [own + mean for own, mean in zip(held, means, strict=True)]
+        after[0] = after[0] - h / alpha
+        weights = jax.tree.map(
+            lambda new, old: jnp.where(jnp.any(heard > 0), new, old),
+            layout.join(after),
+            server.weights,
+        )
+        return server._replace(weights=weights, drift=h)
+
+    def report(server: FedDynServer, store: FedDynClient) -> tuple[Weights, None]:
+        return one(server.weights), None
+
+    return Algorithm(
+        *(init, broadcast, receive, upload, aggregate, report),
+        schedule=schedules.always(),
+        objective=Objective(penalty=penalty),
+        lost=lost,
+    )
