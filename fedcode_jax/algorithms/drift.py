@@ -1,16 +1,52 @@
 """What methods against client drift have in common: vectors of what is trained, sent as floats."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax.algorithms.base import Work
+from fedcode_jax.algorithms.base import Work, one
 from fedcode_jax.algorithms.layout import KINDS, Group, Layout, Weights, trainable
 from fedcode_jax.wire import Dense, Kind, Message, carries_values
 
 Vectors = tuple[jax.Array, ...]
 """Of a model: what is trained, and its running statistics if it has any."""
+
+
+class Server(NamedTuple):
+    """The weights; a vector f32[n], of what is trained; and f32[], how many clients there are."""
+
+    weights: Weights
+    vector: jax.Array
+    clients: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Client:
+    """What a client keeps: a vector f32[n], of what is trained."""
+
+    vector: jax.Array
+    layout: Layout = dataclasses.field(metadata={"static": True})
+
+    def plus(self, change: jax.Array) -> "Client":
+        """With something added to the vector."""
+        return dataclasses.replace(self, vector=self.vector + change)
+
+
+def init(weights: Weights, num_clients: int) -> tuple[Server, Client]:
+    """Vectors of zeros, of the server and of all clients."""
+    layout = layout_of(weights)
+    zero = jnp.zeros_like(layout.split(weights)[0])
+    store = Client(jnp.tile(zero, (num_clients, 1)), layout)
+    return Server(weights, zero, jnp.float32(num_clients)), store
+
+
+def report(server: Server, store: Client) -> tuple[Weights, None]:
+    """The server's weights, which are what clients would receive."""
+    return one(server.weights), None
 
 
 def layout_of(weights: Weights) -> Layout:

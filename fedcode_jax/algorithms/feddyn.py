@@ -1,8 +1,5 @@
 """FedDyn: clients' losses are regularised so that their optima meet at the common one."""
 
-import dataclasses
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
@@ -14,30 +11,13 @@ from fedcode_jax.algorithms.base import (
     Objective,
     Start,
     Work,
-    one,
     weighted_mean,
 )
-from fedcode_jax.algorithms.layout import Layout, Weights
+from fedcode_jax.algorithms.drift import Client, Server
+from fedcode_jax.algorithms.layout import Weights
 from fedcode_jax.limits import check_real
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Kind, Message
-
-
-class FedDynServer(NamedTuple):
-    """The weights x; h f32[n], of what is trained; and f32[], how many clients there are."""
-
-    weights: Weights
-    drift: jax.Array
-    clients: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class FedDynClient:
-    """The gradient g_i f32[n] that the client's own loss had where it last ended."""
-
-    gradient: jax.Array
-    layout: Layout = dataclasses.field(metadata={"static": True})
 
 
 # Long: a closure for each verb, each of them short.
@@ -65,26 +45,18 @@ def feddyn(alpha: float = 0.01) -> Algorithm:
 
     Example:
       >>> server, store = feddyn().init({"params": {"kernel": jnp.ones(3)}}, 10)
-      >>> server.drift.tolist(), store.gradient.shape
+      >>> server.vector.tolist(), store.vector.shape
       ([0.0, 0.0, 0.0], (10, 3))
     """
     check_real("algorithm.alpha", alpha, 0, above=True)
 
-    def init(weights: Weights, num_clients: int) -> tuple[FedDynServer, FedDynClient]:
-        layout = drift.layout_of(weights)
-        zero = jnp.zeros_like(layout.split(weights)[0])
-        server = FedDynServer(weights, zero, jnp.float32(num_clients))
-        return server, FedDynClient(jnp.tile(zero, (num_clients, 1)), layout)
-
-    def broadcast(
-        server: FedDynServer, exchange: Exchange, key: jax.Array
-    ) -> tuple[Message, FedDynServer]:
+    def broadcast(server: Server, exchange: Exchange, key: jax.Array) -> tuple[Message, Server]:
         vectors = drift.layout_of(server.weights).split(server.weights)
         return drift.message_of(Kind.WEIGHTS, vectors), server
 
-    def receive(stored: FedDynClient, message: Message, common: None) -> Start:
+    def receive(stored: Client, message: Message, common: None) -> Start:
         vectors = drift.vectors_of(message)
-        anchors = (drift.tree_of(stored.layout, each) for each in (vectors[0], stored.gradient))
+        anchors = (drift.tree_of(stored.layout, each) for each in (vectors[0], stored.vector))
         return Start(stored.layout.join(vectors), tuple(anchors))
 
     def penalty(params: Weights, carried: Carried) -> jax.Array:
@@ -94,27 +66,22 @@ def feddyn(alpha: float = 0.01) -> Algorithm:
         return jax.tree.reduce(jnp.add, jax.tree.map(of_leaf, params, *carried))
 
     def upload(
-        stored: FedDynClient, work: Work, exchange: Exchange, key: jax.Array
-    ) -> tuple[Message, FedDynClient]:
+        stored: Client, work: Work, exchange: Exchange, key: jax.Array
+    ) -> tuple[Message, Client]:
         moved = drift.change_of(stored.layout, work)
-        gradient = stored.gradient - alpha * moved[0]
-        return (
-            drift.message_of(Kind.UPDATE, moved),
-            dataclasses.replace(stored, gradient=gradient),
-        )
+        return drift.message_of(Kind.UPDATE, moved), stored.plus(-alpha * moved[0])
 
-    def lost(stored: FedDynClient, message: Message) -> FedDynClient:
-        gradient = stored.gradient + alpha * drift.vectors_of(message)[0]
-        return dataclasses.replace(stored, gradient=gradient)
+    def lost(stored: Client, message: Message) -> Client:
+        return stored.plus(alpha * drift.vectors_of(message)[0])
 
     def aggregate(
-        server: FedDynServer, messages: Message, num_samples: jax.Array, exchange: Exchange
-    ) -> FedDynServer:
+        server: Server, messages: Message, num_samples: jax.Array, exchange: Exchange
+    ) -> Server:
         layout, samples = drift.layout_of(server.weights), drift.counted(messages, num_samples)
         heard = (samples > 0).astype(jnp.float32)
         held = layout.split(server.weights)
         means = [weighted_mean(move, heard) for move in drift.vectors_of(messages)]
-        h = server.drift - alpha * means[0] * jnp.sum(heard) / server.clients
+        h = server.vector - alpha * means[0] * jnp.sum(heard) / server.clients
         after = [own + mean for own, mean in zip(held, means, strict=True)]
         after[0] = after[0] - h / alpha
         weights = jax.tree.map(
@@ -122,13 +89,10 @@ def feddyn(alpha: float = 0.01) -> Algorithm:
             layout.join(after),
             server.weights,
         )
-        return server._replace(weights=weights, drift=h)
-
-    def report(server: FedDynServer, store: FedDynClient) -> tuple[Weights, None]:
-        return one(server.weights), None
+        return server._replace(weights=weights, vector=h)
 
     return Algorithm(
-        *(init, broadcast, receive, upload, aggregate, report),
+        *(drift.init, broadcast, receive, upload, aggregate, drift.report),
         schedule=schedules.always(),
         objective=Objective(penalty=penalty),
         lost=lost,

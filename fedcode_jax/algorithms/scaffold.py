@@ -1,8 +1,5 @@
 """SCAFFOLD: control variates take the clients' drift out of every local step."""
 
-import dataclasses
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
@@ -15,29 +12,12 @@ from fedcode_jax.algorithms.base import (
     Objective,
     Start,
     Work,
-    one,
     weighted_mean,
 )
-from fedcode_jax.algorithms.layout import Layout, Weights
+from fedcode_jax.algorithms.drift import Client, Server
+from fedcode_jax.algorithms.layout import Weights
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Kind, Message
-
-
-class ScaffoldServer(NamedTuple):
-    """The weights w; c f32[n], of what is trained; and f32[], how many clients there are."""
-
-    weights: Weights
-    control: jax.Array
-    clients: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class ScaffoldClient:
-    """c_i f32[n], of what is trained."""
-
-    control: jax.Array
-    layout: Layout = dataclasses.field(metadata={"static": True})
 
 
 # Long: a closure for each verb, each of them short.
@@ -61,58 +41,47 @@ def scaffold() -> Algorithm:
 
     Example:
       >>> server, store = scaffold().init({"params": {"kernel": jnp.ones(3)}}, 10)
-      >>> server.control.tolist(), store.control.shape
+      >>> server.vector.tolist(), store.vector.shape
       ([0.0, 0.0, 0.0], (10, 3))
     """
 
-    def init(weights: Weights, num_clients: int) -> tuple[ScaffoldServer, ScaffoldClient]:
-        layout = drift.layout_of(weights)
-        control = jnp.zeros_like(layout.split(weights)[0])
-        server = ScaffoldServer(weights, control, jnp.float32(num_clients))
-        return server, ScaffoldClient(jnp.tile(control, (num_clients, 1)), layout)
-
-    def broadcast(
-        server: ScaffoldServer, exchange: Exchange, key: jax.Array
-    ) -> tuple[Message, ScaffoldServer]:
+    def broadcast(server: Server, exchange: Exchange, key: jax.Array) -> tuple[Message, Server]:
         vectors = drift.layout_of(server.weights).split(server.weights)
-        return drift.message_of(Kind.WEIGHTS, (server.control, *vectors)), server
+        return drift.message_of(Kind.WEIGHTS, (server.vector, *vectors)), server
 
-    def receive(stored: ScaffoldClient, message: Message, common: None) -> Start:
+    def receive(stored: Client, message: Message, common: None) -> Start:
         control, *vectors = drift.vectors_of(message)
-        correction = drift.tree_of(stored.layout, control - stored.control)
+        correction = drift.tree_of(stored.layout, control - stored.vector)
         return Start(stored.layout.join(vectors), (correction, control))
 
     def gradient(grads: Weights, params: Weights, carried: Carried, at: At) -> Weights:
         return jax.tree.map(jnp.add, grads, carried[0])
 
     def upload(
-        stored: ScaffoldClient, work: Work, exchange: Exchange, key: jax.Array
-    ) -> tuple[Message, ScaffoldClient]:
+        stored: Client, work: Work, exchange: Exchange, key: jax.Array
+    ) -> tuple[Message, Client]:
         moved = drift.change_of(stored.layout, work)
         total = jnp.maximum(work.steps, 1) * work.learning_rate
         change = -work.start.carried[1] - moved[0] / total
         message = drift.message_of(Kind.UPDATE, (change, *moved))
-        return message, dataclasses.replace(stored, control=stored.control + change)
+        return message, stored.plus(change)
 
-    def lost(stored: ScaffoldClient, message: Message) -> ScaffoldClient:
-        return dataclasses.replace(stored, control=stored.control - drift.vectors_of(message)[0])
+    def lost(stored: Client, message: Message) -> Client:
+        return stored.plus(-drift.vectors_of(message)[0])
 
     def aggregate(
-        server: ScaffoldServer, messages: Message, num_samples: jax.Array, exchange: Exchange
-    ) -> ScaffoldServer:
+        server: Server, messages: Message, num_samples: jax.Array, exchange: Exchange
+    ) -> Server:
         layout, heard = drift.layout_of(server.weights), drift.counted(messages, num_samples)
         changes, *moves = drift.vectors_of(messages)
         held = layout.split(server.weights)
         vectors = [own + weighted_mean(move, heard) for own, move in zip(held, moves, strict=True)]
         arrived = jnp.where((heard > 0)[:, None], changes, 0)
-        control = server.control + jnp.sum(arrived, axis=0) / server.clients
-        return server._replace(weights=layout.join(vectors), control=control)
-
-    def report(server: ScaffoldServer, store: ScaffoldClient) -> tuple[Weights, None]:
-        return one(server.weights), None
+        control = server.vector + jnp.sum(arrived, axis=0) / server.clients
+        return server._replace(weights=layout.join(vectors), vector=control)
 
     return Algorithm(
-        *(init, broadcast, receive, upload, aggregate, report),
+        *(drift.init, broadcast, receive, upload, aggregate, drift.report),
         schedule=schedules.always(),
         objective=Objective(gradient=gradient),
         lost=lost,

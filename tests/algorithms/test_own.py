@@ -236,7 +236,7 @@ def test_scaffold_is_what_the_paper_says_and_not_fedavg(config, made):
 def test_feddyn_is_what_the_paper_says_and_not_fedavg(config):
     message, alpha = floats(N), 0.5
     for now in played(config, algorithms.feddyn(alpha), lambda *_: message, message):
-        w, h = flat(now.before.server.weights), now.before.server.drift.astype(np.float64)
+        w, h = flat(now.before.server.weights), now.before.server.vector.astype(np.float64)
         own = flat_rows(now.before.store)
         expected, moves = own.copy(), []
         for one in now.clients:
@@ -249,7 +249,7 @@ def test_feddyn_is_what_the_paper_says_and_not_fedavg(config):
             h = h - alpha / CLIENTS * np.sum(heard, axis=0)
             w = w + np.mean(heard, axis=0) - h / alpha
         assert_rounding(flat(now.after.server.weights), w)
-        assert_rounding(now.after.server.drift, h)
+        assert_rounding(now.after.server.vector, h)
         kept = flat_rows(now.after.store)
         for client in range(CLIENTS):
             assert_rounding(kept[client], expected[client])
