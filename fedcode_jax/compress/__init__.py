@@ -5,12 +5,20 @@ from collections.abc import Callable
 from fedcode_jax.compress.base import Compressor, error_feedback, stateless
 from fedcode_jax.compress.codebook import codebook
 from fedcode_jax.compress.coded_group import Coder
+from fedcode_jax.compress.drive import drive
+from fedcode_jax.compress.eden import eden
+from fedcode_jax.compress.fedzip import fedzip
 from fedcode_jax.compress.kept import FORMS, Kept, kept
+from fedcode_jax.compress.mucsc import mucsc
 from fedcode_jax.compress.none import none
 from fedcode_jax.compress.topk import topk
 
 registry: dict[str, Callable[..., Compressor]] = {
     "codebook": codebook,
+    "drive": drive,
+    "eden": eden,
+    "fedzip": fedzip,
+    "mucsc": mucsc,
     "none": none,
     "topk": topk,
 }
@@ -22,8 +30,12 @@ __all__ = [
     "Compressor",
     "Kept",
     "codebook",
+    "drive",
+    "eden",
     "error_feedback",
+    "fedzip",
     "kept",
+    "mucsc",
     "none",
     "registry",
     "stateless",

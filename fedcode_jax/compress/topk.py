@@ -33,9 +33,14 @@ def topk(fraction: float = 0.01) -> Compressor:
     check_real("compressor.fraction", fraction, 0, 1, above=True)
 
     def compress(vector: jax.Array, key: jax.Array) -> Sparse:
-        k = max(1, math.ceil(fraction * vector.size - 1e-6))
-        _, largest = jax.lax.top_k(jnp.abs(vector), k)
-        positions = jnp.sort(largest).astype(jnp.int32)
+        positions = largest(vector, fraction)
         return Sparse(positions, Dense(vector[positions]), vector.size)
 
     return stateless(compress)
+
+
+def largest(vector: jax.Array, fraction: float) -> jax.Array:
+    """Where the k values of largest magnitude are, ascending: i32[k], k = ceil(fraction n)."""
+    k = max(1, math.ceil(fraction * vector.size - 1e-6))
+    _, positions = jax.lax.top_k(jnp.abs(vector), k)
+    return jnp.sort(positions).astype(jnp.int32)

@@ -6,6 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from fedcode_jax.config import checks
 from fedcode_jax.config.choice import Choice
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.limits import check_probability
+
+_Forms = Literal["float32", "bfloat16", "coded", "none"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,9 +19,14 @@ class CompressorConfig(Choice):
     room: ClassVar[str] = "fedcode_jax.compress:registry"
     product: ClassVar[str] = "fedcode_jax.compress:Compressor"
 
+    _residual: ClassVar[str] = "float32"
+    """Of a member: its ``error_feedback`` unless set; empty where it has no such setting."""
+
     name: Annotated[str, checks.text] = ""
-    """none; codebook, K centers and a code for each value; topk, the largest values alone; or
-    module:factory, a compressor of your own."""
+    """none; codebook, K centers and a code for each value; drive, the signs of the rotated vector;
+    eden, the same in 0.1 to 4 bits; fedzip, the largest values by K centers; mucsc, K centers that
+    values are rounded to at random; topk, the largest values alone; or module:factory, a compressor
+    of your own."""
 
     def check_together(self) -> None:
         """Checks that the settings go with each other."""
@@ -42,6 +50,8 @@ class CompressorConfig(Choice):
 class NoCompressor(CompressorConfig):
     """Float32 values, all of them."""
 
+    _residual: ClassVar[str] = ""
+
     name: str = "none"
 
 
@@ -60,6 +70,65 @@ class Codebook(CompressorConfig):
     rate_weight: Annotated[float, checks.real(0, 1e6)] = 0.0
     """Price of a bit of code length in the fit, in squared error relative to the variance of the
     values; 0: plain k-means."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drive(CompressorConfig):
+    """The signs of the rotated vector, and a scale: DRIVE."""
+
+    # Unbiased unless set.
+    _residual: ClassVar[str] = "none"
+
+    name: str = "drive"
+    unbiased: bool = True
+    """Whether the mean over rotations is the change itself; false: the least error, which goes with
+    ``error_feedback``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Eden(CompressorConfig):
+    """The values of the rotated vector, rounded as is best for normal ones: EDEN."""
+
+    # Unbiased unless set; and residuals would grow below 0.79 bits.
+    _residual: ClassVar[str] = "none"
+
+    name: str = "eden"
+    bits: Annotated[float, checks.real(0.1, 4)] = 1.0
+    """Of a value: 2, 3 or 4, or a number from 0.1 to 1, which is the share of the values sent."""
+    unbiased: bool = True
+    """Whether the mean over rotations is the change itself; false: the least error, which goes with
+    ``error_feedback``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedZip(CompressorConfig):
+    """The largest values, rounded to K centers and entropy-coded: FedZip."""
+
+    # As published.
+    _residual: ClassVar[str] = "none"
+
+    name: str = "fedzip"
+    keep: Annotated[float, checks.real(0, 1, above=True)] = 0.2
+    """Share of the values that stay; the others become 0."""
+    num_clusters: Annotated[int, checks.whole(1, 65536)] = 3
+    """Centers K, of all values, zeros included."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mucsc(CompressorConfig):
+    """K centers that values are rounded to at random, and so unbiased: MUCSC, B-MUCSC."""
+
+    # Unbiased; and residuals would grow with few centers.
+    _residual: ClassVar[str] = "none"
+
+    name: str = "mucsc"
+    num_clusters: Annotated[int, checks.whole(2, 64)] = 4
+    """Centers K, from the least value to the greatest."""
+    coding: Literal["fixed", "entropy", "adaptive"] = "fixed"
+    """How codes are written: fixed (ceil(log2 K) bits each); entropy (by their frequencies);
+    adaptive (frequencies learnt on the way)."""
+    insignificant: Annotated[float, check_probability] = 0.0
+    """Share of the values, the smallest, that go to one center of their own (B-MUCSC; biased)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,7 +157,7 @@ class UpConfig(CompressorConfig):
 class _Fed(UpConfig):
     beside: ClassVar[frozenset[str]] = frozenset({"error_feedback"})
 
-    error_feedback: Literal["float32", "bfloat16", "coded", "none"] = "float32"
+    error_feedback: _Forms = "float32"
     """How a client keeps what was left out of a change, to add it to the next one: in 4, 2 or 1
     bytes a value; none: it is dropped."""
 
@@ -113,18 +182,22 @@ class DownConfig(CompressorConfig):
 def _directed(direction: type[CompressorConfig], member: type[CompressorConfig]) -> None:
     """Makes a compressor's settings those of a direction, found there by the same name."""
     way = direction.section.split(".")[1].capitalize()
+    annotations: dict[str, Any] = {"name": str}
     body = {
         "__doc__": member.__doc__,
         "__module__": __name__,
-        "__annotations__": {"name": str},
+        "__annotations__": annotations,
         "name": member.names[0],
     }
+    if direction is _Fed:
+        annotations["error_feedback"] = _Forms
+        body["error_feedback"] = member._residual
     made = type(f"{way}{member.__name__}", (direction, member), body)
     dataclasses.dataclass(frozen=True, kw_only=True)(made)
 
 
 for _member in tuple(CompressorConfig.members.values()):
-    _directed(UpConfig if _member is NoCompressor else _Fed, _member)
+    _directed(_Fed if _member._residual else UpConfig, _member)
     _directed(DownConfig, _member)
 
 NOTHING_UP: UpConfig = UpConfig.members["none"]()

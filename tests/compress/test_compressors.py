@@ -8,7 +8,17 @@ import pytest
 
 from fedcode_jax import compress, wire
 from fedcode_jax.algorithms import updates
-from fedcode_jax.compress import codebook, error_feedback, kept, none, topk
+from fedcode_jax.compress import (
+    codebook,
+    drive,
+    eden,
+    error_feedback,
+    fedzip,
+    kept,
+    mucsc,
+    none,
+    topk,
+)
 from fedcode_jax.config import ExperimentConfig, from_yaml, replace, to_yaml
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.wire import Kind, Message
@@ -19,6 +29,14 @@ COMPRESSORS = {
     "codebook, fixed": codebook(5, "fixed"),
     "codebook, blocks": codebook(4, "entropy", block=3),
     "codebook at a price": codebook(8, rate_weight=0.1),
+    "drive": drive(),
+    "drive, biased, with feedback": error_feedback(drive(unbiased=False)),
+    "eden": eden(3),
+    "eden, half a bit": eden(0.5, unbiased=False),
+    "fedzip": fedzip(),
+    "mucsc": mucsc(8),
+    "mucsc, adaptive": mucsc(16, "adaptive"),
+    "mucsc, biased": mucsc(8, "entropy", insignificant=0.5),
     "topk": topk(0.1),
     "topk, one": topk(1e-6),
     "topk, all": topk(1.0),
