@@ -26,8 +26,10 @@ class CompressorConfig(Choice):
 
     name: Annotated[str, checks.text] = ""
     """none; codebook, K centers and a code for each value; dgc, the largest values of what momentum
-    has gathered; qsgd, levels rounded at random; sign, one bit each; stc, the largest values by one
-    magnitude; topk, the largest values alone; or module:factory, a compressor of your own."""
+    has gathered; drive, the signs of the rotated vector; eden, the same in 0.1 to 4 bits; fedzip,
+    the largest values by K centers; mucsc, K centers that values are rounded to at random; qsgd,
+    levels rounded at random; sign, one bit each; stc, the largest values by one magnitude; topk,
+    the largest values alone; or module:factory, a compressor of your own."""
 
     def check_together(self) -> None:
         """Checks that the settings go with each other."""
@@ -87,6 +89,65 @@ class Dgc(CompressorConfig):
     """Of the changes at a client; it raises what is sent of them up to 1 / (1 - momentum) times."""
     clip: Annotated[float, checks.real(0)] = 0.0
     """Largest L2 norm of a change; 0: any."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drive(CompressorConfig):
+    """The signs of the rotated vector, and a scale: DRIVE."""
+
+    # Unbiased unless set.
+    _residual: ClassVar[str] = "none"
+
+    name: str = "drive"
+    unbiased: bool = True
+    """Whether the mean over rotations is the change itself; false: the least error, which goes with
+    ``error_feedback``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Eden(CompressorConfig):
+    """The values of the rotated vector, rounded as is best for normal ones: EDEN."""
+
+    # Unbiased unless set; and residuals would grow below 0.79 bits.
+    _residual: ClassVar[str] = "none"
+
+    name: str = "eden"
+    bits: Annotated[float, checks.real(0.1, 4)] = 1.0
+    """Of a value: 2, 3 or 4, or a number from 0.1 to 1, which is the share of the values sent."""
+    unbiased: bool = True
+    """Whether the mean over rotations is the change itself; false: the least error, which goes with
+    ``error_feedback``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedZip(CompressorConfig):
+    """The largest values, rounded to K centers and entropy-coded: FedZip."""
+
+    # As published.
+    _residual: ClassVar[str] = "none"
+
+    name: str = "fedzip"
+    keep: Annotated[float, checks.real(0, 1, above=True)] = 0.2
+    """Share of the values that stay; the others become 0."""
+    num_clusters: Annotated[int, checks.whole(1, 65536)] = 3
+    """Centers K, of all values, zeros included."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mucsc(CompressorConfig):
+    """K centers that values are rounded to at random, and so unbiased: MUCSC, B-MUCSC."""
+
+    # Unbiased; and residuals would grow with few centers.
+    _residual: ClassVar[str] = "none"
+
+    name: str = "mucsc"
+    num_clusters: Annotated[int, checks.whole(2, 64)] = 4
+    """Centers K, from the least value to the greatest."""
+    coding: Literal["fixed", "entropy", "adaptive"] = "fixed"
+    """How codes are written: fixed (ceil(log2 K) bits each); entropy (by their frequencies);
+    adaptive (frequencies learnt on the way)."""
+    insignificant: Annotated[float, check_probability] = 0.0
+    """Share of the values, the smallest, that go to one center of their own (B-MUCSC; biased)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

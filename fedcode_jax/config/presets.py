@@ -71,6 +71,40 @@ class Dgc(Preset):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Drive(Preset):
+    """Signs of the rotated change up, unbiased (arXiv 2105.08339)."""
+
+    name: str = "drive"
+    up: UpConfig = _UP["drive"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Eden(Preset):
+    """Values of the rotated change up, in few bits, unbiased (arXiv 2108.08842)."""
+
+    name: str = "eden"
+    up: UpConfig = _UP["eden"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mucsc(Preset):
+    """Soft clustering of changes both ways: rounded to centers at random (arXiv 2105.04153)."""
+
+    name: str = "mucsc"
+    up: UpConfig = _UP["mucsc"]
+    down: DownConfig = _DOWN["mucsc"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedZip(Preset):
+    """The largest values of each kernel's change, by three centers, up (arXiv 2102.01593)."""
+
+    name: str = "fedzip"
+    groups: Annotated[str, checks.text] = "layers"
+    up: UpConfig = _UP["fedzip"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FedProx(Preset):
     """FedAvg whose clients are held near where they start (arXiv 1812.06127)."""
 

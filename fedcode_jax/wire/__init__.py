@@ -18,6 +18,7 @@ from fedcode_jax.wire.message import (
     sent,
 )
 from fedcode_jax.wire.received import only_carried, values
+from fedcode_jax.wire.rotation import kept, rotate
 from fedcode_jax.wire.sections import (
     CODINGS,
     FLOAT_TYPES,
@@ -25,6 +26,7 @@ from fedcode_jax.wire.sections import (
     Coded,
     Dense,
     Levels,
+    Rotated,
     Section,
     Sparse,
     rounded_scales,
@@ -42,6 +44,7 @@ __all__ = [
     "Kind",
     "Levels",
     "Message",
+    "Rotated",
     "Section",
     "Sparse",
     "addressed",
@@ -52,9 +55,11 @@ __all__ = [
     "formula_bits",
     "is_conditional",
     "is_entropy_coded",
+    "kept",
     "only_carried",
     "reference",
     "remember",
+    "rotate",
     "rounded_scales",
     "sent",
     "size_bits",

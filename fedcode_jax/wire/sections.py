@@ -152,7 +152,27 @@ class Sparse:
     size: int = _static(0)
 
 
-Section = Coded | Dense | Bits | Levels | Sparse
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rotated:
+    """A group of values as those of a vector that was rotated, all or some of them.
+
+    Stands for ``rotate_back`` of the vector that has the values where ``rotation.kept`` says, and
+    0 elsewhere.
+
+    Attributes:
+      values: a section of k values, k <= n; of blocks, those that go beyond n do not count. Its
+        coding is not "conditional".
+      seed: u32[], which rotation, and which values.
+      size: n, below 2^31.
+    """
+
+    values: Bits | Coded
+    seed: Array
+    size: int = _static(0)
+
+
+Section = Coded | Dense | Bits | Levels | Sparse | Rotated
 
 
 def rounded_scales(scales: Array) -> jax.Array:

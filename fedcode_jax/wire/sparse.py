@@ -2,7 +2,6 @@
 
 import dataclasses
 import struct
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,38 +10,30 @@ import numpy as np
 
 from fedcode_jax.wire import gaps
 from fedcode_jax.wire.format import SPARSE_TYPE
-from fedcode_jax.wire.handling import Bytes, Handling, Header
+from fedcode_jax.wire.handling import Bytes, Header
+from fedcode_jax.wire.inner import OuterHandling
 from fedcode_jax.wire.kinds import Kind, carries_values
 from fedcode_jax.wire.reading import DecodeError, Reader
 from fedcode_jax.wire.sections import Coded, Sparse, code_width
 
 
-class SparseHandling(Handling[Sparse]):
+class SparseHandling(OuterHandling[Sparse]):
     """Positions, and in their header and body those of the section of their values."""
 
     types = frozenset({SPARSE_TYPE})
-
-    def __init__(self, inner: Mapping[type, Handling]) -> None:
-        self._inner = inner
-        self._by_byte = {byte: one for one in inner.values() for byte in one.types}
+    called = "a sparse section"
 
     def sent(self, section: Sparse, kind: Kind, known: Coded | None) -> Sparse | None:
         """See ``Handling``."""
         if not carries_values(kind):
             return None
-        values: Any = section.values
-        if not self._of(section).is_conditional(values):  # else ``write`` refuses it
-            values = self._of(section).sent(values, kind, None)
+        values = self.sent_values(section, kind)
         return Sparse(np.asarray(section.positions), values, section.size)
-
-    def is_entropy_coded(self, section: Sparse) -> bool:
-        """See ``Handling``."""
-        return self._of(section).is_entropy_coded(section.values)
 
     def values(self, section: Sparse, size: int | None) -> jax.Array:
         """See ``Handling``."""
         positions = jnp.asarray(section.positions)
-        values = self._of(section).values(section.values, positions.shape[-1])
+        values = self.inner(section).values(section.values, positions.shape[-1])
         places = jnp.zeros(section.size, jnp.float32).at[positions]
         return places.set(values, unique_indices=True, indices_are_sorted=True)
 
@@ -54,32 +45,32 @@ class SparseHandling(Handling[Sparse]):
         self, section: Sparse, known: Coded | None, has_known: Any
     ) -> tuple[Bytes, Bytes]:
         """See ``Handling``."""
-        self._check_coding(section)
-        _, values = self._of(section).size_bytes(section.values, None, False)
+        self.check_coding(section)
+        _, values = self.inner(section).size_bytes(section.values, None, False)
         return 0, 14 + gaps.num_bytes(section.positions, section.size) + values
 
     def most_bits(self, section: Sparse) -> int:
         """See ``Handling``."""
         positions = section.size + 8 * (15 + gaps.least_bytes(section.positions.shape[-1]))
-        return positions + self._of(section).most_bits(section.values)
+        return positions + self.inner(section).most_bits(section.values)
 
     def formula_bits(self, section: Sparse) -> tuple[int, int]:
         """See ``Handling``."""
-        _, values = self._of(section).formula_bits(section.values)
+        _, values = self.inner(section).formula_bits(section.values)
         return 0, section.positions.shape[-1] * code_width(max(1, section.size)) + values
 
     def write(self, section: Sparse, kind: Kind, known: Coded | None) -> tuple[bytes, bytes]:
         """See ``Handling``."""
         positions, size = np.asarray(section.positions), section.size
-        self._check_coding(section)
+        self.check_coding(section)
         if positions.ndim != 1 or positions.dtype != np.int32 or not 0 <= size < 2**31:
             raise ValueError(f"positions {positions.shape} of {positions.dtype} below {size}")
         if positions.size and (positions[0] < 0 or positions[-1] >= size):
             raise ValueError(f"positions {positions[0]} .. {positions[-1]} of {size}")
         if not np.all(positions[1:] > positions[:-1]):
             raise ValueError("positions that do not ascend")
-        header, body = self._of(section).write(section.values, kind, None)
-        inner = self._read_header(Reader(header), kind)
+        header, body = self.inner(section).write(section.values, kind, None)
+        inner = self.read_inner(Reader(header), kind)
         _check_count(inner, positions.size)
         b, packed = gaps.write(positions, size)
         own = struct.pack("<BIIBI", SPARSE_TYPE, size, positions.size, b, len(packed))
@@ -90,7 +81,7 @@ class SparseHandling(Handling[Sparse]):
         size, count, b, packed = reader.unpack("<IIBI")
         if size >= 2**31 or count > size or b > 31 or packed < gaps.least_bytes(count):
             raise DecodeError(f"{count} of {size} positions in {packed} bytes, {b} bits of each")
-        inner = self._read_header(reader, kind)
+        inner = self.read_inner(reader, kind)
         _check_count(inner, count)
 
         def read(reader: Reader, known: Coded | None) -> Sparse:
@@ -103,26 +94,6 @@ class SparseHandling(Handling[Sparse]):
             return Sparse(positions, inner.read(reader, None), size)
 
         return dataclasses.replace(inner, body_bytes=packed + inner.body_bytes, read=read)
-
-    def _of(self, section: Sparse) -> Handling:
-        handling = self._inner.get(type(section.values))
-        if handling is None:
-            raise ValueError(f"a sparse section with values of type {type(section.values)}")
-        return handling
-
-    def _check_coding(self, section: Sparse) -> None:
-        if self._of(section).is_conditional(section.values):
-            raise ValueError("conditional codes in a sparse section: use another coding")
-
-    def _read_header(self, reader: Reader, kind: Kind) -> Header:
-        (section_type,) = reader.unpack("<B")
-        handling = self._by_byte.get(section_type)
-        if handling is None:
-            raise DecodeError(f"a section of type {section_type} in a sparse section")
-        header = handling.read_header(section_type, reader, kind)
-        if header.conditional:
-            raise DecodeError("conditional codes in a sparse section")
-        return header
 
 
 def _check_count(values: Header, count: int) -> None:

@@ -9,7 +9,8 @@ from fedcode_jax.wire.handling import Handling, Header
 from fedcode_jax.wire.kinds import Kind, carries_values
 from fedcode_jax.wire.levels import LevelsHandling
 from fedcode_jax.wire.reading import DecodeError, Reader
-from fedcode_jax.wire.sections import Bits, Coded, Dense, Levels, Section, Sparse
+from fedcode_jax.wire.rotated import RotatedHandling
+from fedcode_jax.wire.sections import Bits, Coded, Dense, Levels, Rotated, Section, Sparse
 from fedcode_jax.wire.sparse import SparseHandling
 
 _PLAIN: dict[type, Handling[Any]] = {
@@ -17,7 +18,12 @@ _PLAIN: dict[type, Handling[Any]] = {
     Dense: DenseHandling(),
     Bits: BitsHandling(),
 }
-_TABLE = {**_PLAIN, Levels: LevelsHandling(), Sparse: SparseHandling(_PLAIN)}
+_TABLE: dict[type, Handling[Any]] = {
+    **_PLAIN,
+    Levels: LevelsHandling(),
+    Sparse: SparseHandling(_PLAIN),
+    Rotated: RotatedHandling({kind: _PLAIN[kind] for kind in (Coded, Bits)}),
+}
 _BY_BYTE = {byte: handling for handling in _TABLE.values() for byte in handling.types}
 
 

@@ -80,6 +80,8 @@ def check(message, given):
     for section in message.sections:
         if isinstance(section, wire.Sparse):
             assert section.positions.dtype == np.int32
+        elif isinstance(section, wire.Rotated):
+            assert section.seed.dtype == np.uint32
         elif isinstance(section, wire.Coded):
             assert section.codes.dtype == (np.uint8 if section.num_clusters <= 256 else np.uint16)
             assert np.isfinite(section.centers).all()

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from fedcode_jax import wire
-from fedcode_jax.wire import Bits, Coded, Dense, Kind, Levels, Message, Sparse
+from fedcode_jax.wire import Bits, Coded, Dense, Kind, Levels, Message, Rotated, Sparse
 
 
 def coded(rng, num_clusters, n, coding="fixed", block=1, layers=()):
@@ -51,15 +51,19 @@ def sparse(rng, k, size, values):
     return Sparse(positions(rng, k, size), values, size)
 
 
-def random_plain(rng, n, clusters):
-    """A section of n floats, codes or bits that any message or sparse section may hold."""
-    kind = rng.integers(0, 3)
+def rotated(rng, size, values):
+    return Rotated(values, rng.integers(0, 2**32, dtype=np.uint32)[()], size)
+
+
+def random_plain(rng, n, clusters, floats=True, conditional=True):
+    """A section of n floats, codes or bits that any message may hold."""
+    kind = rng.integers(0 if floats else 1, 3)
     if kind == 0:
         dtype = str(rng.choice(list(wire.FLOAT_TYPES)))
         return dense(rng, n, dtype, always=bool(rng.random() < 0.5))
     if kind == 1:
         return bits(rng, n)
-    coding = str(rng.choice(wire.CODINGS))
+    coding = str(rng.choice(wire.CODINGS if conditional else wire.CODINGS[:3]))
     block = int(rng.choice([1, 1, 2, 5]))
     codes = -(-n // block)
     first = int(rng.integers(0, codes + 1))
@@ -69,18 +73,18 @@ def random_plain(rng, n, clusters):
 
 def random_section(rng, n, clusters):
     """A section of any type; what it holds is about n long."""
-    kind = rng.integers(0, 6)
+    kind = rng.integers(0, 7)
     if kind == 0:
         first = int(rng.integers(0, n + 1))
         parts = [(), (first, 0, n - first), equal_parts(n, 1 + first)][rng.integers(0, 3)]
         coding = str(rng.choice(["fixed", "entropy", "adaptive"]))
         return levels(rng, n, int(rng.choice([1, 2, 7, 127])), coding, parts)
     if kind == 1:
-        values = random_plain(rng, n, clusters)
-        while isinstance(values, Coded) and values.coding == "conditional":
-            values = random_plain(rng, n, clusters)
         size = int(n / rng.choice([1, 0.9, 0.5, 0.1, 0.001]))
-        return sparse(rng, n, size, values)
+        return sparse(rng, n, size, random_plain(rng, n, clusters, conditional=False))
+    if kind == 2:
+        size = int(n / rng.choice([1, 0.9, 0.1]))
+        return rotated(rng, size, random_plain(rng, n, clusters, False, False))
     return random_plain(rng, n, clusters)
 
 

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from messages import assert_equal, bits, coded, levels, message, random_message, sparse
 
 from fedcode_jax import wire
-from fedcode_jax.wire import Bits, Coded, DecodeError, Dense, Kind, Levels, Message, Sparse
+from fedcode_jax.wire import (
+    Bits,
+    Coded,
+    DecodeError,
+    Dense,
+    Kind,
+    Levels,
+    Message,
+    Rotated,
+    Sparse,
+)
 from fedcode_jax.wire.probabilities import ADAPTIVE_GROWTH, block_ends
 
 ODD = [np.nan, np.inf, -np.inf, -1.0, 0.0, -0.0, 1e-40, 3e38, 1e5]
@@ -113,6 +123,15 @@ TOO_MANY_PARTS = np.ones(2**16, np.float32), 1, (0,) * (2**16 - 1) + (1,)
         (Sparse(np.int32([1]), Bits(np.uint8([0, 1])), 4), "2 values"),
         (Sparse(np.int32([1]), Coded(np.float32([0]), np.zeros(2, np.uint8)), 4), "2 values"),
         (Sparse(np.int32([1]), Levels(np.int8([1]), np.ones(1, np.float32), 1), 4), "Levels"),
+        (Rotated(Bits(np.uint8([1, 1])), np.uint32(0), 1), "2 values"),
+        (Rotated(Coded(np.zeros((1, 2), np.float32), ONE), np.uint32(0), 0), "1 values or blocks"),
+        (Rotated(Bits(ONE), np.int32(0), 1), "seed"),
+        (Rotated(Bits(ONE), np.uint32(0), 2**31), "seed"),
+        (Rotated(Dense(np.ones(1, np.float32)), np.uint32(0), 1), "rotated section with values"),
+        (
+            Rotated(Coded(np.zeros(1, np.float32), ONE, "conditional"), np.uint32(0), 1),
+            "conditional",
+        ),
     ],
 )
 def test_encode_says_what_is_wrong(section, complaint):

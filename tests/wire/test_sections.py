@@ -4,10 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from messages import assert_equal, bits, coded, dense, levels, message, random_message, sparse
+import rotations
+from messages import (
+    assert_equal,
+    bits,
+    coded,
+    dense,
+    levels,
+    message,
+    random_message,
+    sparse,
+)
 
 from fedcode_jax import wire
-from fedcode_jax.wire import Bits, Coded, Dense, Kind, Levels, Message, Sparse
+from fedcode_jax.wire import Bits, Coded, Dense, Kind, Levels, Message, Rotated, Sparse
 
 
 def by_hand(section, size=None):
@@ -23,6 +33,8 @@ def by_hand(section, size=None):
         return np.repeat(section.scales, parts) * section.levels.astype(np.float32)
     if isinstance(section, Coded):
         return section.centers[section.codes].reshape(-1)[:size]
+    if isinstance(section, Rotated):
+        return rotations.back(by_hand(section.values), section.seed, section.size)
     found = np.zeros(section.size, np.float32)
     found[section.positions] = by_hand(section.values, section.positions.size)
     return found

@@ -5,10 +5,11 @@ import zlib
 
 import numpy as np
 import pytest
-from messages import bits, dense, equal_parts, levels, message, sparse
+import rotations
+from messages import bits, coded, dense, equal_parts, levels, message, rotated, sparse
 
 from fedcode_jax import wire
-from fedcode_jax.wire import Dense, Kind, Levels, Sparse
+from fedcode_jax.wire import Bits, Dense, Kind, Levels, Rotated, Sparse
 
 
 def stream(data):
@@ -39,6 +40,14 @@ def read_header(data, at):
             parts.append(n - sum(parts))
         body = 4 * max(1, len(parts)) + -(-n * w // 8)
         return kind, (n, limit, parts or (n,), w), at + 8 + 4 * count, body
+    if kind == 0:
+        K, n = struct.unpack_from("<HI", data, at + 1)
+        w = K.bit_length()
+        return kind, (K + 1, n, w), at + 7, 4 * (K + 1) + -(-n * w // 8)
+    if kind == 49:
+        n, seed = struct.unpack_from("<II", data, at + 1)
+        inner = read_header(data, at + 9)
+        return kind, (n, seed, inner), inner[2], inner[3]
     assert kind == 48
     n, k, b, G = struct.unpack_from("<IIBI", data, at + 1)
     inner = read_header(data, at + 14)
@@ -62,6 +71,13 @@ def read_body(header, body):
         codes = iter([number(found[i * w : (i + 1) * w]) - limit for i in range(n)])
         return [scale * next(codes) for scale, size in zip(scales, parts, strict=True)
                 for _ in range(size)]  # fmt: skip
+    if kind == 0:
+        K, n, w = fields
+        centers, found = struct.unpack_from(f"<{K}f", body), stream(body[4 * K :])
+        return [centers[number(found[i * w : (i + 1) * w])] for i in range(n)]
+    if kind == 49:
+        n, seed, inner = fields
+        return rotations.back(read_body(inner, body), seed, n)
     n, k, b, G, inner = fields
     others = 2 * k > n
     found, place, quotients, listed = stream(body[:G]), 0, [], []
@@ -91,6 +107,7 @@ def test_a_reader_made_from_the_words_of_the_format_agrees(seed):
     sections += [levels(rng, n, 2, parts=equal_parts(n, size)) for size in (1, 3, 4, 1 + first)]
     for size in (n, int(1.3 * n), 30 * n):
         sections += [sparse(rng, n, size, bits(rng, n)), sparse(rng, n, size, dense(rng, n))]
+        sections += [rotated(rng, size, bits(rng, n)), rotated(rng, size, coded(rng, 5, n))]
     data = wire.encode(message(Kind.UPDATE, *sections))
     assert data[:5] == b"FJ\x03\x03" + bytes([len(sections)])
     assert struct.unpack_from("<I", data, 5)[0] == zlib.crc32(data[:5] + data[9:])
@@ -125,3 +142,19 @@ def test_the_bytes_of_the_new_sections_are_as_worked_by_hand():
     assert written(section) == (
         "30 0a 00 00 00 02 00 00 00 01 01 00 00 00 02 02 00 00 00 4d 00 3c 00 40"
     )
+    section = Rotated(Bits(np.uint8([1, 0]), np.float32(0.5)), np.uint32(258), 5)
+    assert written(section) == "31 05 00 00 00 02 01 00 00 11 02 00 00 00 00 00 00 3f 01"
+
+
+def test_a_rotation_is_the_one_of_the_words_and_keeps_lengths():
+    for n in (1, 2, 3, 4, 7, 16, 17, 100, 300, 1000):
+        x, seed = np.random.default_rng(n).normal(size=n).astype(np.float32), np.uint32(n)
+        turned = np.asarray(wire.rotate(x, seed))
+        np.testing.assert_array_equal(turned, rotations.forward(x, seed))
+        np.testing.assert_allclose(np.sum(turned**2), np.sum(x**2), rtol=1e-5)
+        np.testing.assert_allclose(rotations.back(turned, seed, n), x, atol=1e-5)
+        np.testing.assert_array_equal(wire.kept(n // 2, n, seed), rotations.places(n // 2, n, seed))
+    H = np.array([[1]])
+    while len(H) < 64:
+        H = np.kron(H, [[1, 1], [1, -1]])
+    np.testing.assert_allclose(rotations.hadamard(np.eye(64, dtype=np.float32)), H / 8)
