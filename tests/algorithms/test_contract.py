@@ -138,6 +138,8 @@ def test_schedules_that_algorithms_bring():
     }
     assert brought == {
         "fedavg": [True] * 6,
+        "feddyn": [True] * 6,
+        "scaffold": [True] * 6,
         "weight_clustering": [True] * 6,
         "local_only": [False] * 6,
         "fedavg_every": [True, False, False, False, False, False],
