@@ -92,6 +92,12 @@ def test_settings_that_a_preset_lacks_are_refused_by_name():
         from_dict({"algorithm": {"name": "fedpaq", "up": {"num_clusters": 3}}})
 
 
+def test_groups_are_checked_as_those_of_fedavg():
+    for name in PRESETS:
+        with pytest.raises(ConfigError, match=r"^algorithm\.groups: .*'kernelz'"):
+            of(name, groups="kernelz")
+
+
 def test_scaffold_needs_plain_sgd():
     sgd = {"algorithm.name": "scaffold", "local.optimizer": "sgd", "local.learning_rate": 0.05}
     assert replace(ExperimentConfig(), sgd).algorithm.name == "scaffold"

@@ -10,7 +10,8 @@ from fedcode_jax.config.compressors import NOTHING_DOWN, NOTHING_UP, DownConfig,
 from fedcode_jax.config.server_steps import AVERAGE, ServerConfig
 
 
-def _check_groups(setting: str, value: Any) -> str:
+def check_groups(setting: str, value: Any) -> str:
+    """Checks which values are sent together, as of ``layout.parse``."""
     from fedcode_jax.algorithms import layout
 
     layout.parse(checks.text(setting, value))
@@ -41,7 +42,7 @@ class AlgorithmConfig(Choice):
 class _Coded(AlgorithmConfig):
     num_clusters: Annotated[int, checks.whole(1, 65536)] = 64
     """Centers K of each codebook."""
-    groups: Annotated[str, _check_groups] = "kernels"
+    groups: Annotated[str, check_groups] = "kernels"
     """Which values share a codebook: kernels, layers (each kernel by itself), params (all that is
     trained), everything (the authors' program), or parts such as
     kernel=coded,bias+norm+stats=dense."""
@@ -92,7 +93,7 @@ class FedAvg(AlgorithmConfig):
 
     name: str = "fedavg"
     own_schedule: ClassVar[bool] = True
-    groups: Annotated[str, _check_groups] = "params"
+    groups: Annotated[str, check_groups] = "params"
     """What is compressed together: params (all that is trained), kernels, layers (each kernel by
     itself), everything, or parts such as kernel=coded,bias+norm+stats=dense."""
     up: UpConfig = NOTHING_UP

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fedcode_jax.config import checks
-from fedcode_jax.config.algorithms import AlgorithmConfig, FedAvg
+from fedcode_jax.config.algorithms import AlgorithmConfig, FedAvg, check_groups
 from fedcode_jax.config.compressors import DownConfig, UpConfig
 from fedcode_jax.config.server_steps import Adagrad, Adam, ServerConfig, Sgd, Yogi
 
@@ -58,7 +58,7 @@ class SignSgd(Preset):
     """Signs and one magnitude of each kernel up, with feedback (arXiv 1901.09847)."""
 
     name: str = "signsgd"
-    groups: Annotated[str, checks.text] = "layers"
+    groups: Annotated[str, check_groups] = "layers"
     up: UpConfig = _UP["sign"]
 
 
@@ -100,7 +100,7 @@ class FedZip(Preset):
     """The largest values of each kernel's change, by three centers, up (arXiv 2102.01593)."""
 
     name: str = "fedzip"
-    groups: Annotated[str, checks.text] = "layers"
+    groups: Annotated[str, check_groups] = "layers"
     up: UpConfig = _UP["fedzip"]
 
 
