@@ -82,7 +82,14 @@ class _Normed(ModelConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ResNet(_Normed):
+class _Blocks(_Normed):
+    remat: bool = False
+    """Whether the values inside a block are made again for its gradient, not kept: less memory, so
+    that more clients train side by side, for a third more work."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResNet(_Blocks):
     """A ResNet of the CIFAR experiments, with parameter-free shortcuts."""
 
     name: str = "resnet20"
@@ -90,27 +97,27 @@ class ResNet(_Normed):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WideResNet(_Normed):
+class WideResNet(_Blocks):
     """The wide residual network of 16 layers and four times the channels."""
 
     name: str = "wrn_16_4"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Scaled(_Normed):
+class _Scaled(ModelConfig):
     width: Annotated[float, checks.real(0, above=True)] = 1.0
     """Factor of all channels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MobileNetV2(_Scaled):
+class MobileNetV2(_Scaled, _Blocks):
     """MobileNetV2 with the strides for CIFAR."""
 
     name: str = "mobilenet_v2"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class YamNet(_Scaled):
+class YamNet(_Scaled, _Normed):
     """YAMNet, for log-mel features."""
 
     name: str = "yamnet"

@@ -116,6 +116,28 @@ class Dropout(nn.Module):
         return jnp.where(keep, x / (1 - self.rate), 0)
 
 
+def through(block: nn.Module, x: Array, *, train: bool, mask: Array | None, remat: bool) -> Array:
+    """The values of a block of layers.
+
+    Args:
+      block: called with x, ``train`` and ``mask``.
+      x: f32[B, ...].
+      train: whether it is trained.
+      mask: bool[B], as in ``norm``.
+      remat: whether the gradient makes what lies inside the block again, from x, and keeps it for
+        no longer: a third more products in training, and the memory of the largest block beside
+        the inputs of all.
+
+    Returns:
+      f32[B, ...].
+    """
+
+    def applied(block: nn.Module, x: Array, mask: Array | None) -> Array:
+        return block(x, train=train, mask=mask)
+
+    return (nn.remat(applied) if remat else applied)(block, x, mask)
+
+
 def check_model(num_classes: int, lowering: str) -> None:
     """Raises a ConfigError for settings that no model can be built with."""
     check_name("execution.conv", lowering, LOWERINGS)

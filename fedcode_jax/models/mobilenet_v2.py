@@ -10,6 +10,7 @@ from fedcode_jax.models.layers import (
     check_model,
     check_width,
     scaled_channels,
+    through,
 )
 from fedcode_jax.models.norm import check_norm
 from fedcode_jax.models.norm import norm as normalise
@@ -69,6 +70,7 @@ class MobileNetV2(nn.Module):
     norm: str = "batch"
     lowering: str = "native"
     width: float = 1.0
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, mask: Array | None = None) -> Array:
@@ -92,13 +94,18 @@ class MobileNetV2(nn.Module):
                     self.lowering,
                     name=f"stage{stage}_block{i}",
                 )
-                x = block(x, train=train, mask=mask)
+                x = through(block, x, train=train, mask=mask, remat=self.remat)
         x = stem(x, scaled_channels(1280, max(self.width, 1.0)), 1, "last")
         return nn.Dense(self.num_classes, name="head")(global_avg_pool(x))
 
 
 def mobilenet_v2(
-    num_classes: int, *, norm: str = "batch", lowering: str = "native", width: float = 1.0
+    num_classes: int,
+    *,
+    norm: str = "batch",
+    lowering: str = "native",
+    width: float = 1.0,
+    remat: bool = False,
 ) -> MobileNetV2:
     """Builds MobileNetV2 with the strides for CIFAR: the image is halved three times, not five.
 
@@ -114,6 +121,7 @@ def mobilenet_v2(
       norm: ``batch`` or ``group``.
       lowering: of the convolutions, ``native`` or ``patches``.
       width: factor of all channels, each rounded to a multiple of 8; the 1,280 are never fewer.
+      remat: whether the values inside a block are made again for its gradient, not kept.
 
     Returns:
       A flax module for input f32[B, H, W, C] with H, W >= 8; for three channels 2,296,922
@@ -138,4 +146,4 @@ def mobilenet_v2(
     """
     check_model(num_classes, lowering)
     check_norm("mobilenet_v2", norm, ("batch", "group"))
-    return MobileNetV2(num_classes, norm, lowering, check_width(width))
+    return MobileNetV2(num_classes, norm, lowering, check_width(width), remat)

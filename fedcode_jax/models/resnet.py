@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.models.layers import Conv, check_images, check_model
+from fedcode_jax.models.layers import Conv, check_images, check_model, through
 from fedcode_jax.models.norm import check_norm
 from fedcode_jax.models.norm import norm as normalise
 from fedcode_jax.models.pool import global_avg_pool
@@ -65,6 +65,7 @@ class ResNet(nn.Module):
     blocks: int
     norm: str = "batch"
     lowering: str = "native"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, mask: Array | None = None) -> Array:
@@ -78,12 +79,17 @@ class ResNet(nn.Module):
                 block = Block(
                     features, stride, self.norm, self.lowering, name=f"stage{stage + 1}_block{i}"
                 )
-                x = block(x, train=train, mask=mask)
+                x = through(block, x, train=train, mask=mask, remat=self.remat)
         return nn.Dense(self.num_classes, name="head")(global_avg_pool(x))
 
 
 def resnet(
-    depth: int, num_classes: int, *, norm: str = "batch", lowering: str = "native"
+    depth: int,
+    num_classes: int,
+    *,
+    norm: str = "batch",
+    lowering: str = "native",
+    remat: bool = False,
 ) -> ResNet:
     """Builds a ResNet of the CIFAR experiments, with parameter-free shortcuts (option A).
 
@@ -95,6 +101,7 @@ def resnet(
       num_classes: number of logits.
       norm: ``batch`` or ``group``.
       lowering: of the convolutions, ``native`` or ``patches``.
+      remat: whether the values inside a block are made again for its gradient, not kept.
 
     Returns:
       A flax module for input f32[B, H, W, C] with H, W >= 4; at depth 20, 269,722 parameters and,
@@ -122,29 +129,39 @@ def resnet(
         raise ConfigError(f"resnet: depth must be 6n + 2 (8, 14, 20, 32, ...), got {depth}")
     check_model(num_classes, lowering)
     check_norm(f"resnet{depth}", norm, ("batch", "group"))
-    return ResNet(num_classes, (depth - 2) // 6, norm, lowering)
+    return ResNet(num_classes, (depth - 2) // 6, norm, lowering, remat)
 
 
-def resnet8(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+def resnet8(
+    num_classes: int, *, norm: str = "batch", lowering: str = "native", remat: bool = False
+) -> ResNet:
     """Builds the :func:`resnet` of depth 8."""
-    return resnet(8, num_classes, norm=norm, lowering=lowering)
+    return resnet(8, num_classes, norm=norm, lowering=lowering, remat=remat)
 
 
-def resnet14(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+def resnet14(
+    num_classes: int, *, norm: str = "batch", lowering: str = "native", remat: bool = False
+) -> ResNet:
     """Builds the :func:`resnet` of depth 14."""
-    return resnet(14, num_classes, norm=norm, lowering=lowering)
+    return resnet(14, num_classes, norm=norm, lowering=lowering, remat=remat)
 
 
-def resnet20(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+def resnet20(
+    num_classes: int, *, norm: str = "batch", lowering: str = "native", remat: bool = False
+) -> ResNet:
     """Builds the :func:`resnet` of depth 20."""
-    return resnet(20, num_classes, norm=norm, lowering=lowering)
+    return resnet(20, num_classes, norm=norm, lowering=lowering, remat=remat)
 
 
-def resnet32(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+def resnet32(
+    num_classes: int, *, norm: str = "batch", lowering: str = "native", remat: bool = False
+) -> ResNet:
     """Builds the :func:`resnet` of depth 32."""
-    return resnet(32, num_classes, norm=norm, lowering=lowering)
+    return resnet(32, num_classes, norm=norm, lowering=lowering, remat=remat)
 
 
-def resnet56(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> ResNet:
+def resnet56(
+    num_classes: int, *, norm: str = "batch", lowering: str = "native", remat: bool = False
+) -> ResNet:
     """Builds the :func:`resnet` of depth 56."""
-    return resnet(56, num_classes, norm=norm, lowering=lowering)
+    return resnet(56, num_classes, norm=norm, lowering=lowering, remat=remat)

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jax import Array
 
-from fedcode_jax.models.layers import Conv, check_images, check_model
+from fedcode_jax.models.layers import Conv, check_images, check_model, through
 from fedcode_jax.models.norm import check_norm
 from fedcode_jax.models.norm import norm as normalise
 from fedcode_jax.models.pool import global_avg_pool
@@ -51,6 +51,7 @@ class WideResNet(nn.Module):
     widen: int
     norm: str = "batch"
     lowering: str = "native"
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, mask: Array | None = None) -> Array:
@@ -64,12 +65,14 @@ class WideResNet(nn.Module):
                 block = WideBlock(
                     self.widen * features, stride, self.norm, self.lowering, name=name
                 )
-                x = block(x, train=train, mask=mask)
+                x = through(block, x, train=train, mask=mask, remat=self.remat)
         x = nn.relu(normalise(self.norm, x, name="norm", train=train, mask=mask))
         return nn.Dense(self.num_classes, name="head")(global_avg_pool(x))
 
 
-def wrn_16_4(num_classes: int, *, norm: str = "batch", lowering: str = "native") -> WideResNet:
+def wrn_16_4(
+    num_classes: int, *, norm: str = "batch", lowering: str = "native", remat: bool = False
+) -> WideResNet:
     """Builds the wide residual network of 16 layers and four times the channels, WRN-16-4.
 
     A 3 x 3 convolution of 16 channels; three stages of two blocks on 64, 128 and 256 channels,
@@ -80,6 +83,7 @@ def wrn_16_4(num_classes: int, *, norm: str = "batch", lowering: str = "native")
       num_classes: number of logits.
       norm: ``batch`` or ``group``.
       lowering: of the convolutions, ``native`` or ``patches``.
+      remat: whether the values inside a block are made again for its gradient, not kept.
 
     Returns:
       A flax module for input f32[B, H, W, C] with H, W >= 4; 2,748,890 parameters and, with batch
@@ -101,4 +105,4 @@ def wrn_16_4(num_classes: int, *, norm: str = "batch", lowering: str = "native")
     """
     check_model(num_classes, lowering)
     check_norm("wrn_16_4", norm, ("batch", "group"))
-    return WideResNet(num_classes, 2, 4, norm, lowering)
+    return WideResNet(num_classes, 2, 4, norm, lowering, remat)

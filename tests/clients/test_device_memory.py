@@ -46,12 +46,12 @@ def temporary_bytes(training, weights, clients):
     return compiled.memory_analysis().temp_size_in_bytes / (clients or 1)
 
 
-SLOW = [("resnet20", "patches"), ("mobilenet_v2", "native"), ("mobilenet_v2", "patches")]
+QUICK = [("cnn", "native"), ("cnn", "patches"), ("mlp", "native")]
 CASES = [
     pytest.param(
         name,
         lowering,
-        marks=[pytest.mark.slow] if (name, lowering) in SLOW else [],
+        marks=[] if (name, lowering) in QUICK else pytest.mark.slow,
     )
     for name in ("cnn", "cnn_pfl", "mlp", "resnet20", "mobilenet_v2")
     for lowering in ("native", "patches")

@@ -19,6 +19,7 @@ from fedcode_jax.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # optax's own, of what it will rename
 SIZES = (13, 7)
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def made_of_a_rate(home, name):
@@ -77,7 +78,13 @@ def trained(task, make, axis, keys, client=None, rate=0.1):
 KEYS = jax.random.split(randomness.key(5), len(SIZES))
 
 
-@pytest.mark.parametrize("name", optimizer_names())
+QUICK = {"sgd", "adam", "adamw", "lbfgs", "noisy_sgd", "contrib.muon", "contrib.prodigy"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else slow(name) for name in optimizer_names()],
+)
 def test_each_trains_alike_side_by_side_and_one_by_one(task, name):
     assert LocalConfig(optimizer=name).optimizer == name
     make = functools.partial(optimizer, name)
@@ -90,7 +97,7 @@ def test_each_trains_alike_side_by_side_and_one_by_one(task, name):
     assert not any(np.array_equal(own, kernel) for own in together["head"]["kernel"])
 
 
-@pytest.mark.parametrize("name", ["lbfgs", "polyak_sgd", "noisy_sgd", "contrib.sophia"])
+@pytest.mark.parametrize("name", ["lbfgs", "polyak_sgd", slow("contrib.sophia")])
 def test_what_asks_for_more_than_gradients_is_given_it(task, name):
     data, model, weights = task
     training = LocalTraining(model, functools.partial(optimizer, name), epochs=2, batch_size=8)

@@ -74,10 +74,10 @@ def check(values, found, K, name):
     assert max(errors.values()) <= FEW * min(errors.values()), errors
 
 
-LARGE_K = pytest.param(256, marks=pytest.mark.slow)
+OTHER_K = [pytest.param(K, marks=pytest.mark.slow) for K in (2, 16, 256)]
 
 
-@pytest.mark.parametrize("K", [2, 16, 64, LARGE_K])
+@pytest.mark.parametrize("K", [64, *OTHER_K])
 @pytest.mark.parametrize("name", CASES)
 def test_both_forms_are_near_the_optimum(name, K):
     values = CASES[name]
