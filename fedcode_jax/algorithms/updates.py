@@ -89,8 +89,8 @@ def updates(
       The algorithm.
 
     Raises:
-      ConfigError: running statistics in a compressed group, a ``local`` group, or a compressor down
-        that has a memory.
+      ConfigError: running statistics in a compressed group, a ``local`` group, a ``coded`` one
+        with a compressor that needs shapes, or a compressor down that has a memory.
 
     Source: changes, and the server's optimiser: Reddi et al., arXiv 2003.00295, algorithm 1;
     compressed both ways: Sattler et al., arXiv 1903.02891.
@@ -113,19 +113,18 @@ def updates(
             "used: what the server's weights are ahead of its clients goes with the next broadcast "
             "in any case, and would count twice"
         )
-    way = Ways(compressible(groups), up or none(), down)
+    way = Ways(compressible(groups, up, down), up or none(), down)
     step = server or optax.sgd(1.0)
 
     def init(weights: Weights, num_clients: int) -> tuple[UpdatesServer, UpdatesClient]:
         layout = way.layout(weights)
-        sizes = [sum(layout.sizes[g]) for g in way.compressed_in(layout)]
 
         def for_all(memory: Any) -> Any:
             return jax.tree.map(lambda x: jnp.tile(x, (num_clients,) + (1,) * jnp.ndim(x)), memory)
 
         common = None if down is None else weights
-        memories = () if down is None else tuple(map(down.init, sizes))
-        store = UpdatesClient(tuple(for_all(way.up.init(size)) for size in sizes), layout)
+        memories = () if down is None else way.memories(down, layout)
+        store = UpdatesClient(for_all(way.memories(way.up, layout)), layout)
         return UpdatesServer(weights, common, memories, step.init(trainable(weights))), store
 
     def broadcast(
@@ -156,12 +155,13 @@ def updates(
         return Message(kind, sections), dataclasses.replace(stored, up=memories)
 
     def lost(stored: UpdatesClient, message: Message) -> UpdatesClient:
-        assert way.up.undo is not None
         layout = stored.layout
         memories = []
         for g, memory in zip(way.compressed_in(layout), stored.up, strict=True):
-            sent = way.up.decompress(message.sections[g], sum(layout.sizes[g]))
-            memories.append(way.up.undo(memory, sent))
+            up = way.fitted(way.up, layout, g)
+            assert up.undo is not None
+            sent = up.decompress(message.sections[g], sum(layout.sizes[g]))
+            memories.append(up.undo(memory, sent))
         return dataclasses.replace(stored, up=tuple(memories))
 
     def aggregate(

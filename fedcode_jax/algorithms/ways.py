@@ -30,6 +30,20 @@ class Ways(NamedTuple):
         """The places of the groups that are compressed."""
         return tuple(g for g, policy in enumerate(layout.policies) if policy == "coded")
 
+    def fitted(self, compressor: Compressor, layout: Layout, g: int) -> Compressor:
+        """The compressor for the shape of a group, which is one variable if shapes matter."""
+        if compressor.for_shape is None:
+            return compressor
+        (variable,) = layout.members[g]
+        return compressor.for_shape(layout.shapes[variable])
+
+    def memories(self, compressor: Compressor, layout: Layout) -> tuple:
+        """What a sender remembers of each compressed group before its first message."""
+        return tuple(
+            self.fitted(compressor, layout, g).init(sum(layout.sizes[g]))
+            for g in self.compressed_in(layout)
+        )
+
     def floats(self, layout: Layout, vectors: Sequence[jax.Array]) -> tuple[Section, ...]:
         """All groups as floats."""
         return tuple(
@@ -49,7 +63,8 @@ class Ways(NamedTuple):
         """Groups as they are sent: changes compressed, the others as floats; and the memories."""
         sections, after = list(self.floats(layout, own)), []
         for g, memory in zip(self.compressed_in(layout), memories, strict=True):
-            sections[g], memory = compressor.compress(memory, change[g], jax.random.fold_in(key, g))
+            compress = self.fitted(compressor, layout, g).compress
+            sections[g], memory = compress(memory, change[g], jax.random.fold_in(key, g))
             after.append(memory)
         return tuple(sections), tuple(after)
 
@@ -63,7 +78,8 @@ class Ways(NamedTuple):
             if g not in compressed:
                 vectors.append(wire.values(section))
                 continue
-            after = held + self.down.decompress(section, held.size)
+            down = self.fitted(self.down, layout, g)
+            after = held + down.decompress(section, held.size)
             if isinstance(section, Dense) and section.values.shape == held.shape:
                 after = jnp.where(message.kind == Kind.WEIGHTS, section.values, after)
             vectors.append(after)
@@ -77,7 +93,7 @@ class Ways(NamedTuple):
         for g, own in enumerate(layout.split(weights)):
             section = messages.sections[g]
             if g in compressed:
-                decoded = functools.partial(_decoded, self.up, own.size)
+                decoded = functools.partial(_decoded, self.fitted(self.up, layout, g), own.size)
                 vectors.append(own + mean_of_clients(decoded, section, counted))
             else:
                 vectors.append(mean_of_clients(wire.values, section, counted))
@@ -88,15 +104,22 @@ def _decoded(compressor: Compressor, size: int, section: Section) -> jax.Array:
     return compressor.decompress(section, size)
 
 
-def compressible(groups: str) -> tuple[Group, ...]:
-    """The groups, of which only params are compressed."""
+def compressible(groups: str, *compressors: Compressor | None) -> tuple[Group, ...]:
+    """The groups, of which only params are compressed, and as the compressors can take them."""
     parsed = parse(groups)
     if all(group.policy in FLOATS for group in parsed):
         raise ConfigError(
             f"algorithm.groups: {groups!r}: nothing would be compressed; give a group the policy "
             "coded or layered"
         )
+    shaped = any(each is not None and each.for_shape is not None for each in compressors)
     for group in parsed:
+        if shaped and group.policy == "coded":
+            raise ConfigError(
+                f"algorithm.groups: {groups!r}: policy coded makes several variables one vector, "
+                "and this compressor, such as powersgd, needs the shape of each; use layers, or "
+                "the policy layered in place of coded"
+            )
         if group.policy == "local":
             raise ConfigError(
                 f"algorithm.groups: {groups!r}: policy local cannot be used with compressed "

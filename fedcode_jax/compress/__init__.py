@@ -12,6 +12,7 @@ from fedcode_jax.compress.fedzip import fedzip
 from fedcode_jax.compress.kept import FORMS, Kept, kept
 from fedcode_jax.compress.mucsc import mucsc
 from fedcode_jax.compress.none import none
+from fedcode_jax.compress.powersgd import powersgd
 from fedcode_jax.compress.qsgd import qsgd
 from fedcode_jax.compress.sign import sign
 from fedcode_jax.compress.stc import stc
@@ -25,6 +26,7 @@ registry: dict[str, Callable[..., Compressor]] = {
     "fedzip": fedzip,
     "mucsc": mucsc,
     "none": none,
+    "powersgd": powersgd,
     "qsgd": qsgd,
     "sign": sign,
     "stc": stc,
@@ -46,6 +48,7 @@ __all__ = [
     "kept",
     "mucsc",
     "none",
+    "powersgd",
     "qsgd",
     "registry",
     "sign",

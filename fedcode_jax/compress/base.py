@@ -26,6 +26,9 @@ class Compressor(NamedTuple):
         None where nothing counts on it.
       has_memory: whether it adds to a vector what it left out of earlier ones. The server's
         weights less what its clients hold are such a memory already, so it goes up only.
+      for_shape: (shape of a variable) -> the compressor of its values; None where the shape is of
+        no account. Then every compressed group is one variable, and ``undo`` and ``has_memory``
+        are those of all shapes.
     """
 
     init: Callable[[int], Memory]
@@ -33,6 +36,7 @@ class Compressor(NamedTuple):
     decompress: Callable[[Section, int], jax.Array]
     undo: Callable[[Memory, jax.Array], Memory] | None = None
     has_memory: bool = False
+    for_shape: Callable[[tuple[int, ...]], "Compressor"] | None = None
 
 
 def stateless(compress: Callable[[jax.Array, jax.Array], Section]) -> Compressor:
@@ -90,7 +94,7 @@ def error_feedback(compressor: Compressor, keep: str = "float32") -> Compressor:
     """
     if compressor.has_memory:
         raise ValueError("a compressor with a memory: what it leaves out would count twice")
-    form = kept(keep)
+    form, for_shape = kept(keep), compressor.for_shape
 
     def compress(memory: Memory, vector: jax.Array, key: jax.Array) -> tuple[Section, Memory]:
         residual, inner = memory
@@ -109,6 +113,7 @@ def error_feedback(compressor: Compressor, keep: str = "float32") -> Compressor:
         compress=compress,
         undo=undo,
         has_memory=True,
+        for_shape=for_shape and (lambda shape: error_feedback(for_shape(shape), keep)),
     )
 
 

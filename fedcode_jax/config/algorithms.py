@@ -34,8 +34,8 @@ class AlgorithmConfig(Choice):
     name: Annotated[str, checks.text] = ""
     """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold or
     feddyn; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, drive, eden, mucsc,
-    fedzip, fedprox, fedavgm, fedadam, fedyogi, fedadagrad; or module:factory, an algorithm of
-    your own."""
+    fedzip, powersgd, fedprox, fedavgm, fedadam, fedyogi, fedadagrad; or module:factory, an
+    algorithm of your own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

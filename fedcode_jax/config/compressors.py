@@ -27,9 +27,10 @@ class CompressorConfig(Choice):
     name: Annotated[str, checks.text] = ""
     """none; codebook, K centers and a code for each value; dgc, the largest values of what momentum
     has gathered; drive, the signs of the rotated vector; eden, the same in 0.1 to 4 bits; fedzip,
-    the largest values by K centers; mucsc, K centers that values are rounded to at random; qsgd,
-    levels rounded at random; sign, one bit each; stc, the largest values by one magnitude; topk,
-    the largest values alone; or module:factory, a compressor of your own."""
+    the largest values by K centers; mucsc, K centers that values are rounded to at random;
+    powersgd, each kernel as a matrix of low rank; qsgd, levels rounded at random; sign, one bit
+    each; stc, the largest values by one magnitude; topk, the largest values alone; or
+    module:factory, a compressor of your own."""
 
     def check_together(self) -> None:
         """Checks that the settings go with each other."""
@@ -148,6 +149,18 @@ class Mucsc(CompressorConfig):
     adaptive (frequencies learnt on the way)."""
     insignificant: Annotated[float, check_probability] = 0.0
     """Share of the values, the smallest, that go to one center of their own (B-MUCSC; biased)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Powersgd(CompressorConfig):
+    """Each kernel's change as a matrix of low rank, in two factors; with ``groups`` layers."""
+
+    name: str = "powersgd"
+    rank: Annotated[int, checks.whole(1, 64)] = 2
+    """Columns r of the factors; kernels that these would not make smaller go as floats."""
+    warm_start: bool = True
+    """Whether the power iteration goes on from the last change, of which a sender keeps a factor;
+    false: from random numbers each time."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -26,9 +26,11 @@ from fedcode_jax.wire.sections import (
     Coded,
     Dense,
     Levels,
+    LowRank,
     Rotated,
     Section,
     Sparse,
+    rounded_factor,
     rounded_scales,
 )
 from fedcode_jax.wire.sizes import code_width, formula_bits, size_bits
@@ -43,6 +45,7 @@ __all__ = [
     "Dense",
     "Kind",
     "Levels",
+    "LowRank",
     "Message",
     "Rotated",
     "Section",
@@ -60,6 +63,7 @@ __all__ = [
     "reference",
     "remember",
     "rotate",
+    "rounded_factor",
     "rounded_scales",
     "sent",
     "size_bits",

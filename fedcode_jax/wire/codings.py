@@ -19,7 +19,7 @@ def pack(codes: np.ndarray, num_clusters: int) -> bytes:
 
 
 def unpack(packed: bytes, size: int, num_clusters: int) -> np.ndarray:
-    """The inverse of ``pack``: u16[size].
+    """The inverse of ``pack``: u16[size], u32[size] of more than 16 bits each.
 
     Raises:
       DecodeError: the padding is not zero.
@@ -30,9 +30,10 @@ def unpack(packed: bytes, size: int, num_clusters: int) -> np.ndarray:
     bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
     if bits[size * width :].any():
         raise DecodeError("the padding after the codes is not zero")
-    shifts = np.arange(width, dtype=np.uint16)
-    rows = bits[: size * width].reshape(size, width).astype(np.uint16)
-    return (rows << shifts).sum(axis=1, dtype=np.uint16)
+    dtype: type[np.unsignedinteger] = np.uint16 if width <= 16 else np.uint32
+    shifts = np.arange(width, dtype=dtype)
+    rows = bits[: size * width].reshape(size, width).astype(dtype)
+    return (rows << shifts).sum(axis=1, dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,7 +36,7 @@ BITS_TYPE, SIGNS_TYPE = 16, 17
 LEVELS_TYPES = {"fixed": 32, "entropy": 33, "adaptive": 34}
 """The type byte of a section of levels."""
 
-SPARSE_TYPE, ROTATED_TYPE = 48, 49
+SPARSE_TYPE, ROTATED_TYPE, LOW_RANK_TYPE = 48, 49, 50
 
 ALWAYS = 0x40
 """Set in the type of a section of floats that codebook messages carry too."""

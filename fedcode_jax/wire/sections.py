@@ -24,6 +24,9 @@ SCALE_BITS = 16
 """Significant bits of a scale: times a level of 7 bits it is a float32 without rounding, so
 that no compiler's fused product and sum can make it another value."""
 
+FACTOR_BITS = 12
+"""Significant bits of a factor of a matrix of low rank, for the same reason."""
+
 
 def _static(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"static": True})
@@ -172,7 +175,23 @@ class Rotated:
     size: int = _static(0)
 
 
-Section = Coded | Dense | Bits | Levels | Sparse | Rotated
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LowRank:
+    """A group of values as a matrix of low rank, row by row, which is a product of two factors.
+
+    Value i m + j is ``sum_k left[i, k] right[j, k]``, the terms added in the order of k.
+
+    Attributes:
+      left: f32[n, r], made by ``rounded_factor``.
+      right: f32[m, r], likewise; n m is below 2^31.
+    """
+
+    left: Array
+    right: Array
+
+
+Section = Coded | Dense | Bits | Levels | Sparse | Rotated | LowRank
 
 
 def rounded_scales(scales: Array) -> jax.Array:
@@ -192,6 +211,25 @@ def rounded_scales(scales: Array) -> jax.Array:
     scales = jnp.minimum(jnp.asarray(scales, jnp.float32), largest)
     rounded = jax.lax.reduce_precision(scales, 8, SCALE_BITS - 1)
     return jnp.where(jnp.abs(scales) < np.float32(2.0**-126), 0, rounded)
+
+
+def rounded_factor(factor: Array) -> jax.Array:
+    """The nearest factor that ``LowRank`` allows: 12 significant bits, 0 or from 2^-63 to 2^64.
+
+    Args:
+      factor: f32[...].
+
+    Returns:
+      f32[...], finite where ``factor`` is a number.
+
+    Example:
+      >>> rounded_factor(jnp.float32([1.0, -0.1, 1e-20])).tolist()
+      [1.0, -0.100006103515625, 0.0]
+    """
+    largest = np.float32((2 - 2.0 ** (1 - FACTOR_BITS)) * 2.0**63)
+    factor = jnp.clip(jnp.asarray(factor, jnp.float32), -largest, largest)
+    rounded = jax.lax.reduce_precision(factor, 8, FACTOR_BITS - 1)
+    return jnp.where(jnp.abs(rounded) < np.float32(2.0**-63), 0, rounded)
 
 
 def code_width(num_clusters: int) -> int:

@@ -59,9 +59,9 @@ def size_bits(message: Message, *, given: Message | None = None) -> jax.Array:
 def formula_bits(message: Message) -> jax.Array:
     """The published count of the same message, in bits, no headers.
 
-    A codebook counts 32 K B, a code ceil(log2 K), a float, a scale, a magnitude or a seed 32, a
-    bit 1, a level ceil(log2(2 limit + 1)), a position ceil(log2 n), whatever the coding (FedCode,
-    arXiv 2311.09270, and the authors' accounting of weight clustering).
+    A codebook counts 32 K B, a code ceil(log2 K), a float, a factor, a scale, a magnitude or a
+    seed 32, a bit 1, a level ceil(log2(2 limit + 1)), a position ceil(log2 n), whatever the coding
+    (FedCode, arXiv 2311.09270, and the authors' accounting of weight clustering).
 
     Args:
       message: a message whose kind may be traced.

@@ -2,27 +2,32 @@
 
 from typing import Any
 
+from fedcode_jax.wire import sections
 from fedcode_jax.wire.bits import BitsHandling
 from fedcode_jax.wire.coded import CodedHandling
 from fedcode_jax.wire.dense import DenseHandling
 from fedcode_jax.wire.handling import Handling, Header
 from fedcode_jax.wire.kinds import Kind, carries_values
 from fedcode_jax.wire.levels import LevelsHandling
+from fedcode_jax.wire.low_rank import LowRankHandling
 from fedcode_jax.wire.reading import DecodeError, Reader
 from fedcode_jax.wire.rotated import RotatedHandling
-from fedcode_jax.wire.sections import Bits, Coded, Dense, Levels, Rotated, Section, Sparse
+from fedcode_jax.wire.sections import Section
 from fedcode_jax.wire.sparse import SparseHandling
 
 _PLAIN: dict[type, Handling[Any]] = {
-    Coded: CodedHandling(),
-    Dense: DenseHandling(),
-    Bits: BitsHandling(),
+    sections.Coded: CodedHandling(),
+    sections.Dense: DenseHandling(),
+    sections.Bits: BitsHandling(),
 }
 _TABLE: dict[type, Handling[Any]] = {
     **_PLAIN,
-    Levels: LevelsHandling(),
-    Sparse: SparseHandling(_PLAIN),
-    Rotated: RotatedHandling({kind: _PLAIN[kind] for kind in (Coded, Bits)}),
+    sections.Levels: LevelsHandling(),
+    sections.LowRank: LowRankHandling(),
+    sections.Sparse: SparseHandling(_PLAIN),
+    sections.Rotated: RotatedHandling(
+        {kind: _PLAIN[kind] for kind in (sections.Coded, sections.Bits)}
+    ),
 }
 _BY_BYTE = {byte: handling for handling in _TABLE.values() for byte in handling.types}
 

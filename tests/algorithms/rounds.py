@@ -6,7 +6,7 @@ import numpy as np
 
 from fedcode_jax import algorithms, wire
 from fedcode_jax.algorithms import Work
-from fedcode_jax.compress import codebook, error_feedback, topk
+from fedcode_jax.compress import codebook, error_feedback, powersgd, topk
 from fedcode_jax.schedules import Exchange
 
 CLIENTS = 3
@@ -25,6 +25,11 @@ VARIANTS = {
     "fedavg, both by codebooks": {
         "up": error_feedback(codebook(3), "bfloat16"),
         "down": codebook(3),
+    },
+    "fedavg, both by factors": {
+        "up": error_feedback(powersgd(2)),
+        "down": powersgd(1),
+        "groups": "kernel=layered,bias+norm=layered,stats=dense",
     },
     "fedavg, both at a price": {
         "up": error_feedback(codebook(4, rate_weight=0.1), "coded"),

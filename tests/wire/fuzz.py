@@ -82,6 +82,8 @@ def check(message, given):
             assert section.positions.dtype == np.int32
         elif isinstance(section, wire.Rotated):
             assert section.seed.dtype == np.uint32
+        elif isinstance(section, wire.LowRank):
+            assert all(np.isfinite(factor).all() for factor in (section.left, section.right))
         elif isinstance(section, wire.Coded):
             assert section.codes.dtype == (np.uint8 if section.num_clusters <= 256 else np.uint16)
             assert np.isfinite(section.centers).all()

@@ -4,7 +4,17 @@ import jax
 import numpy as np
 
 from fedcode_jax import wire
-from fedcode_jax.wire import Bits, Coded, Dense, Kind, Levels, Message, Rotated, Sparse
+from fedcode_jax.wire import (
+    Bits,
+    Coded,
+    Dense,
+    Kind,
+    Levels,
+    LowRank,
+    Message,
+    Rotated,
+    Sparse,
+)
 
 
 def coded(rng, num_clusters, n, coding="fixed", block=1, layers=()):
@@ -55,6 +65,11 @@ def rotated(rng, size, values):
     return Rotated(values, rng.integers(0, 2**32, dtype=np.uint32)[()], size)
 
 
+def low_rank(rng, n, m, r):
+    left, right = (rng.normal(size=(rows, r)).astype(np.float32) for rows in (n, m))
+    return LowRank(*(np.asarray(wire.rounded_factor(factor)) for factor in (left, right)))
+
+
 def random_plain(rng, n, clusters, floats=True, conditional=True):
     """A section of n floats, codes or bits that any message may hold."""
     kind = rng.integers(0 if floats else 1, 3)
@@ -73,7 +88,7 @@ def random_plain(rng, n, clusters, floats=True, conditional=True):
 
 def random_section(rng, n, clusters):
     """A section of any type; what it holds is about n long."""
-    kind = rng.integers(0, 7)
+    kind = rng.integers(0, 8)
     if kind == 0:
         first = int(rng.integers(0, n + 1))
         parts = [(), (first, 0, n - first), equal_parts(n, 1 + first)][rng.integers(0, 3)]
@@ -85,6 +100,9 @@ def random_section(rng, n, clusters):
     if kind == 2:
         size = int(n / rng.choice([1, 0.9, 0.1]))
         return rotated(rng, size, random_plain(rng, n, clusters, False, False))
+    if kind == 3:
+        r = int(rng.choice([1, 2, 5]))
+        return low_rank(rng, int(rng.integers(0, 1 + n // r)), int(rng.integers(0, 30)), r)
     return random_plain(rng, n, clusters)
 
 

@@ -19,6 +19,7 @@ from fedcode_jax.wire import (
     Dense,
     Kind,
     Levels,
+    LowRank,
     Message,
     Rotated,
     Sparse,
@@ -82,6 +83,7 @@ def test_what_encode_does_not_refuse_decode_gives_back(seed, most_codes):
 
 
 ONE = np.zeros(1, np.uint8)
+UNIT = np.ones((1, 1), np.float32)
 TOO_MANY_PARTS = np.ones(2**16, np.float32), 1, (0,) * (2**16 - 1) + (1,)
 
 
@@ -131,6 +133,17 @@ TOO_MANY_PARTS = np.ones(2**16, np.float32), 1, (0,) * (2**16 - 1) + (1,)
         (
             Rotated(Coded(np.zeros(1, np.float32), ONE, "conditional"), np.uint32(0), 1),
             "conditional",
+        ),
+        (LowRank(UNIT, UNIT * np.float32(1 + 2**-12)), "rounded"),
+        (LowRank(UNIT, UNIT * np.float32(2**-64)), "rounded"),
+        (LowRank(UNIT * np.float32(2**64), UNIT), "rounded"),
+        (LowRank(UNIT * np.float32(np.nan), UNIT), "rounded"),
+        (LowRank(UNIT, np.ones((1, 2), np.float32)), "two matrices of r columns"),
+        (LowRank(UNIT[0], UNIT), "two matrices of r columns"),
+        (LowRank(UNIT[:, :0], UNIT[:, :0]), "rank 0"),
+        (
+            LowRank(np.ones((2**16, 1), np.float32), np.ones((2**15, 1), np.float32)),
+            "65536 x 32768",
         ),
     ],
 )
@@ -309,6 +322,32 @@ def test_forged_positions_cost_no_memory(count):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "r", "complaint"),
+    [(1, 1, 0, "rank 0"), (2**16, 2**15, 1, "65536 x 32768"), (2**31 - 1, 1, 65_535, "claim")],
+)
+def test_forged_matrices_cost_no_memory(n, m, r, complaint):
+    head = struct.pack("<BIIH", 50, n, m, r)
+    tracemalloc.start()
+    with pytest.raises(DecodeError, match=complaint):
+        wire.decode(forge(2, head, bytes(5)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize("factor", [0x00001, 0x1F7FF, 0x5F800, 0x7F800, 0x7FC00, 0xFF800])
+def test_factors_that_no_writer_makes_are_refused(factor):
+    head = struct.pack("<BIIH", 50, 1, 1, 1)
+    body = (0x3F800 | factor << 20).to_bytes(5, "little")
+    with pytest.raises(DecodeError, match="factors"):
+        wire.decode(forge(2, head, body))
+    for allowed in (0, 0x80000, 0x20000, 0x5F7FF, 0xDF7FF):
+        body = (0x3F800 | allowed << 20).to_bytes(5, "little")
+        (section,) = wire.decode(forge(2, head, body)).sections
+        assert wire.encode(message(Kind.WEIGHTS, section)) == forge(2, head, body)
 
 
 def test_positions_have_one_way_of_being_written():

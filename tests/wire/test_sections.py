@@ -11,13 +11,24 @@ from messages import (
     coded,
     dense,
     levels,
+    low_rank,
     message,
     random_message,
     sparse,
 )
 
 from fedcode_jax import wire
-from fedcode_jax.wire import Bits, Coded, Dense, Kind, Levels, Message, Rotated, Sparse
+from fedcode_jax.wire import (
+    Bits,
+    Coded,
+    Dense,
+    Kind,
+    Levels,
+    LowRank,
+    Message,
+    Rotated,
+    Sparse,
+)
 
 
 def by_hand(section, size=None):
@@ -33,6 +44,9 @@ def by_hand(section, size=None):
         return np.repeat(section.scales, parts) * section.levels.astype(np.float32)
     if isinstance(section, Coded):
         return section.centers[section.codes].reshape(-1)[:size]
+    if isinstance(section, LowRank):
+        terms = [np.outer(p, q) for p, q in zip(section.left.T, section.right.T, strict=True)]
+        return sum(terms[1:], terms[0]).reshape(-1)
     if isinstance(section, Rotated):
         return rotations.back(by_hand(section.values), section.seed, section.size)
     found = np.zeros(section.size, np.float32)
@@ -62,6 +76,29 @@ def test_a_scaled_level_added_to_something_is_the_same_whether_or_not_it_is_fuse
     fused = jax.jit(lambda held, section: held + wire.values(section))(held, section)
     there = wire.decode(wire.encode(message(Kind.UPDATE, section))).sections[0]
     np.testing.assert_array_equal(fused, held + by_hand(there))
+
+
+@pytest.mark.parametrize("r", [1, 2, 7])
+def test_a_matrix_of_low_rank_added_to_something_is_the_same_whether_or_not_it_is_fused(r):
+    rng = np.random.default_rng(0)
+    factors = (rng.normal(size=(400, r)), rng.lognormal(-60, 40, (300, r)))
+    section = LowRank(*(wire.rounded_factor(np.float32(factor)) for factor in factors))
+    held = rng.normal(size=400 * 300).astype(np.float32)
+    fused = jax.jit(lambda held, section: held + wire.values(section))(held, section)
+    there = wire.decode(wire.encode(message(Kind.UPDATE, section))).sections[0]
+    assert 0 < np.count_nonzero(there.right) < there.right.size  # some are too small
+    np.testing.assert_array_equal(fused, held + by_hand(there))
+
+
+def test_rounded_factors_are_those_that_encode_takes():
+    factors = np.float32([0, 1e-45, 1e-19, 1.1e-19, -0.1, 1, np.pi, -1.8e19, 1.9e19, 3.4e38])
+    rounded = np.asarray(jax.jit(wire.rounded_factor)(factors))
+    near = (abs(factors) > 1.1e-19) & (abs(factors) < 1.8e19)
+    np.testing.assert_allclose(rounded[near], factors[near], rtol=2.0**-12)
+    assert rounded[:3].tolist() == [0, 0, 0]
+    assert (rounded[-2:] == (2 - 2.0**-11) * 2.0**63).all()
+    wire.encode(message(Kind.WEIGHTS, LowRank(rounded[:, None], rounded[:, None])))
+    assert np.isnan(wire.rounded_factor(jnp.float32(np.nan)))
 
 
 def test_rounded_scales_are_those_that_encode_takes():
@@ -139,6 +176,7 @@ def test_everything_is_traceable_and_vmappable():
                 sparse(rng, 40, 60, bits(np.random.default_rng(0), 40)),
                 levels(rng, 50, coding="adaptive", parts=(20, 30)),
                 coded(rng, 4, 30),
+                low_rank(rng, 4, 5, 2),
             ),
         )
         for kind in Kind
@@ -148,10 +186,10 @@ def test_everything_is_traceable_and_vmappable():
     differences = [int(s) - 8 * len(wire.encode(m)) for s, m in zip(sizes, rows, strict=True)]
     assert max(map(abs, differences)) <= 32
     formula = 40 * 6 + 40 + 32 * (rows[0].sections[0].values.magnitude is not None)
-    formula += 50 * 3 + 32 * 2 + 32 * 4 + 30 * 2
+    formula += 50 * 3 + 32 * 2 + 32 * 4 + 30 * 2 + 32 * 2 * (4 + 5)
     found = jax.jit(jax.vmap(wire.formula_bits))(stacked)
     assert found.tolist() == [0, 32 * 4, formula, formula]
-    for i in range(3):
+    for i in range(4):
         every = jax.jit(jax.vmap(wire.values))(stacked.sections[i])
         np.testing.assert_array_equal(every[1], by_hand(rows[1].sections[i]))
 
@@ -163,6 +201,7 @@ def test_only_what_reaches_the_receiver_is_carried_even_if_the_rest_is_nan(kind,
     nans = Dense(np.full(5, np.nan, np.float32))
     always = Dense(np.full(5, np.nan, np.float32), always=True)
     new = sparse(rng, 5, 9, nans), Bits(np.ones(3, np.uint8), np.float32(np.nan))
+    new += (LowRank(np.full((3, 1), np.nan, np.float32), np.ones((2, 1), np.float32)),)
     m = Message(kind, (coded(rng, 4, 9), nans, always, levels(rng, 4), *new))
     carry = jax.jit(wire.only_carried)
     found = jax.tree.map(lambda x: x[0], jax.vmap(carry)(
@@ -170,7 +209,7 @@ def test_only_what_reaches_the_receiver_is_carried_even_if_the_rest_is_nan(kind,
     ))  # fmt: skip
     assert int(found.kind) == (kind if arrived else Kind.NOTHING)
     codebook, everything = arrived and kind >= 1, arrived and kind >= 2
-    there = [(everything,)] * 6
+    there = [(everything,)] * 7
     there[0], there[2] = (codebook, everything), (codebook,)
     for before, after, flags in zip(m.sections, found.sections, there, strict=True):
         leaves = jax.tree.leaves(before), jax.tree.leaves(after)
@@ -185,6 +224,7 @@ def test_only_what_reaches_the_receiver_is_carried_even_if_the_rest_is_nan(kind,
 def test_new_sections_and_updates_tell_nothing_about_codes():
     rng = np.random.default_rng(0)
     sections = (coded(rng, 4, 9), levels(rng, 4), sparse(rng, 5, 9, coded(rng, 4, 5)), bits(rng, 3))
+    sections += (low_rank(rng, 3, 4, 2),)
     known = wire.reference(message(Kind.WEIGHTS, *sections))
     assert known.sections[0].codes.size == 9
     assert all(leaf.size == 0 for leaf in jax.tree.leaves(known.sections[1:]))

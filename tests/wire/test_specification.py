@@ -6,10 +6,10 @@ import zlib
 import numpy as np
 import pytest
 import rotations
-from messages import bits, coded, dense, equal_parts, levels, message, rotated, sparse
+from messages import bits, coded, dense, equal_parts, levels, low_rank, message, rotated, sparse
 
 from fedcode_jax import wire
-from fedcode_jax.wire import Bits, Dense, Kind, Levels, Rotated, Sparse
+from fedcode_jax.wire import Bits, Dense, Kind, Levels, LowRank, Rotated, Sparse
 
 
 def stream(data):
@@ -48,6 +48,9 @@ def read_header(data, at):
         n, seed = struct.unpack_from("<II", data, at + 1)
         inner = read_header(data, at + 9)
         return kind, (n, seed, inner), inner[2], inner[3]
+    if kind == 50:
+        n, m, r = struct.unpack_from("<IIH", data, at + 1)
+        return kind, (n, m, r), at + 11, -(-20 * (n + m) * r // 8)
     assert kind == 48
     n, k, b, G = struct.unpack_from("<IIBI", data, at + 1)
     inner = read_header(data, at + 14)
@@ -78,6 +81,19 @@ def read_body(header, body):
     if kind == 49:
         n, seed, inner = fields
         return rotations.back(read_body(inner, body), seed, n)
+    if kind == 50:
+        n, m, r = fields
+        found = stream(body)
+        words = [number(found[20 * i : 20 * i + 20]) << 12 for i in range((n + m) * r)]
+        p = np.array(words, np.uint32).view(np.float32).reshape(n + m, r)
+        values = []
+        for i in range(n):
+            for j in range(n, n + m):
+                value = p[i, 0] * p[j, 0]
+                for k in range(1, r):
+                    value = value + p[i, k] * p[j, k]
+                values.append(value)
+        return values
     n, k, b, G, inner = fields
     others = 2 * k > n
     found, place, quotients, listed = stream(body[:G]), 0, [], []
@@ -108,6 +124,7 @@ def test_a_reader_made_from_the_words_of_the_format_agrees(seed):
     for size in (n, int(1.3 * n), 30 * n):
         sections += [sparse(rng, n, size, bits(rng, n)), sparse(rng, n, size, dense(rng, n))]
         sections += [rotated(rng, size, bits(rng, n)), rotated(rng, size, coded(rng, 5, n))]
+    sections += [low_rank(rng, n, int(rng.integers(0, 9)), r) for r in (1, 2, 3)]
     data = wire.encode(message(Kind.UPDATE, *sections))
     assert data[:5] == b"FJ\x03\x03" + bytes([len(sections)])
     assert struct.unpack_from("<I", data, 5)[0] == zlib.crc32(data[:5] + data[9:])
@@ -144,6 +161,9 @@ def test_the_bytes_of_the_new_sections_are_as_worked_by_hand():
     )
     section = Rotated(Bits(np.uint8([1, 0]), np.float32(0.5)), np.uint32(258), 5)
     assert written(section) == "31 05 00 00 00 02 01 00 00 11 02 00 00 00 00 00 00 3f 01"
+    # 1, -2 and 0.5 as 3f800, c0000 and 3f000.
+    section = LowRank(np.float32([[1], [-2]]), np.float32([[0.5]]))
+    assert written(section) == "32 02 00 00 00 01 00 00 00 01 00 00 f8 03 00 0c 00 f0 03"
 
 
 def test_a_rotation_is_the_one_of_the_words_and_keeps_lengths():
