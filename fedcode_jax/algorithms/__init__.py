@@ -15,6 +15,8 @@ from fedcode_jax.algorithms.base import (
 from fedcode_jax.algorithms.checking import check_contract
 from fedcode_jax.algorithms.controls import skip, weight_clustering
 from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
+from fedcode_jax.algorithms.fedbat import fedbat
+from fedcode_jax.algorithms.fedbif import fedbif
 from fedcode_jax.algorithms.fedcode import fedcode
 from fedcode_jax.algorithms.feddyn import feddyn
 from fedcode_jax.algorithms.layout import Layout, parse
@@ -24,6 +26,8 @@ from fedcode_jax.algorithms.updates import updates
 registry: dict[str, Callable[..., Algorithm]] = {
     "fedavg": fedavg,
     "fedavg_every": fedavg_every,
+    "fedbat": fedbat,
+    "fedbif": fedbif,
     "fedcode": fedcode,
     "feddyn": feddyn,
     "local_only": local_only,
@@ -43,6 +47,8 @@ __all__ = [
     "check_contract",
     "fedavg",
     "fedavg_every",
+    "fedbat",
+    "fedbif",
     "fedcode",
     "feddyn",
     "local_only",

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import randomness, schedules
-from fedcode_jax.algorithms.base import Algorithm, Start, Work
-from fedcode_jax.algorithms.layout import Weights
+from fedcode_jax.algorithms.base import Algorithm, At, Start, Work
+from fedcode_jax.algorithms.layout import Weights, trainable, with_trainable
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.wire import Message
 
@@ -47,7 +47,7 @@ def _round(algorithm: Algorithm, weights: Weights) -> None:
     stored = jax.tree.map(lambda leaf: leaf[0], store)
     start = algorithm.receive(stored, message, common)
     _check_kind("receive", start, Start)
-    _check_like("receive", "weights", start.weights, weights)
+    _check_like("receive", "weights", _seen(algorithm, start, key), weights)
     nothing = jnp.float32(0)
     work = Work(start, start.weights, jnp.int32(1), nothing, nothing)
     upload, stored_after = algorithm.upload(stored, work, sends, key)
@@ -62,6 +62,15 @@ def _round(algorithm: Algorithm, weights: Weights) -> None:
         if models is not None:
             one = jax.tree.map(lambda leaf: leaf[0] if leaf.ndim else leaf, models)
             _check_like("report", f"{name} without their leading axis", one, weights)
+
+
+def _seen(algorithm: Algorithm, start: Start, key: jax.Array) -> Weights:
+    """The weights that a client starts from, as its model is applied with them."""
+    view, at = algorithm.objective.view, At(jnp.int32(0), jnp.int32(1))
+    if view is None:
+        return start.weights
+    seen = view(trainable(start.weights), start.carried, at, key)
+    return with_trainable(start.weights, seen)
 
 
 def _check_kind(function: str, found: Any, kind: type) -> None:

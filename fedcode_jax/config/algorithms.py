@@ -8,6 +8,7 @@ from fedcode_jax.config.checks import registered
 from fedcode_jax.config.choice import Choice
 from fedcode_jax.config.compressors import NOTHING_DOWN, NOTHING_UP, DownConfig, UpConfig
 from fedcode_jax.config.server_steps import AVERAGE, ServerConfig
+from fedcode_jax.limits import check_probability
 
 
 def check_groups(setting: str, value: Any) -> str:
@@ -32,10 +33,10 @@ class AlgorithmConfig(Choice):
     """Of a member: whether it reads gradients off what plain SGD makes of weights."""
 
     name: Annotated[str, checks.text] = ""
-    """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold or
-    feddyn; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, drive, eden, mucsc,
-    fedzip, powersgd, fedprox, fedavgm, fedadam, fedyogi, fedadagrad; or module:factory, an
-    algorithm of your own."""
+    """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold,
+    feddyn, fedbat or fedbif; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, drive,
+    eden, mucsc, fedzip, powersgd, fedprox, fedavgm, fedadam, fedyogi, fedadagrad; or
+    module:factory, an algorithm of your own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,3 +148,26 @@ class FedDyn(AlgorithmConfig):
     own_schedule: ClassVar[bool] = True
     alpha: Annotated[float, checks.real(0, above=True)] = 0.01
     """How firmly clients are held to where they start; the paper's are 0.1, 0.01 and 0.001."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedBAT(AlgorithmConfig):
+    """Clients learn a change of one bit a value, and its size (arXiv 2408.03215)."""
+
+    name: str = "fedbat"
+    own_schedule: ClassVar[bool] = True
+    rho: Annotated[float, checks.real(0)] = 6.0
+    """How fast the size of a kernel's change is learnt; the paper tries 2 to 10, and 0 is not at
+    all."""
+    phi: Annotated[float, check_probability] = 0.5
+    """Share of a client's steps before its change is binarised."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedBiF(AlgorithmConfig):
+    """Clients train one bit of every weight, the others frozen (arXiv 2509.10161)."""
+
+    name: str = "fedbif"
+    own_schedule: ClassVar[bool] = True
+    bits: Annotated[int, checks.whole(2, 8)] = 3
+    """Bits m of a weight as it goes down, of which clients train one a round, in turn."""
