@@ -17,7 +17,8 @@ from fedcode_jax.algorithms.controls import skip, weight_clustering
 from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedcode import fedcode
 from fedcode_jax.algorithms.feddyn import feddyn
-from fedcode_jax.algorithms.layout import Layout, parse
+from fedcode_jax.algorithms.groups import parse
+from fedcode_jax.algorithms.layout import Layout
 from fedcode_jax.algorithms.scaffold import scaffold
 from fedcode_jax.algorithms.updates import updates
 

@@ -11,10 +11,10 @@ from fedcode_jax.config.server_steps import AVERAGE, ServerConfig
 
 
 def check_groups(setting: str, value: Any) -> str:
-    """Checks which values are sent together, as of ``layout.parse``."""
-    from fedcode_jax.algorithms import layout
+    """Checks which values are sent together, as of ``groups.parse``."""
+    from fedcode_jax.algorithms import groups
 
-    layout.parse(checks.text(setting, value))
+    groups.parse(checks.text(setting, value))
     return value
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fedcode_jax import models
-from fedcode_jax.algorithms.layout import Group, Layout, kinds_of, parse
+from fedcode_jax.algorithms.groups import Group, kinds_of, parse
+from fedcode_jax.algorithms.layout import Layout
 from fedcode_jax.errors import ConfigError
 
 WEIGHTS = {
