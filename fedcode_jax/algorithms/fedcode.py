@@ -74,7 +74,7 @@ def fedcode(
        receive.
 
     Dense groups are sent as floats in weights rounds and kept by both sides otherwise; local groups
-    are never sent: clients keep their own, which ``personal`` joins to w, the server the first ones.
+    are never sent: clients keep theirs, which ``personal`` joins to w, the server the first ones.
 
     Args:
       num_clusters: K, centers of a codebook, 1 to 65,536.

@@ -34,8 +34,8 @@ class AlgorithmConfig(Choice):
     name: Annotated[str, checks.text] = ""
     """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold or
     feddyn; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, drive, eden, mucsc,
-    fedzip, fedprox, fedavgm, fedadam, fedyogi, fedadagrad; or module:factory, an algorithm of
-    your own."""
+    fedzip, fedprox, fedper, fedbn, fedavgm, fedadam, fedyogi, fedadagrad; or module:factory, an
+    algorithm of your own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,8 @@ class _Coded(AlgorithmConfig):
     groups: Annotated[str, check_groups] = "kernels"
     """Which values share a codebook: kernels, layers (each kernel by itself), params (all that is
     trained), everything (the authors' program), or parts such as
-    kernel=coded,bias+norm+stats=dense."""
+    kernel=coded,bias+norm+stats=dense. A part may name variables by their paths, and what is local
+    stays at the clients: */head/*=local,kernels."""
     coding: Annotated[str, registered("fedcode_jax.wire", "CODINGS")] = "fixed"
     """How codes are written: fixed (ceil(log2 K) bits each); entropy (by their frequencies);
     adaptive (frequencies learnt on the way, by layer); conditional (given the codes that both
@@ -95,7 +96,8 @@ class FedAvg(AlgorithmConfig):
     own_schedule: ClassVar[bool] = True
     groups: Annotated[str, check_groups] = "params"
     """What is compressed together: params (all that is trained), kernels, layers (each kernel by
-    itself), everything, or parts such as kernel=coded,bias+norm+stats=dense."""
+    itself), everything, or parts such as kernel=coded,bias+norm+stats=dense. A part may name
+    variables by their paths, and what is local stays at the clients: */head/*=local,params."""
     up: UpConfig = NOTHING_UP
     """How the clients' changes are compressed."""
     down: DownConfig = NOTHING_DOWN

@@ -58,6 +58,10 @@ def closing_table(
     if clients is not None:
         worst, mean = format_accuracy(clients["worst_decile"]), format_accuracy(clients["mean"])
         row("  of the worst tenth of clients", f"{worst} (mean of all {mean})")
+    personal = summary.get("personal_accuracy")
+    if personal is not None:
+        worst, mean = format_accuracy(personal["worst_decile"]), format_accuracy(personal["mean"])
+        row("  of clients' own models", f"{mean} (worst tenth {worst}), each on its own classes")
     row("sent", f"{format_bytes(up + down)} (up {format_bytes(up)}, down {format_bytes(down)})")
     row("reduction against FedAvg", _reduction(summary))
     row("simulated time", f"{format_seconds(summary['simulated_seconds'])} on {network}")
