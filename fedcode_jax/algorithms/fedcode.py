@@ -1,7 +1,7 @@
 """FedCode: codebooks in most rounds, codebooks and codes in calibration rounds."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -237,8 +237,8 @@ def fedcode(
         return one(server.weights), one(layout.join(vectors))
 
     def personal(server: CodedServer, stored: CodedClient) -> Weights:
-        policies, shared = stored.layout.policies, stored.layout.split(server.weights)
-        parts = zip(policies, shared, stored.parts, strict=True)
+        shared, policies = stored.layout.split(server.weights), stored.layout.policies
+        parts: Any = zip(policies, shared, stored.parts, strict=True)
         return stored.layout.join([own if p == "local" else w for p, w, own in parts])
 
     own = personal if keeps_any(parsed) else None

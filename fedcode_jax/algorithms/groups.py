@@ -81,7 +81,7 @@ def parse(spec: str) -> tuple[Group, ...]:
             f"{SETTING}: {spec!r} is not a specification; use one of {', '.join(_PRESETS)} "
             "or parts such as kernel=coded,bias+norm+stats=dense"
         )
-    if "=" not in spec:
+    if "=" not in spec and "," not in spec:
         check_name(SETTING, spec, _PRESETS)
     written = [part.strip() for part in spec.split(",")]
     parts = [each for part in written for each in _PRESETS.get(part, part).split(",")]

@@ -19,10 +19,10 @@ def plot_curves(
 ) -> None:
     """Draws the curves of one run or several: accuracy over rounds, and over megabytes sent.
 
-    The server's weights are drawn solid, the deployed model dashed; dotted, the mean of clients' own
-    models, each on its client's own distribution. Rounds that were not evaluated have no point; the
-    line joins those that were. The axis of megabytes is logarithmic if the runs differ by more than
-    8 times.
+    The server's weights are drawn solid, the deployed model dashed; dotted, the mean of clients'
+    own models, each on its client's own distribution. Rounds that were not evaluated have no point;
+    the line joins those that were. The axis of megabytes is logarithmic if the runs differ by more
+    than 8 times.
 
     Args:
       records_by_label: the records of each run by its label in the legend; a run may have none.

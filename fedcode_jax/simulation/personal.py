@@ -94,8 +94,7 @@ def evaluate_personal(
 
     def of_all(given: Any, data: EvaluationData) -> PersonalScore:
         server, store = given
-        return jax.lax.map(
-            lambda each: of_client(server, *each, data), (store, jnp.arange(clients))
-        )
+        every = store, jnp.arange(clients)
+        return jax.lax.map(lambda each: of_client(server, each[0], each[1], data), every)
 
     return over_devices(of_all, devices)((server, store), data)
