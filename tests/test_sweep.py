@@ -67,8 +67,14 @@ def alone(**changes):
                 ("flash", 0.3, 0.2),
             ],
         },
+        {
+            ("algorithm", "partition.name", "partition.alpha"): [
+                ({"name": "fedper"}, "dirichlet", 0.3),
+                ({"name": "fedper"}, "dirichlet", 5.0),
+            ],
+        },
     ],
-    ids=["seeds", "schedules", "partitions", "networks"],
+    ids=["seeds", "schedules", "partitions", "networks", "kept"],
 )
 def test_each_experiment_is_the_single_run(axes):
     result = fedcode_jax.sweep(BASE, axes)

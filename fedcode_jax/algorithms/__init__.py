@@ -19,7 +19,8 @@ from fedcode_jax.algorithms.fedbat import fedbat
 from fedcode_jax.algorithms.fedbif import fedbif
 from fedcode_jax.algorithms.fedcode import fedcode
 from fedcode_jax.algorithms.feddyn import feddyn
-from fedcode_jax.algorithms.layout import Layout, parse
+from fedcode_jax.algorithms.groups import parse
+from fedcode_jax.algorithms.layout import Layout
 from fedcode_jax.algorithms.scaffold import scaffold
 from fedcode_jax.algorithms.updates import updates
 

@@ -119,12 +119,15 @@ class Algorithm(NamedTuple):
 
             receive(stored, decode(encode(message)), common before).weights == common after
 
-        bitwise, ``before`` and ``after`` the broadcast.
+        bitwise, ``before`` and ``after`` the broadcast, but for what clients keep to themselves.
       whole: server state -> the message that brings any client up to date, given the state
         after the broadcast. A client that missed broadcasts, or never took part, is sent all
         that it missed or this, whichever is shorter. Only where there is a ``common``.
       lost: client: (stored, message) -> stored. Takes back what counted on an upload that did
         not arrive: afterwards all is as if it had held nothing. None where nothing counts on it.
+      personal: client: (server state, stored) -> weights. A client's own model between rounds,
+        where clients keep parts of it to themselves; each is evaluated by itself. None where the
+        models of ``report`` are all there are.
 
     Source of the form: optax, for functions and states; Karimireddy et al., arXiv 1910.06378,
     and Seide et al. 2014 for what it must hold: control variates, and residuals of what was sent.
@@ -141,6 +144,7 @@ class Algorithm(NamedTuple):
     common: Callable[[ServerState], Weights] | None = None
     whole: Callable[[ServerState], Message] | None = None
     lost: Callable[[Stored, Message], Stored] | None = None
+    personal: Callable[[ServerState, Stored], Weights] | None = None
 
 
 def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:

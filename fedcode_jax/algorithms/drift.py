@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.algorithms.base import Work, one
-from fedcode_jax.algorithms.layout import KINDS, Group, Layout, Weights, trainable
+from fedcode_jax.algorithms.groups import KINDS, Group
+from fedcode_jax.algorithms.layout import Layout, Weights, trainable
 from fedcode_jax.wire import Dense, Kind, Message, carries_values
 
 Vectors = tuple[jax.Array, ...]

@@ -10,7 +10,8 @@ import optax
 from fedcode_jax import schedules
 from fedcode_jax.algorithms import objectives
 from fedcode_jax.algorithms.base import Algorithm, Objective, Start, Work, one, weighted_mean
-from fedcode_jax.algorithms.layout import KINDS, Group, Layout, Weights, trainable
+from fedcode_jax.algorithms.groups import KINDS, Group, keeps_any, parse
+from fedcode_jax.algorithms.layout import Layout, Weights, trainable
 from fedcode_jax.algorithms.updates import updates
 from fedcode_jax.compress import Compressor
 from fedcode_jax.limits import check_real
@@ -47,12 +48,13 @@ def fedavg(
     Args:
       up: compressor of the uploads, which then are changes; see ``updates``.
       down: compressor of the broadcasts, likewise.
-      groups: what is compressed together, as of ``updates``; without a compressor of no account.
+      groups: what is compressed together, and what clients keep, as of ``updates``; without a
+        compressor only the latter counts.
       server: how the server moves along the mean change, as of ``updates``; None adds it.
       proximal: mu of FedProx, how firmly clients are held to where they start; 0 for not at all.
 
     Returns:
-      The algorithm; without compressors clients keep nothing between rounds.
+      The algorithm; without compressors and local groups clients keep nothing between rounds.
 
     Raises:
       ConfigError: as of ``updates``, or a ``proximal`` that is not allowed.
@@ -67,7 +69,7 @@ def fedavg(
     """
     check_real("algorithm.proximal", proximal, 0)
     objective = objectives.proximal(proximal) if proximal > 0 else Objective()
-    if up is not None or down is not None or server is not None:
+    if up is not None or down is not None or server is not None or keeps_any(parse(groups)):
         return updates(up, down, server=server, objective=objective, groups=groups)
     # A body of its own: w plus the mean change rounds unlike the mean of weights.
     return _float_messages(schedules.always(), clients_keep=False, objective=objective)

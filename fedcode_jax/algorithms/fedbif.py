@@ -105,7 +105,7 @@ def fedbif(bits: int = 3) -> Algorithm:
         layout, kernels = layout_of(weights), kernels_of(trainable(weights))
         levels = tuple(jnp.zeros(kernel.size, jnp.uint8) for kernel in kernels)
         server = BitServer(weights, levels, jnp.zeros(len(kernels)), jnp.int32(0))
-        return server, UpdatesClient((), layout)
+        return server, UpdatesClient((), (), layout)
 
     def broadcast(
         server: BitServer, exchange: Exchange, key: jax.Array

@@ -1,14 +1,15 @@
 """FedCode: codebooks in most rounds, codebooks and codes in calibration rounds."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fedcode_jax import codebook
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, mean_of_clients, one, weighted_mean
-from fedcode_jax.algorithms.layout import FLOATS, Layout, Weights, parse
+from fedcode_jax.algorithms.groups import FLOATS, keeps_any, parse
+from fedcode_jax.algorithms.layout import Layout, Weights
 from fedcode_jax.compress.coded_group import Coder
 from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.schedules import Exchange
@@ -72,8 +73,8 @@ def fedcode(
     6. Report. The server's w, and ``deployed``: the K-valued model that clients would
        receive.
 
-    Dense groups are sent as floats in weights rounds and kept by both sides otherwise; local
-    groups are never sent: clients keep their own, the server its initial values.
+    Dense groups are sent as floats in weights rounds and kept by both sides otherwise; local groups
+    are never sent: clients keep theirs, which ``personal`` joins to w, the server the first ones.
 
     Args:
       num_clusters: K, centers of a codebook, 1 to 65,536.
@@ -235,7 +236,13 @@ def fedcode(
                 vectors.append(own if section is None else jnp.asarray(section.values))
         return one(server.weights), one(layout.join(vectors))
 
-    return Algorithm(init, broadcast, receive, upload, aggregate, report)
+    def personal(server: CodedServer, stored: CodedClient) -> Weights:
+        shared, policies = stored.layout.split(server.weights), stored.layout.policies
+        parts: Any = zip(policies, shared, stored.parts, strict=True)
+        return stored.layout.join([own if p == "local" else w for p, w, own in parts])
+
+    own = personal if keeps_any(parsed) else None
+    return Algorithm(init, broadcast, receive, upload, aggregate, report, personal=own)
 
 
 def _kept(section: Coded) -> Coded:

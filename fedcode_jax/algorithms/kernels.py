@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import jax
 
-from fedcode_jax.algorithms.layout import Layout, Weights, kinds_of, parse, trainable
+from fedcode_jax.algorithms.groups import kinds_of, parse
+from fedcode_jax.algorithms.layout import Layout, Weights, trainable
 from fedcode_jax.errors import ConfigError
 
 GROUPS = "layers"

@@ -15,6 +15,7 @@ from fedcode_jax.algorithms.base import (
     Work,
     one,
 )
+from fedcode_jax.algorithms.groups import keeps_any
 from fedcode_jax.algorithms.layout import Layout, Weights, trainable, with_trainable
 from fedcode_jax.algorithms.ways import Ways, compressible
 from fedcode_jax.compress import Compressor, none
@@ -46,10 +47,12 @@ class UpdatesClient:
 
     Attributes:
       up: what the compressor of each compressed group remembers on the way up.
+      kept: its own values of each group that it keeps.
       layout: how the groups make up the weights.
     """
 
     up: tuple[Any, ...]
+    kept: tuple[jax.Array, ...]
     layout: Layout = dataclasses.field(metadata={"static": True})
 
 
@@ -78,22 +81,30 @@ def updates(
     Groups that are not compressed travel as floats, and are averaged. The optimiser acts on params
     alone; running statistics are averaged.
 
+    Groups that are ``local`` never travel. A client starts from its own values of them, at first
+    the initial ones, and keeps what training makes of these, whether its upload arrives or not. The
+    server's stay the initial ones: what it reports is the model of a client that has never trained.
+    ``personal`` is a client's own model, the server's values with its own of the local groups.
+
     Args:
       up: the compressor of uploads; None for float32.
       down: the compressor of broadcasts, without a memory; None for weights as floats.
       server: the optimiser of the server; None for ``optax.sgd(1.0)``, which adds the mean change.
       objective: how local training is shaped.
       groups: what is compressed together, as of ``fedcode``: ``coded`` and ``layered`` groups are.
+        What clients keep is ``local``.
 
     Returns:
       The algorithm.
 
     Raises:
-      ConfigError: running statistics in a compressed group, a ``local`` group, a ``coded`` one
-        with a compressor that needs shapes, or a compressor down that has a memory.
+      ConfigError: running statistics in a compressed group, a ``coded`` group with a compressor
+        that needs shapes, or a compressor down that has a memory; once the model is known, also
+        local groups that keep nothing or everything.
 
     Source: changes, and the server's optimiser: Reddi et al., arXiv 2003.00295, algorithm 1;
-    compressed both ways: Sattler et al., arXiv 1903.02891.
+    compressed both ways: Sattler et al., arXiv 1903.02891; local groups: Arivazhagan et al., arXiv
+    1912.00818, and Li et al., arXiv 2102.07623, algorithm 1.
 
     Example:
       >>> from fedcode_jax import compress, schedules
@@ -124,7 +135,8 @@ def updates(
 
         common = None if down is None else weights
         memories = () if down is None else way.memories(down, layout)
-        store = UpdatesClient(for_all(way.memories(way.up, layout)), layout)
+        residuals = for_all(way.memories(way.up, layout))
+        store = UpdatesClient(residuals, for_all(way.kept_of(layout, weights)), layout)
         return UpdatesServer(weights, common, memories, step.init(trainable(weights))), store
 
     def broadcast(
@@ -137,11 +149,12 @@ def updates(
         ahead = tuple(w - c for w, c in zip(own, layout.split(server.common), strict=True))
         sections, memories = way.compressed(down, layout, own, ahead, server.down, key)
         message = Message(jnp.int32(Kind.UPDATE), sections)
-        common = way.received(layout, message, server.common)
+        kept = way.kept_of(layout, server.common)
+        common = way.received(layout, message, server.common, kept)
         return message, server._replace(common=common, down=memories)
 
     def receive(stored: UpdatesClient, message: Message, common: Any) -> Start:
-        weights = way.received(stored.layout, message, common)
+        weights = way.received(stored.layout, message, common, stored.kept)
         return Start(weights, trainable(weights) if any(objective) else None)
 
     def upload(
@@ -152,7 +165,8 @@ def updates(
         change = tuple(new - old for new, old in zip(own, start, strict=True))
         sections, memories = way.compressed(way.up, layout, own, change, stored.up, key)
         kind = jnp.where(exchange.clients_send_weights, jnp.int32(Kind.UPDATE), Kind.NOTHING)
-        return Message(kind, sections), dataclasses.replace(stored, up=memories)
+        kept = way.kept_of(layout, work.trained)
+        return Message(kind, sections), dataclasses.replace(stored, up=memories, kept=kept)
 
     def lost(stored: UpdatesClient, message: Message) -> UpdatesClient:
         layout = stored.layout
@@ -160,7 +174,7 @@ def updates(
         for g, memory in zip(way.compressed_in(layout), stored.up, strict=True):
             up = way.fitted(way.up, layout, g)
             assert up.undo is not None
-            sent = up.decompress(message.sections[g], sum(layout.sizes[g]))
+            sent = up.decompress(way.section_of(layout, message, g), sum(layout.sizes[g]))
             memories.append(up.undo(memory, sent))
         return dataclasses.replace(stored, up=tuple(memories))
 
@@ -174,6 +188,8 @@ def updates(
         gradient = jax.tree.map(lambda old, new: old - new, params, trainable(mean))
         change, state = step.update(gradient, server.optimizer, params)
         moved = with_trainable(mean, optax.apply_updates(params, change))
+        # An optimiser may move what has no gradient: a decay of weights does.
+        moved = way.with_kept(layout, moved, way.kept_of(layout, server.weights))
         after = server._replace(weights=moved, optimizer=state)
         anybody = jnp.any(counted > 0)
         return jax.tree.map(lambda old, new: jnp.where(anybody, new, old), server, after)
@@ -192,6 +208,9 @@ def updates(
         _, sent = broadcast(server, schedules.always()(1), randomness.key(0))
         return one(server.weights), one(sent.common)
 
+    def personal(server: UpdatesServer, stored: UpdatesClient) -> Weights:
+        return way.with_kept(stored.layout, server.weights, stored.kept)
+
     return Algorithm(
         init,
         broadcast,
@@ -204,4 +223,5 @@ def updates(
         common=None if down is None else common,
         whole=None if down is None else whole,
         lost=None if way.up.undo is None else lost,
+        personal=personal if keeps_any(way.groups) else None,
     )

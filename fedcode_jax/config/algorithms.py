@@ -12,10 +12,10 @@ from fedcode_jax.limits import check_probability
 
 
 def check_groups(setting: str, value: Any) -> str:
-    """Checks which values are sent together, as of ``layout.parse``."""
-    from fedcode_jax.algorithms import layout
+    """Checks which values are sent together, as of ``groups.parse``."""
+    from fedcode_jax.algorithms import groups
 
-    layout.parse(checks.text(setting, value))
+    groups.parse(checks.text(setting, value))
     return value
 
 
@@ -35,7 +35,7 @@ class AlgorithmConfig(Choice):
     name: Annotated[str, checks.text] = ""
     """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold,
     feddyn, fedbat or fedbif; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, drive,
-    eden, mucsc, fedzip, powersgd, fedprox, fedavgm, fedadam, fedyogi, fedadagrad; or
+    eden, mucsc, fedzip, powersgd, fedprox, fedper, fedbn, fedavgm, fedadam, fedyogi, fedadagrad; or
     module:factory, an algorithm of your own."""
 
 
@@ -46,7 +46,8 @@ class _Coded(AlgorithmConfig):
     groups: Annotated[str, check_groups] = "kernels"
     """Which values share a codebook: kernels, layers (each kernel by itself), params (all that is
     trained), everything (the authors' program), or parts such as
-    kernel=coded,bias+norm+stats=dense."""
+    kernel=coded,bias+norm+stats=dense. A part may name variables by their paths, and what is local
+    stays at the clients: */head/*=local,kernels."""
     coding: Annotated[str, registered("fedcode_jax.wire", "CODINGS")] = "fixed"
     """How codes are written: fixed (ceil(log2 K) bits each); entropy (by their frequencies);
     adaptive (frequencies learnt on the way, by layer); conditional (given the codes that both
@@ -96,7 +97,8 @@ class FedAvg(AlgorithmConfig):
     own_schedule: ClassVar[bool] = True
     groups: Annotated[str, check_groups] = "params"
     """What is compressed together: params (all that is trained), kernels, layers (each kernel by
-    itself), everything, or parts such as kernel=coded,bias+norm+stats=dense."""
+    itself), everything, or parts such as kernel=coded,bias+norm+stats=dense. A part may name
+    variables by their paths, and what is local stays at the clients: */head/*=local,params."""
     up: UpConfig = NOTHING_UP
     """How the clients' changes are compressed."""
     down: DownConfig = NOTHING_DOWN

@@ -1,4 +1,4 @@
-"""Cards of the compressors: what each sends, in how many bits by its paper, and whether unbiased."""
+"""Cards of the compressors: what each sends, in how many bits by its paper, whether unbiased."""
 
 import math
 from collections.abc import Callable
@@ -144,8 +144,9 @@ CARDS: dict[str, Card] = {
     "qsgd": Card(
         "levels of a bucket's norm, rounded at random",
         "b + 32 / bucket, b = ceil(log2(2 s + 1))",
-        lambda settings, shape: settings.bits
-        + 32 * math.ceil(math.prod(shape) / settings.bucket) / math.prod(shape),
+        lambda settings, shape: (
+            settings.bits + 32 * math.ceil(math.prod(shape) / settings.bucket) / math.prod(shape)
+        ),
         "1610.02132; of changes: 1909.13014",
         at_most=lambda settings: settings.coding != "fixed",
         unbiased=lambda settings: True,

@@ -123,6 +123,22 @@ class FedProx(Preset):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FedPer(Preset):
+    """FedAvg whose clients keep the last layer, their own, to themselves (arXiv 1912.00818)."""
+
+    name: str = "fedper"
+    groups: Annotated[str, check_groups] = "*/head/*=local,params"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedBN(Preset):
+    """FedAvg whose clients keep normalisation layers to themselves (arXiv 2102.07623)."""
+
+    name: str = "fedbn"
+    groups: Annotated[str, check_groups] = "kernel+bias=coded,norm+stats=local"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FedAvgM(Preset):
     """FedAvg with momentum at the server (arXiv 1909.06335)."""
 

@@ -15,6 +15,7 @@ from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.parts import Parts
 from fedcode_jax.names import is_given, is_own
 from fedcode_jax.simulation import EvaluationData, Program, Settings
+from fedcode_jax.simulation.evaluation_data import places_among
 from fedcode_jax.simulation.fleet import Member
 from fedcode_jax.simulation.planning import planned
 from fedcode_jax.targets import Machine
@@ -129,6 +130,17 @@ class Blueprint:
         counts = self.partition.counts(self.dataset.train_y, self.dataset.num_classes)
         return (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
 
+    @functools.cached_property
+    def owners(self) -> Any:
+        """i32[C], whose samples alone each client trains on, as of ``EvaluationData``."""
+        users, test = self.dataset.train_user, self.dataset.test_user
+        if users is None or test is None:
+            return np.zeros(self.partition.num_clients, np.int32)
+        held = [np.unique(users[rows]) for rows in self.partition.clients]
+        known = [one[one >= 0] for one in held]  # samples of nobody may be among them
+        owners = np.array([one[0] if len(one) == 1 else -1 for one in known])
+        return places_among(test, owners)
+
     def test(self, *, batch_size: int, devices: int) -> EvaluationData:
         """The test set, with the class shares of the clients."""
         dataset = self.dataset
@@ -139,6 +151,7 @@ class Blueprint:
             dataset.std,
             users=dataset.test_user,
             shares=self.shares,
+            owners=self.owners,
             batch_size=batch_size,
             devices=devices,
             machine=self.machine,

@@ -6,7 +6,7 @@ import numpy as np
 
 from fedcode_jax import results
 from fedcode_jax.experiment.building import Experiment
-from fedcode_jax.simulation import Outcome, Score
+from fedcode_jax.simulation import Outcome
 from fedcode_jax.simulation.records import worst_decile
 
 
@@ -22,8 +22,9 @@ def summary_of(
 
     Returns:
       The figures of ``results.summarise``, the distribution over the clients of the accuracy of
-      the server's weights, the mean padding waste, the uploads that arrived, the compilations, the
-      plan, the network and the checksums of data and partition.
+      the server's weights and, where clients have models of their own, of these, each on its
+      client's own distribution (``personal_accuracy``), the mean padding waste, the uploads that
+      arrived, the compilations, the plan, the network and the checksums of data and partition.
     """
     program, records = experiment.program, outcome.records
     summary = results.summarise(
@@ -40,6 +41,11 @@ def summary_of(
         "client_accuracy": None
         if outcome.scores is None
         else _spread(np.asarray(outcome.scores[0].clients)),
+        **(
+            {}
+            if outcome.personal is None
+            else {"personal_accuracy": _spread(np.asarray(outcome.personal.accuracy))}
+        ),
         "padding_waste": sum(wastes) / len(wastes) if wastes else None,
         "arrived_uploads": sum(record["arrived"] for record in records),
         "compilations": len(program.compiled.segments),
@@ -51,23 +57,25 @@ def summary_of(
     }
 
 
-def evaluation_of(
-    experiment: Experiment, scores: tuple[Score, Score] | None
-) -> dict[str, Any] | None:
+def evaluation_of(experiment: Experiment, outcome: Outcome) -> dict[str, Any] | None:
     """Accuracy by class and by client at the last evaluation, as ``evaluation.json`` holds it.
 
     Args:
       experiment: what ran.
-      scores: of the server's weights and as deployed, or None.
+      outcome: how it ended.
 
     Returns:
       ``class_accuracy`` by model (``server``, ``deployed``) and name of the class, ``clients``,
-      which says what a client's accuracy is, and ``client_accuracy`` by model, a list; None
-      without scores.
+      which says what a client's accuracy is, and ``client_accuracy`` by model, a list; where
+      clients have models of their own, ``personal_accuracy``, a list of each one's accuracy on its
+      client's own distribution (``own``) and on the whole test set (``shared``); None if nothing
+      was evaluated.
     """
-    if scores is None:
+    if outcome.scores is None:
         return None
-    by_model = dict(zip(("server", "deployed"), scores, strict=True))
+    by_model = dict(zip(("server", "deployed"), outcome.scores, strict=True))
+    own = outcome.personal
+    personal = {} if own is None else {"own": own.accuracy, "shared": own.shared_accuracy}
     names = experiment.dataset.class_names
     users = experiment.program.test.user_sizes.shape[0] > 0
     return {
@@ -79,6 +87,11 @@ def evaluation_of(
         if users
         else "clients, each on a test set with the class shares of its training samples",
         "client_accuracy": {model: score.clients.tolist() for model, score in by_model.items()},
+        **(
+            {"personal_accuracy": {name: found.tolist() for name, found in personal.items()}}
+            if personal
+            else {}
+        ),
     }
 
 

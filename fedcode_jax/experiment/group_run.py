@@ -73,7 +73,7 @@ def run_group(
                         one.config, plan.dataset, plan.partition, own, weights, plan.network
                     )
                     summary = summary_of(experiment, outcome, compile_seconds=fleet.compile_seconds)
-                    finish(one, outcome.records, summary, evaluation_of(experiment, outcome.scores))
+                    finish(one, outcome.records, summary, evaluation_of(experiment, outcome))
         except _FAILURES as error:
             if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE" not in str(error):
                 raise
@@ -182,7 +182,7 @@ def _run_crews(
 def _outcome(outputs: Sequence[tuple[int, Any]], row: int, round_seconds: float) -> Outcome:
     """How one experiment ended: at its last round, or at the evaluation when it diverged."""
     records: list[dict] = []
-    scores = None
+    scores = personal = None
     for rounds, output in outputs:
         for evaluation in range(output.score.loss.shape[1]):
             mine = jax.tree.map(lambda leaf, at=evaluation: leaf[row, at], output)
@@ -193,10 +193,10 @@ def _outcome(outputs: Sequence[tuple[int, Any]], row: int, round_seconds: float)
                 seconds=rounds * round_seconds,
             )
             records += new
-            scores = mine.score, mine.deployed
+            scores, personal = (mine.score, mine.deployed), mine.personal
             if any(has_diverged(record) for record in new):
-                return Outcome(None, records, "diverged", scores)
-    return Outcome(None, records, "completed", scores)
+                return Outcome(None, records, "diverged", scores, personal)
+    return Outcome(None, records, "completed", scores, personal)
 
 
 def _pieces(rounds: int, eval_every: int) -> Iterator[tuple[int, int]]:

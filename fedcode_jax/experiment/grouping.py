@@ -110,7 +110,7 @@ class Shelf:
         return Member(
             weights=blueprint.weights(),
             data=self._clients[which]._replace(**rows),
-            test=self._tests[which]._replace(shares=blueprint.shares),
+            test=self._tests[which]._replace(shares=blueprint.shares, owners=blueprint.owners),
             settings=blueprint.settings,
         )
 

@@ -107,6 +107,6 @@ class Journal:
                 label = f"{summary['algorithm']} on {config.data.name}"
                 path = self.folder.path / results.CURVES
                 results.plot_curves({label: outcome.records}, path)
-                self.folder.finish(summary, evaluation_of(self.experiment, outcome.scores))
+                self.folder.finish(summary, evaluation_of(self.experiment, outcome))
             if self.observer is not None:
                 self.observer.finished(summary)

@@ -19,9 +19,10 @@ def plot_curves(
 ) -> None:
     """Draws the curves of one run or several: accuracy over rounds, and over megabytes sent.
 
-    The server's weights are drawn solid, the deployed model dashed. Rounds that were not
-    evaluated have no point; the line joins those that were. The axis of megabytes is
-    logarithmic if the runs differ by more than 8 times.
+    The server's weights are drawn solid, the deployed model dashed; dotted, the mean of clients'
+    own models, each on its client's own distribution. Rounds that were not evaluated have no point;
+    the line joins those that were. The axis of megabytes is logarithmic if the runs differ by more
+    than 8 times.
 
     Args:
       records_by_label: the records of each run by its label in the legend; a run may have none.
@@ -36,14 +37,16 @@ def plot_curves(
     figure = drawing.blank(10, 4.2)
     by_round, by_bytes = figure.subplots(1, 2, sharey=True)
     entries: dict[str, Line2D] = {}
-    any_dashed = False
+    others = {"as deployed": ("deployed_accuracy", "--"), "own models": ("personal_accuracy", ":")}
+    drawn: set[str] = set()
     for number, (label, records) in enumerate(records_by_label.items()):
         colour = drawing.COLOURS[number % len(drawing.COLOURS)]
         for axes, key, scale in ((by_round, "round", 1), (by_bytes, "cumulative_bytes", 1e6)):
             solid = _draw(axes, records, key, "test_accuracy", scale, color=colour)
-            dashed = _draw(axes, records, key, "deployed_accuracy", scale, color=colour, ls="--")
+            for name, (figure_of, line) in others.items():
+                if _draw(axes, records, key, figure_of, scale, color=colour, ls=line):
+                    drawn.add(name)
         entries |= {label: solid[0]} if solid else {}
-        any_dashed = any_dashed or bool(dashed)
 
     by_round.set(xlabel="round", ylabel="test accuracy")
     by_round.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
@@ -52,8 +55,9 @@ def plot_curves(
     drawing.scale_log_if_wide(by_bytes, totals)
     for axes in (by_round, by_bytes):
         drawing.tidy(axes)
-    if any_dashed:
-        entries["as deployed"] = Line2D([], [], color="0.4", ls="--", lw=1.5)
+    for name, (_, line) in others.items():
+        if name in drawn:
+            entries[name] = Line2D([], [], color="0.4", ls=line, lw=1.5)
     if entries:
         # Handed over, since the axes' own legend leaves out labels that begin with "_".
         legend = by_round.legend(list(entries.values()), list(entries), **_LEGEND)

@@ -40,6 +40,7 @@ class ProgressObserver:
         self._rounds = self._done = self._shown = 0
         self._seconds = 0.0
         self._accuracy: float | None = None
+        self._personal: float | None = None
 
     def __enter__(self) -> "ProgressObserver":
         return self
@@ -74,8 +75,11 @@ class ProgressObserver:
             self._seconds += record.get("wall_seconds") or 0.0
             if record.get("test_accuracy") is not None:
                 self._accuracy = record["test_accuracy"]
+                self._personal = record.get("personal_accuracy")
         last = records[-1]
         figures = f"accuracy {format_accuracy(self._accuracy)}"
+        if self._personal is not None:
+            figures += f"  clients' own models {format_accuracy(self._personal)}"
         figures += f"  sent {format_bytes(last['cumulative_bytes'])}"
         if self._done < self._rounds:
             left = self._seconds / self._done * (self._rounds - self._done)

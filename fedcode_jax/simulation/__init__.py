@@ -1,6 +1,8 @@
 """Rounds, evaluation and whole runs, on plain objects: no config, no files but checkpoints."""
 
-from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate, evaluate_each
+from fedcode_jax.simulation.evaluation import Score, evaluate, evaluate_each
+from fedcode_jax.simulation.evaluation_data import EvaluationData
+from fedcode_jax.simulation.personal import PersonalScore, evaluate_personal
 from fedcode_jax.simulation.program import Compiled, Program
 from fedcode_jax.simulation.round import make_round
 from fedcode_jax.simulation.run import Outcome, simulate
@@ -18,6 +20,7 @@ __all__ = [
     "Compiled",
     "EvaluationData",
     "Outcome",
+    "PersonalScore",
     "Program",
     "RoundMetrics",
     "Score",
@@ -28,6 +31,7 @@ __all__ = [
     "WireCheck",
     "evaluate",
     "evaluate_each",
+    "evaluate_personal",
     "initial_state",
     "make_round",
     "simulate",

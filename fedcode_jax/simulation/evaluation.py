@@ -1,102 +1,18 @@
 """Accuracy and loss over a whole test set, exactly, in batches that fit; by class and by client."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import PartitionSpec
 
 from fedcode_jax import randomness
 from fedcode_jax.clients import normalise
 from fedcode_jax.clients.losses import PerSample, cross_entropy, masked_sum
 from fedcode_jax.clients.training import Weights
-from fedcode_jax.devices import CLIENTS, axis_of, lay, replicated, spread
-from fedcode_jax.targets import Machine
-
-
-class EvaluationData(NamedTuple):
-    """A test set cut into equal batches, the last one padded.
-
-    Attributes:
-      x: [batches, B, ...features], raw units.
-      y: i32[batches, B].
-      user: i32[batches, B], whose sample each is: places in ``user_sizes``, or beyond the last
-        for samples of nobody.
-      mask: bool[batches, B], false where the batch is padded.
-      mean: f32[channels], of the training set.
-      std: f32[channels], of the training set.
-      class_sizes: f32[K], test samples of each class.
-      user_sizes: f32[U], test samples of each user; U = 0 if they have none.
-      shares: f32[C, K], share of each class among the training samples of each client.
-    """
-
-    x: jax.Array
-    y: jax.Array
-    user: jax.Array
-    mask: jax.Array
-    mean: jax.Array
-    std: jax.Array
-    class_sizes: jax.Array
-    user_sizes: jax.Array
-    shares: jax.Array
-
-    @classmethod
-    def from_arrays(
-        cls,
-        x: np.ndarray,
-        y: np.ndarray,
-        mean: np.ndarray,
-        std: np.ndarray,
-        *,
-        users: np.ndarray | None = None,
-        shares: np.ndarray | None = None,
-        batch_size: int = 500,
-        devices: int = 1,
-        machine: Machine | None = None,
-    ) -> "EvaluationData":
-        """Cuts a test set into batches, as many on each device, pads it and lays it there.
-
-        Args:
-          x: [T, ...features], raw units.
-          y: integers [T].
-          mean: f32[channels].
-          std: f32[channels].
-          users: integers [T], negative for nobody's, or None.
-          shares: f32[C, K]; default: no clients, and as many classes as occur in ``y``.
-          batch_size: at most.
-          devices: that share the batches.
-          machine: whose they are; None for those at hand.
-
-        Returns:
-          The data, on the devices; those for a machine that is not here stay on the host.
-        """
-        n = len(y)
-        batches = -(-n // batch_size)
-        batches = -(-batches // devices) * devices
-        size = -(-n // batches)
-        places = np.minimum(np.arange(batches * size), n - 1).reshape(batches, size)
-        mask = (np.arange(batches * size) < n).reshape(batches, size)
-        if shares is None:
-            shares = np.zeros((0, int(np.max(y)) + 1))
-        known, user = _numbered(np.full(n, -1) if users is None else users)
-        cut = (x[places], np.asarray(y, np.int32)[places], user[places], mask)
-        sizes = (
-            np.bincount(y, minlength=np.shape(shares)[1]).astype(np.float32),
-            np.bincount(user, minlength=known)[:known].astype(np.float32),
-        )
-        whole = (mean, std, *sizes, np.asarray(shares, np.float32))
-        arrays: Any = (*cut, *whole)
-        found = cls(*arrays)
-        return found if machine is not None else lay(found, cls.shardings(devices))
-
-    @classmethod
-    def shardings(cls, devices: int, machine: Machine | None = None) -> Any:
-        """Where each array lies: the batches are spread over the devices, which have all else."""
-        apart: Any = spread(devices, machine=machine)
-        everywhere: Any = replicated(devices, machine=machine)
-        return cls(*[apart] * 4, *[everywhere] * 5)
+from fedcode_jax.devices import CLIENTS, axis_of
+from fedcode_jax.simulation.evaluation_data import EvaluationData
 
 
 class Score(NamedTuple):
@@ -225,20 +141,34 @@ def _totals(
         return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
 
     def totals(models: Weights, data: EvaluationData) -> _Totals:
-        found = jax.lax.map(lambda weights: of_model(weights, data), models)
-        return jax.lax.psum(found, CLIENTS) if devices > 1 else found
+        return jax.lax.map(lambda weights: of_model(weights, data), models)
 
-    if devices > 1:
-        everywhere, cut = PartitionSpec(), PartitionSpec(CLIENTS)
-        specs: Any = EvaluationData(*[cut] * 4, *[everywhere] * 5)  # type: ignore[arg-type]
-        totals = jax.shard_map(
-            totals,
-            mesh=axis_of(devices),
-            in_specs=(everywhere, specs),
-            out_specs=everywhere,
-            check_vma=False,
-        )
-    return totals(models, data)
+    return over_devices(totals, devices)(models, data)
+
+
+def over_devices(
+    sums: Callable[[Any, EvaluationData], Any], devices: int
+) -> Callable[[Any, EvaluationData], Any]:
+    """Sums over the test samples of one device, as those over all of them.
+
+    Args:
+      sums: (anything, data) -> a pytree of sums.
+      devices: that share the test samples; all have the rest.
+
+    Returns:
+      The same function of a test set that lies on several devices.
+    """
+    if devices == 1:
+        return sums
+    everywhere, cut = PartitionSpec(), PartitionSpec(CLIENTS)
+    specs: Any = EvaluationData(*[cut] * 4, *[everywhere] * 6)  # type: ignore[arg-type]
+    return jax.shard_map(
+        lambda given, data: jax.lax.psum(sums(given, data), CLIENTS),
+        mesh=axis_of(devices),
+        in_specs=(everywhere, specs),
+        out_specs=everywhere,
+        check_vma=False,
+    )
 
 
 def _score(found: _Totals, data: EvaluationData) -> Score:
@@ -265,11 +195,3 @@ def _of_clients(users: jax.Array, classes: jax.Array, data: EvaluationData) -> j
     if classes.shape[0] == shares.shape[0]:
         return jnp.sum(shares * classes, axis=1)
     return jnp.einsum("ck,k->c", shares, jnp.mean(classes, axis=0), precision="highest")
-
-
-def _numbered(users: np.ndarray) -> tuple[int, np.ndarray]:
-    """How many users there are, and the place of each sample's; nobody comes after the last."""
-    known, places = np.unique(users, return_inverse=True)
-    nobody = int(np.searchsorted(known, 0))
-    count = len(known) - nobody
-    return count, np.where(places < nobody, count, places - nobody).astype(np.int32)

@@ -15,7 +15,7 @@ from fedcode_jax import randomness
 from fedcode_jax.clients import ClientData
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import check_room, mesh
-from fedcode_jax.simulation.evaluation import EvaluationData
+from fedcode_jax.simulation.evaluation_data import EvaluationData
 from fedcode_jax.simulation.program import Program
 from fedcode_jax.simulation.segment import SegmentOutput
 from fedcode_jax.simulation.state import Settings, State
@@ -203,5 +203,5 @@ def _shareable(member: Member, one_dataset: bool) -> Member:
     held = dict.fromkeys(("order", "offsets", "sizes"), False)
     every = jax.tree.map(lambda _: True, member)
     return nothing._replace(
-        data=every.data._replace(**held), test=every.test._replace(shares=False)
+        data=every.data._replace(**held), test=every.test._replace(shares=False, owners=False)
     )

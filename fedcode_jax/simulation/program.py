@@ -20,7 +20,7 @@ from fedcode_jax.devices import (
     spread,
 )
 from fedcode_jax.errors import ConfigError
-from fedcode_jax.simulation.evaluation import EvaluationData
+from fedcode_jax.simulation.evaluation_data import EvaluationData
 from fedcode_jax.simulation.round import make_round
 from fedcode_jax.simulation.segment import Segment, SegmentOutput, make_segment
 from fedcode_jax.simulation.state import Settings, State, initial_state

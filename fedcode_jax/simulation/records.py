@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from fedcode_jax.simulation.evaluation import Score
+from fedcode_jax.simulation.personal import PersonalScore
 from fedcode_jax.simulation.segment import SegmentOutput
 
 Record = dict
@@ -29,7 +30,10 @@ def records_of(
       One dict a round: ``round``; ``test_accuracy``, ``test_loss``, ``deployed_accuracy``,
       ``deployed_loss``, ``worst_decile_accuracy`` (None in rounds that were not evaluated; the
       last one as of ``worst_decile``, of the server's weights); ``test_<name>`` and
-      ``deployed_<name>`` likewise, for each metric there is; ``train_loss`` (None if nobody took
+      ``deployed_<name>`` likewise, for each metric there is; where clients have models of their
+      own, ``personal_accuracy`` and ``personal_loss``, means over the clients of each one's model
+      on its client's own distribution, and ``personal_test_accuracy`` and ``personal_test_loss``,
+      of the same models on the whole test set; ``train_loss`` (None if nobody took
       part); ``uplink_bytes`` and ``downlink_bytes`` of all clients together, as encoded;
       ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``; ``fedavg_bytes``
       and ``fedavg_formula_bits``, what FedAvg would have sent over the same network; ``exchange``;
@@ -38,7 +42,12 @@ def records_of(
       ``sending_seconds`` and ``waiting_seconds`` of the mean client; ``wall_seconds``;
       ``padding_waste``, executed over needed client-steps, minus one.
     """
-    metrics, score, deployed, _ = output
+    metrics, score, deployed, personal = (
+        output.metrics,
+        output.score,
+        output.deployed,
+        output.personal,
+    )
     timing, num_rounds = metrics.timing, len(metrics.train_loss)
     worst = worst_decile(np.asarray(score.clients))
     records = []
@@ -56,6 +65,7 @@ def records_of(
                 "deployed_loss": float(deployed.loss) if evaluated else None,
                 "worst_decile_accuracy": worst if evaluated else None,
                 **_further(score, deployed, evaluated),
+                **_personal(personal, evaluated),
                 "train_loss": float(metrics.train_loss[i]) if metrics.received[i].any() else None,
                 "uplink_bytes": int(up.sum()),
                 "downlink_bytes": int(down.sum()),
@@ -90,6 +100,24 @@ def _further(score: Score, deployed: Score, evaluated: bool) -> Record:
         f"{model}_{name}": float(mean) if evaluated else None
         for model, metrics in both.items()
         for name, mean in metrics.items()
+    }
+
+
+def _personal(personal: PersonalScore | None, evaluated: bool) -> Record:
+    """Means over the clients; those of whose classes none is tested have no own distribution."""
+    if personal is None:
+        return {}
+    accuracy, loss, shared_accuracy, shared_loss = map(np.asarray, personal)
+    known = np.isfinite(accuracy)
+    means = {
+        "accuracy": accuracy[known],
+        "loss": loss[known],
+        "test_accuracy": shared_accuracy,
+        "test_loss": shared_loss,
+    }
+    return {
+        f"personal_{name}": float(each.mean(dtype=np.float64)) if evaluated and each.size else None
+        for name, each in means.items()
     }
 
 

@@ -13,6 +13,7 @@ import jax
 from fedcode_jax import randomness
 from fedcode_jax.simulation import processes
 from fedcode_jax.simulation.evaluation import Score
+from fedcode_jax.simulation.personal import PersonalScore
 from fedcode_jax.simulation.program import Program
 from fedcode_jax.simulation.records import Record, has_diverged, records_of
 from fedcode_jax.simulation.state import State
@@ -30,12 +31,14 @@ class Outcome:
         ``interrupted``.
       scores: of the server's weights and as deployed, at the last evaluation; None if there
         was none.
+      personal: of the clients' own models likewise; None if they have none.
     """
 
     state: State | None
     records: list[Record]
     status: Literal["completed", "diverged", "interrupted"]
     scores: tuple[Score, Score] | None = None
+    personal: PersonalScore | None = None
 
 
 @randomness.standardised
@@ -69,11 +72,11 @@ def simulate(
     """
     records = list(records or [])
     done = int(state.round)
-    scores = None
+    scores = personal = None
     with _interruptible() as interrupted:
         while done < rounds:
             if processes.any_of(interrupted()):
-                return Outcome(state, records, "interrupted", scores)
+                return Outcome(state, records, "interrupted", scores, personal)
             num_rounds = min(eval_every - done % eval_every, rounds - done)
             compiling = program.compiled.seconds
             began = time.perf_counter()
@@ -88,15 +91,15 @@ def simulate(
                 seconds=seconds,
             )
             records += new
-            scores = on_host.score, on_host.deployed
+            scores, personal = (on_host.score, on_host.deployed), on_host.personal
             done += num_rounds
             if advanced is not None:
                 advanced(new, state)
             if any(has_diverged(record) for record in new):
-                return Outcome(state, records, "diverged", scores)
+                return Outcome(state, records, "diverged", scores, personal)
             if wire_check is not None and output.traffic is not None:
                 wire_check.take(output.traffic, output.metrics, done - num_rounds + 1)
-    return Outcome(state, records, "completed", scores)
+    return Outcome(state, records, "completed", scores, personal)
 
 
 @contextlib.contextmanager

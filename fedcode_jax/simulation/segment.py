@@ -9,7 +9,9 @@ from fedcode_jax.algorithms import Algorithm
 from fedcode_jax.clients import ClientData, Plan
 from fedcode_jax.clients.losses import PerSample, cross_entropy
 from fedcode_jax.clients.training import Weights
-from fedcode_jax.simulation.evaluation import EvaluationData, Score, evaluate_each
+from fedcode_jax.simulation.evaluation import Score, evaluate_each
+from fedcode_jax.simulation.evaluation_data import EvaluationData
+from fedcode_jax.simulation.personal import PersonalScore, evaluate_personal
 from fedcode_jax.simulation.round import Round
 from fedcode_jax.simulation.state import RoundMetrics, Settings, State, Traffic
 
@@ -24,12 +26,14 @@ class SegmentOutput(NamedTuple):
       score: of the server's weights after the last round.
       deployed: of the model that clients would receive then.
       traffic: the messages of its rounds, with a leading axis of rounds, if they are kept.
+      personal: of each client's own model then, if clients have models of their own.
     """
 
     metrics: RoundMetrics
     score: Score
     deployed: Score
     traffic: Traffic | None = None
+    personal: PersonalScore | None = None
 
 
 def make_segment(
@@ -73,6 +77,12 @@ def make_segment(
         weights, deployed = algorithm.report(state.server, state.store)
         groups = [weights] if deployed is None else [weights, deployed]
         scores = scored(groups, test)
-        return state, SegmentOutput(metrics, scores[0], scores[-1], messages)
+        personal = None
+        if algorithm.personal is not None:
+            personal = evaluate_personal(
+                *(model, algorithm.personal, state.server, state.store, test, plan.devices),
+                loss=loss,
+            )
+        return state, SegmentOutput(metrics, scores[0], scores[-1], messages, personal)
 
     return segment

@@ -36,6 +36,8 @@ VARIANTS = {
         "down": codebook(4, "entropy"),
         "groups": "kernel+bias+norm=coded,stats=dense16",
     },
+    "fedavg, down and kept": {"down": topk(0.2), "groups": "*/norm/*=local,params"},
+    "fedcode, kept": {"groups": "*/norm/*=local,kernels"},
 }
 
 
@@ -74,6 +76,14 @@ def worked(start, seed=0):
 
 def common_of(algorithm, server):
     return None if algorithm.common is None else algorithm.common(server)
+
+
+def common_with_own(algorithm, server, stored):
+    """What clients that are up to date hold, but for what this one keeps to itself."""
+    common = algorithm.common(server)
+    if algorithm.personal is None:
+        return common
+    return algorithm.personal(server._replace(weights=common), stored)
 
 
 def received(algorithm, stored, message, common, first=False):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fedcode_jax import models
-from fedcode_jax.algorithms.layout import Group, Layout, kinds_of, parse
+from fedcode_jax.algorithms.groups import Group, kinds_of, members_of, parse
+from fedcode_jax.algorithms.layout import Layout
 from fedcode_jax.errors import ConfigError
 
 WEIGHTS = {
@@ -34,6 +35,10 @@ def test_presets():
         ("kernel=codd,bias+norm+stats=dense", "Did you mean 'coded'"),
         ("kernal=coded,bias+norm+stats=dense", "Did you mean 'kernel'"),
         ("kernel=coded,bias+norm+stats", "lacks a policy"),
+        ("*/head/*=local,kernel=coded", "'bias' is missing"),
+        ("*/head/*,params", "lacks a policy"),
+        ("*/head/*=locl,params", "Did you mean 'local'"),
+        ("params,params", "'kernel' is named more than once"),
     ],
 )
 def test_bad_specifications_are_named(spec, complaint):
@@ -117,3 +122,61 @@ def test_names_say_the_kinds_of_the_registry_s_models(name):
         return "bias" if names[-1] == "bias" else "kernel"
 
     assert kinds_of(paths) == [by_module(path) for path in paths]
+
+
+def members(spec, weights=WEIGHTS):
+    """The paths of the variables of each group, by its policy."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(weights)
+    names = ["/".join(key.key for key in path) for path, _ in paths]
+    groups = parse(spec)
+    found = members_of([path for path, _ in paths], groups)
+    return {
+        f"{i} {group.policy}": [names[j] for j in mine]
+        for i, (group, mine) in enumerate(zip(groups, found, strict=True))
+    }
+
+
+def test_names_count_before_kinds_and_the_first_of_them_counts():
+    norm, conv = "stage1_norm", "params/conv1"
+    expected = {
+        "0 local": [f"{conv}/bias"],
+        "1 dense16": [
+            *(f"batch_stats/{norm}/mean", f"batch_stats/{norm}/var"),
+            *(f"params/{norm}/bias", f"params/{norm}/scale"),
+        ],
+        "2 coded": [f"{conv}/kernel"],
+        "3 dense": [],
+    }
+    spec = "params/c*1/bias=local, */*_norm/* + */conv1/bia? = dense16, params"
+    with pytest.raises(ConfigError, match=r"bia\?' names only variables that are named before it"):
+        members(spec)
+    assert members(spec.replace(" + */conv1/bia?", "")) == expected
+
+
+def test_a_group_may_have_names_and_kinds():
+    found = members("*/mean+bias=local,kernel+norm+stats=dense")
+    assert found["0 local"] == ["batch_stats/stage1_norm/mean", "params/conv1/bias"]
+    layout = Layout.of(WEIGHTS, parse("*/mean+bias=local,kernel+norm+stats=dense"))
+    assert [vector.size for vector in layout.split(WEIGHTS)] == [6, 18]
+    jax.tree.map(np.testing.assert_array_equal, layout.join(layout.split(WEIGHTS)), WEIGHTS)
+
+
+def test_a_name_that_no_variable_has_lists_those_there_are():
+    with pytest.raises(ConfigError, match=r"'\*/head/\*' names no variable.*params/conv1/bias, "):
+        Layout.of(WEIGHTS, parse("*/head/*=local,params"))
+    with pytest.raises(ConfigError, match="names no variable"):  # the case counts
+        Layout.of(WEIGHTS, parse("*/Conv1/*=local,params"))
+    many = {"params": {f"block{i}": {"conv": {"kernel": jnp.ones(1)}} for i in range(30)}}
+    with pytest.raises(ConfigError, match=r"the model has params/block0/\*, params/block1/\*, "):
+        Layout.of(many, parse("*/head/*=local,params"))
+
+
+@pytest.mark.parametrize("name", models.registry)
+def test_the_last_layer_of_the_registry_s_models_is_their_head(name):
+    """So that the groups of fedper fit them all."""
+    shape = (5,) if name == "mlp" else (32, 32, 3)
+    model = models.make(name, 7)
+    first = jax.eval_shape(lambda key: models.init(model, key, shape), jax.random.key(0))
+    head = members("*/head/*=local,params", first)["0 local"]
+    assert head == ["params/head/bias", "params/head/kernel"]
+    assert first["params"]["head"]["bias"].shape == (7,)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fedcode_jax import algorithms, wire
-from fedcode_jax.algorithms.layout import Layout, parse
+from fedcode_jax.algorithms.groups import parse
+from fedcode_jax.algorithms.layout import Layout
 from fedcode_jax.compress.coded_group import Coder
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.schedules import Exchange

@@ -20,6 +20,7 @@ def make_run(tmp_path):
         seconds=2.0,
         parts=None,
         clients=None,
+        own=None,
         settings=None,
         period=2,
     ):
@@ -59,6 +60,8 @@ def make_run(tmp_path):
                 known = [each for each in clients if each is not None]
                 summary["client_accuracy"] = {"worst_decile": min(known)}
                 evaluation = {"client_accuracy": {"server": clients, "deployed": clients}}
+            if own is not None:
+                summary["personal_accuracy"] = {"mean": own}
             folder.finish(summary, evaluation)
         return folder.path
 

@@ -55,6 +55,21 @@ def test_curves_show_the_records(drawn):
     assert image.shape[1] > 1000
 
 
+def test_clients_own_models_are_dotted_and_told_of_as_a_run_goes(drawn):
+    run = [{**record(i), "personal_accuracy": i / 5} for i in range(1, 4)]
+    (by_round, _), _ = drawn({"fedper": run})
+    *_, dotted = by_round.get_lines()
+    assert dotted.get_xydata().tolist() == [[i, i / 5] for i in range(1, 4)]
+    assert dotted.get_linestyle() == ":"
+    texts = [text.get_text() for text in by_round.get_legend().get_texts()]
+    assert texts == ["fedper", "as deployed", "own models"]
+    out = io.StringIO()
+    observer = ProgressObserver(Console(file=out, force_terminal=False, width=200))
+    observer.started({}, rounds=3)
+    observer.advanced(run)
+    assert "accuracy 50.00 %  clients' own models 60.00 %" in out.getvalue()
+
+
 def test_curves_take_any_label_and_any_number_of_runs(drawn):
     labels = [f"$K_{{{i}" for i in range(9)] + ["_hidden"]
     (by_round, by_bytes), _ = drawn(

@@ -57,6 +57,15 @@ def test_means_and_deviations_are_numpys(make_run):
         assert (figures.n, figures.of) == (3, 3)
 
 
+def test_clients_own_models_have_a_column_where_some_run_has_them(make_run):
+    title = "clients' own models (%)"
+    paths = [make_run("a", CURVES[0], own=0.75), make_run("b", CURVES[1], seed=1, own=0.85)]
+    paths.append(make_run("c", CURVES[0], settings={"algorithm.name": "fedavg"}))
+    found = table(paths)
+    assert sorted(shown(found, title, row) for row in (0, 1)) == ["- (0 of 1)", "80.0 ± 7.1"]
+    assert "personal_accuracy" not in [column.name for column in table(paths[2:]).columns]
+
+
 def test_cells_for_people(make_run):
     found = table([*seeds(make_run), make_run("big", [0.5] * 3, settings={"rounds": 99})])
     assert [row[0] for row in texts(found)[1]] == ["rounds=3", "rounds=99"]

@@ -54,6 +54,7 @@ CASES = {
         },
     ),
     "local_only": ([1, 8], {"algorithm.name": "local_only", "partition.num_clients": 8}),
+    "fedper": ([1, 8], {"algorithm.name": "fedper", "partition.num_clients": 8}),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).with_name("on_devices.py")
-CASES = {"fedavg": [2, 8], "conditional": [8], "sampled": [2], "local_only": [8]}
+CASES = {"fedavg": [2, 8], "conditional": [8], "sampled": [2], "local_only": [8], "fedper": [8]}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,10 @@ def test_weights_and_scores_are_those_of_one_device(found, case, devices):
     assert np.quantile(difference, 0.99) < 1e-5
     assert difference.max() < (0.05 if case in ("conditional", "sampled") else 1e-5)
     one, many = found["cases"][case]["1"], found["cases"][case][str(devices)]
-    for name in ("train_loss", "test_loss", "test_accuracy"):
+    names = ["train_loss", "test_loss", "test_accuracy"]
+    if case == "fedper":
+        names += ["personal_accuracy", "personal_loss", "personal_test_loss"]
+    for name in names:
         assert one["records"][-1][name] == pytest.approx(many["records"][-1][name], rel=1e-3)
 
 
@@ -56,7 +59,8 @@ def test_one_program_is_compiled_and_used_on_all_devices(found, case, devices):
 
 
 def test_what_clients_keep_is_spread_where_the_devices_divide_them(found):
-    assert all(found["cases"]["local_only"]["8"]["spread"])  # 8 clients
+    for case in ("local_only", "fedper"):
+        assert all(found["cases"][case]["8"]["spread"])  # 8 clients
     assert all(found["cases"]["fedavg"]["2"]["spread"])  # 10 clients
     assert not any(found["cases"]["fedavg"]["8"]["spread"])
     assert all(facts["replicated"] for facts in found["cases"]["fedavg"].values())

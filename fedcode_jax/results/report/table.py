@@ -95,7 +95,11 @@ def table_of(groups: Sequence[Group], target: float | None = None) -> Table:
       ConfigError: a target that is not a fraction.
     """
     check_target(target)
-    columns = _COLUMNS + (() if target is None else _target_columns(target))
+    runs = [run for group in groups for run in group.completed]
+    personal = any(_PERSONAL.value(run) is not None for run in runs)
+    columns = (
+        _COLUMNS + (_PERSONAL,) * personal + (() if target is None else _target_columns(target))
+    )
     cells = tuple(
         tuple(statistic(map(column.value, each.completed)) for column in columns) for each in groups
     )
@@ -140,6 +144,10 @@ def _worst_decile(run: Run) -> float | None:
     return (run.summary.get("client_accuracy") or {}).get("worst_decile")
 
 
+def _personal(run: Run) -> float | None:
+    return (run.summary.get("personal_accuracy") or {}).get("mean")
+
+
 _UP, _DOWN = "total_uplink_bytes", "total_downlink_bytes"
 _COLUMNS = (
     Column("final_accuracy", "final accuracy", "fraction", _summed("final_accuracy")),
@@ -157,6 +165,10 @@ _COLUMNS = (
     Column("reduction_vs_fedavg", "reduction vs FedAvg", "factor", _summed("reduction_vs_fedavg")),
     Column("simulated_seconds", "simulated time", "seconds", _summed("simulated_seconds")),
 )
+
+
+_PERSONAL = Column("personal_accuracy", "clients' own models", "fraction", _personal)
+"""Only where some run has it."""
 
 
 def _target_columns(target: float) -> tuple[Column, ...]:
