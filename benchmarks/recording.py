@@ -24,10 +24,10 @@ def describe(seconds: list[float]) -> str:
     return f"{1e3 * mid:10.2f} ms   ({1e3 * low:.2f} to {1e3 * high:.2f})"
 
 
-def write(name: str, result: Mapping[str, Any]) -> pathlib.Path:
-    """Writes ``results/name.json`` with everything needed to read its figures."""
+def facts() -> dict[str, Any]:
+    """The command, the versions and the machine that figures are of."""
     device = jax.devices()[0]
-    record = {
+    return {
         "command": shlex.join(
             ["python", f"benchmarks/{pathlib.Path(sys.argv[0]).name}", *sys.argv[1:]]
         ),
@@ -35,8 +35,12 @@ def write(name: str, result: Mapping[str, Any]) -> pathlib.Path:
         "versions": installed_versions(f"{jax.device_count()} x {device.device_kind}"),
         "cores": os.cpu_count(),
         "processor": platform.processor() or platform.machine(),
-        **result,
     }
+
+
+def write(name: str, result: Mapping[str, Any]) -> pathlib.Path:
+    """Writes ``results/name.json`` with everything needed to read its figures."""
+    record = {**facts(), **result}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n")

@@ -23,9 +23,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from images import first_images
 from recording import write
 
-from fedcode_jax import ExperimentConfig, data, sweep
+from fedcode_jax import ExperimentConfig, sweep
 from fedcode_jax.config import replace
 
 PACED = ("algorithm.name", "schedule.name", "schedule.server_period", "schedule.client_period")
@@ -53,17 +54,7 @@ def digits() -> dict[str, dict[str, Any]]:
 
 
 def cifar10(path: pathlib.Path, folder: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """5,000 training and 2,000 test images, the first of the file, in a file of their own."""
-    whole = data.load("npz", path=str(path))
-    subset = folder / "cifar10-5000.npz"
-    if not subset.exists():
-        np.savez(
-            subset,
-            train_x=whole.train_x[:5000],
-            train_y=whole.train_y[:5000],
-            test_x=whole.test_x[:2000],
-            test_y=whole.test_y[:2000],
-        )
+    subset = first_images(path, folder / "cifar10-5000.npz", train=5000, test=2000)
     settings = {
         "rounds": 40,
         "eval_every": 2,

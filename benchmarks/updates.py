@@ -17,6 +17,7 @@ Writes benchmarks/results/updates-digits-BACKEND.json after every row.
 """
 
 import argparse
+import collections
 import math
 import statistics
 import time
@@ -130,7 +131,9 @@ def differences(runs: list[dict], reference: list[dict]) -> dict[str, dict[str, 
         found[name] = {
             "by_seed": [round(value, 3) for value in points],
             "mean": statistics.mean(points),
-            "standard_error": statistics.stdev(points) / math.sqrt(len(points)),
+            "standard_error": statistics.stdev(points) / math.sqrt(len(points))
+            if len(points) > 1
+            else None,
         }
     return found
 
@@ -145,22 +148,34 @@ def mean(runs: list[dict], name: str) -> float:
 
 def line(row: dict[str, Any]) -> str:
     """A row of the table."""
-    runs, apart = row["runs"], row["points_less_fedavg"]
-    start = f"| {row['partition']} | `{row['algorithm']}` "
+    apart = None if row["algorithm"] == "fedavg" else row["points_less_fedavg"]
+    cells = [row["partition"], f"`{row['algorithm']}`", *figure_cells(row["runs"], apart)]
+    return "".join(f"| {cell} " for cell in cells) + "|"
+
+
+def figure_cells(runs: list[dict], apart: dict[str, dict[str, Any]] | None) -> list[str]:
+    """The seven cells of a row that are figures; of the reference ``apart`` is None."""
     if not complete(runs):
-        return start + f"| {', '.join(run['status'] for run in runs)} " + "| " * 6 + "|"
+        states = collections.Counter(run["status"] for run in runs)
+        return [", ".join(f"{count} {state}" for state, count in states.items()), *[""] * 6]
     cells = []
     for name in ("last_ten_accuracy", "last_ten_deployed_accuracy"):
-        values = [100 * run[name] for run in runs]
-        cells.append(f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}")
-        if row["algorithm"] == "fedavg" or apart is None:
+        cells.append(spread([run[name] for run in runs]))
+        if apart is None:
             cells.append("")
-        else:
-            cells.append(f"{apart[name]['mean']:+.2f} ± {apart[name]['standard_error']:.2f}")
+            continue
+        error = apart[name]["standard_error"]
+        cells.append(f"{apart[name]['mean']:+.2f}" + ("" if error is None else f" ± {error:.2f}"))
     for name in ("total_uplink_bytes", "total_downlink_bytes"):
         cells.append(f"{mean(runs, name) / 1e6:.2f}")
-    cells.append(f"{mean(runs, 'reduction_vs_fedavg'):.1f}x")
-    return start + "".join(f"| {cell} " for cell in cells) + "|"
+    return [*cells, f"{mean(runs, 'reduction_vs_fedavg'):.1f}x"]
+
+
+def spread(values: list[float]) -> str:
+    """Mean of fractions, in percent, and the standard deviation where there are several."""
+    percent = [100 * value for value in values]
+    deviation = f" ± {statistics.stdev(percent):.1f}" if len(percent) > 1 else ""
+    return f"{statistics.mean(percent):.1f}{deviation}"
 
 
 def claim(rows: list[dict[str, Any]]) -> dict[str, Any] | None:

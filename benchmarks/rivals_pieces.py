@@ -1,0 +1,220 @@
+"""What ``rivals.py`` runs, cut into pieces, each with a record of its own that is kept."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+from controls import PARTITIONS
+from rivals_variants import Variant
+from updates import WINDOW, figures
+
+from fedcode_jax import ExperimentConfig, run, sweep
+from fedcode_jax.config import from_dict, replace, to_dict
+from fedcode_jax.errors import CheckpointError, ConfigError
+from fedcode_jax.experiment import SweepRun
+from fedcode_jax.results.writing import to_json, write_atomically
+
+CURVES = ("test_accuracy", "deployed_accuracy", "personal_accuracy", "cumulative_bytes")
+ENDED = ("completed", "diverged")
+CHECKPOINT_ROUNDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What all methods are run on.
+
+    Attributes:
+      settings: on top of the default experiment.
+      partitions: names in ``PARTITIONS``.
+      seeds: each changes initial weights, partition and batches.
+      apart: each seed is a piece, and a run of its own that leaves checkpoints; otherwise all seeds
+        are one sweep.
+      images: it needs the images of CIFAR-10.
+    """
+
+    settings: dict[str, Any]
+    partitions: tuple[str, ...]
+    seeds: int
+    apart: bool = False
+    images: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """One method on one partition, with some seeds.
+
+    Attributes:
+      partition, method: by name.
+      seeds: of the runs.
+      config: of the first seed, without a folder.
+      path: of the record, in the folder of all of them.
+    """
+
+    partition: str
+    method: str
+    seeds: tuple[int, ...]
+    config: ExperimentConfig
+    path: str
+
+
+def pieces(
+    name: str, task: Task, variants: dict[str, Variant]
+) -> tuple[list[Piece], dict[str, str]]:
+    """The pieces of a task in the order in which they run, and by method why it cannot be.
+
+    Args:
+      name: of the task.
+      task: all of it.
+      variants: by method.
+
+    Returns:
+      All methods with the first seeds before any method with the next ones; and the errors.
+    """
+    every = range(task.seeds)
+    groups = [(seed,) for seed in every] if task.apart else [tuple(every)]
+    found, errors = [], {}
+    for seeds in groups:
+        for method, variant in variants.items():
+            for partition in task.partitions:
+                settings = {**task.settings, **PARTITIONS[partition], **variant.settings}
+                try:
+                    config = replace(ExperimentConfig(), {**settings, "seed": seeds[0]})
+                except ConfigError as error:
+                    errors[method] = str(error)
+                    continue
+                last = f"-{seeds[-1]}" if len(seeds) > 1 else ""
+                path = f"{name}/{slug(partition)}/{slug(method)}.{seeds[0]}{last}.json"
+                found.append(Piece(partition, method, seeds, config, path))
+    return found, errors
+
+
+def slug(text: str) -> str:
+    """A name as a part of a path.
+
+    Example:
+      >>> slug("eden, 0.5 bits")
+      'eden-0-5-bits'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def go(
+    todo: Sequence[Piece],
+    work: Callable[[Piece], list[SweepRun]],
+    folder: pathlib.Path,
+    end: float | None,
+    facts: dict[str, Any],
+) -> None:
+    """Runs pieces, and keeps the record of each; begins no other when the time is up.
+
+    Args:
+      todo: the pieces.
+      work: gives the runs of one.
+      folder: of the records.
+      end: monotonic time from which no piece is begun; None for as long as it takes.
+      facts: that every record states.
+    """
+    for number, piece in enumerate(todo):
+        if end is not None and time.monotonic() >= end:
+            print(f"no time left for {len(todo) - number} pieces: call again", flush=True)
+            return
+        start = time.perf_counter()
+        try:
+            runs = [kept(one) for one in work(piece)]
+        except Exception as error:  # the other pieces may do all the same
+            traceback.print_exc()
+            said = f"{type(error).__name__}: {error}"
+            runs = [{"seed": seed, "status": "failed", "error": said} for seed in piece.seeds]
+        jax.clear_caches()
+        record = {
+            **facts,
+            "seconds": round(time.perf_counter() - start, 1),
+            "config": plainly(piece.config),
+            "runs": runs,
+        }
+        path = folder / piece.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, to_json(record) + "\n")
+        states = ", ".join(sorted({one["status"] for one in runs}))
+        print(f"{piece.path}: {states} in {record['seconds']:.0f} s", flush=True)
+
+
+def together(piece: Piece) -> list[SweepRun]:
+    """All seeds of a piece, in one program."""
+    return sweep(piece.config, {"seed": list(piece.seeds)}).runs
+
+
+def alone(scratch: pathlib.Path) -> Callable[[Piece], list[SweepRun]]:
+    """Gives what runs the seeds of a piece one by one, going on from checkpoints in ``scratch``."""
+
+    def runs(piece: Piece) -> Iterator[SweepRun]:
+        for seed in piece.seeds:
+            folder = scratch / f"{piece.path.removesuffix('.json')}-seed-{seed}"
+            changes = {"seed": seed, "out": str(folder), "checkpoint_every": CHECKPOINT_ROUNDS}
+            config = replace(piece.config, changes)
+            try:
+                result = run(config, resume=folder.exists())
+            except (
+                CheckpointError,
+                ConfigError,
+            ):  # it holds no checkpoint, or is of other settings
+                result = run(config, overwrite=True)
+            if result.summary["status"] == "interrupted":
+                raise KeyboardInterrupt
+            shutil.rmtree(folder)
+            yield SweepRun({"seed": seed}, config, result.records, result.summary)
+
+    def work(piece: Piece) -> list[SweepRun]:
+        return list(runs(piece))
+
+    return work
+
+
+def kept(one: SweepRun) -> dict[str, Any]:
+    """What a record holds of a run: its figures, and the curves."""
+    found = figures(one)
+    curves = {
+        name: [shortened(record[name]) for record in one.records]
+        for name in CURVES
+        if one.records and name in one.records[0]
+    }
+    personal = [record.get("personal_accuracy") for record in one.records[-WINDOW:]]
+    if personal and None not in personal:
+        found["last_ten_personal_accuracy"] = sum(personal) / len(personal)
+    extra = ("plan", "partition_checksum", "data_checksum", "to_accuracy")
+    return {**found, **{name: one.summary.get(name) for name in extra}, "curves": curves}
+
+
+def shortened(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def record_of(piece: Piece, folder: pathlib.Path) -> dict[str, Any] | None:
+    """The record of a piece; None where there is none of these settings."""
+    try:
+        record = json.loads((folder / piece.path).read_text())
+        same = from_dict(record["config"]) == from_dict(plainly(piece.config))
+    except (FileNotFoundError, json.JSONDecodeError, ConfigError):
+        return None
+    return record if same else None
+
+
+def is_done(piece: Piece, folder: pathlib.Path) -> bool:
+    record = record_of(piece, folder)
+    return record is not None and all(one["status"] in ENDED for one in record["runs"])
+
+
+def plainly(config: ExperimentConfig) -> dict[str, Any]:
+    """The settings without the folders of this machine: data by the names of its files."""
+    settings = to_dict(config)
+    if settings["data"].get("path"):
+        settings["data"]["path"] = [os.path.basename(path) for path in settings["data"]["path"]]
+    return settings
