@@ -2,6 +2,16 @@ import gc
 import os
 from pathlib import Path
 
+# Compiling is most of the suite's time, and a third of that is LLVM's optimiser, which is left out:
+# here, and in the processes that tests start. JAX reads this as it is imported.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_parallel_codegen_split_count=1",
+        os.environ.get("XLA_FLAGS", ""),  # later ones win
+    ]
+)
+
 import chex
 import jax
 import pytest

@@ -18,7 +18,6 @@ class Card(NamedTuple):
       source: the paper.
       at_most: (settings) -> whether the formula is a bound, since sizes follow the values.
       unbiased: (settings) -> whether the mean over draws is the vector.
-      keeps: (settings, shape) -> bytes of a value that the sender keeps, beside a residual.
       note: where it differs from its paper, or what to look out for.
     """
 
@@ -28,7 +27,6 @@ class Card(NamedTuple):
     source: str
     at_most: Callable[[Any], bool] = lambda settings: False
     unbiased: Callable[[Any], bool] = lambda settings: False
-    keeps: Callable[[Any, Shape], float] = lambda settings, shape: 0.0
     note: str = ""
 
 
@@ -92,6 +90,11 @@ def _fedzip(settings: Any, shape: Shape) -> float:
     return entropy(settings.keep) + chosen + 32 * settings.num_clusters / math.prod(shape)
 
 
+def _low_rank(settings: Any, shape: Shape) -> float:
+    n, m = math.prod(shape[:-1]), shape[-1]
+    return min(32 * settings.rank * (n + m) / (n * m), 32.0)
+
+
 CARDS: dict[str, Card] = {
     "none": Card("float32", "32", lambda settings, shape: 32.0, "", unbiased=lambda settings: True),
     "codebook": Card(
@@ -106,7 +109,6 @@ CARDS: dict[str, Card] = {
         "f (32 + Golomb(f))",
         _largest,
         "1712.01887",
-        keeps=lambda settings, shape: 8.0,
         note="the threshold is exact; the share does not fall in the first epochs",
     ),
     "drive": Card(
@@ -140,6 +142,14 @@ CARDS: dict[str, Card] = {
         "2105.04153",
         at_most=lambda settings: settings.coding != "fixed",
         unbiased=lambda settings: not settings.insignificant,
+    ),
+    "powersgd": Card(
+        "each kernel n x m as two factors of r columns",
+        "32 r (n + m) / (n m)",
+        _low_rank,
+        "1905.13727",
+        at_most=lambda settings: True,
+        note="factors of each client's own matrix, of 20 bits in place of 32, averaged as products",
     ),
     "qsgd": Card(
         "levels of a bucket's norm, rounded at random",

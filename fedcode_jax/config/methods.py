@@ -1,0 +1,239 @@
+"""Cards of the methods: what goes each way, what is kept, the bits, and the paper."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fedcode_jax.algorithms import Layout
+from fedcode_jax.config.algorithms import AlgorithmConfig, FedAvg
+from fedcode_jax.config.cards import CARDS, Shape
+from fedcode_jax.errors import ConfigError
+
+Bits = Callable[[Any, Layout], float]
+
+_KEPT_BYTES = {"float32": 4, "bfloat16": 2, "coded": 1, "none": 0}
+_FLOAT_BITS = {"dense": 32, "dense16": 16, "densebf16": 16, "local": 0}
+
+
+class Method(NamedTuple):
+    """What to know of a method before choosing it.
+
+    Attributes:
+      up: what a client sends.
+      down: what the server sends.
+      keeps: what a client keeps between rounds, beside its data.
+      formula: bits of a value up, and down, as its paper has them.
+      bits_up: (settings, layout) -> bits of a client's message, headers aside.
+      bits_down: the same of the server's, to a client that is up to date.
+      source: the paper.
+      at_most: whether the bits are a bound, since sizes follow the values.
+      unbiased: whether the mean of what is read of the uploads is the clients' mean change.
+      note: where it differs from its paper, or what to look out for.
+    """
+
+    up: str
+    down: str
+    keeps: str
+    formula: tuple[str, str]
+    bits_up: Bits
+    bits_down: Bits
+    source: str
+    at_most: bool = False
+    unbiased: bool = True
+    note: str = ""
+
+
+def method_of(algorithm: AlgorithmConfig) -> Method:
+    """The card of an algorithm with its settings.
+
+    Args:
+      algorithm: one of the registry; its parts may be set otherwise than its paper has them.
+
+    Returns:
+      The card.
+
+    Raises:
+      ConfigError: an algorithm of one's own, of which nothing is known.
+
+    Example:
+      >>> from fedcode_jax.config.presets import FedPAQ
+      >>> card = method_of(FedPAQ())
+      >>> card.up, card.formula, card.unbiased
+      ("levels of a bucket's norm, rounded at random", ('b + 32 / bucket, ...', '32'), True)
+    """
+    if isinstance(algorithm, FedAvg):
+        return _composed(algorithm)
+    if algorithm.name not in METHODS:
+        raise ConfigError(f"algorithm.name: there is no card of {algorithm.name!r}")
+    card = METHODS[algorithm.name]
+    coding = getattr(algorithm, "coding", "fixed")
+    return card._replace(at_most=card.at_most or coding != "fixed")
+
+
+def _composed(algorithm: FedAvg) -> Method:
+    up, down = CARDS[algorithm.up.name], CARDS[algorithm.down.name]
+    feedback = getattr(algorithm.up, "error_feedback", "none")
+    kept = _KEPT_BYTES[feedback] + (8 if algorithm.up.name == "dgc" else 0)
+    parts = [f"{kept} bytes a compressed value"] if kept else []
+    parts += ["r / n of the floats of a kernel"] if algorithm.up.name == "powersgd" else []
+    local = [part for part in algorithm.groups.split(",") if part.endswith("=local")]
+    parts += [f"its own {part.removesuffix('=local')}" for part in local]
+    notes = dict.fromkeys(card.note for card in (up, down) if card.note)
+    sources = dict.fromkeys(card.source for card in (up, down) if card.source)
+    return Method(
+        up.sends if algorithm.up.name != "none" else "float32 weights",
+        down.sends if algorithm.down.name != "none" else "float32 weights",
+        ", ".join(parts) or "nothing",
+        (up.formula, down.formula),
+        lambda settings, layout: _of_groups(settings.up, layout),
+        lambda settings, layout: _of_groups(settings.down, layout),
+        "; ".join(sources),
+        at_most=up.at_most(algorithm.up) or down.at_most(algorithm.down),
+        unbiased=up.unbiased(algorithm.up),
+        note="; ".join(notes),
+    )
+
+
+def _of_groups(compressor: Any, layout: Layout) -> float:
+    return sum(
+        math.prod(shape) * CARDS[compressor.name].bits(compressor, shape)
+        if policy == "coded"
+        else _FLOAT_BITS[policy] * math.prod(shape)
+        for policy, shape in _groups(layout)
+    )
+
+
+def _groups(layout: Layout) -> list[tuple[str, Shape]]:
+    """The policy of each group with its shape; that of several variables is their number."""
+    found = []
+    for policy, members, sizes in zip(layout.policies, layout.members, layout.sizes, strict=True):
+        shape = layout.shapes[members[0]] if len(members) == 1 else (sum(sizes),)
+        found.append((policy, shape))
+    return found
+
+
+def _each(coded: Callable[[Any, int], float]) -> Bits:
+    """Some bits for each coded group of n values, floats for the others."""
+
+    def bits(settings: Any, layout: Layout) -> float:
+        return sum(
+            coded(settings, math.prod(shape)) if policy == "coded" else 32 * math.prod(shape)
+            for policy, shape in _groups(layout)
+        )
+
+    return bits
+
+
+def _codes(settings: Any, n: int) -> float:
+    K, block = settings.num_clusters, getattr(settings, "block", 1)
+    return math.ceil(math.log2(K)) * math.ceil(n / block) + 32 * K * block
+
+
+def _floats(times: int) -> Bits:
+    return _each(lambda settings, n: 32 * times * n)
+
+
+_FEDCODE = Method(
+    "codebooks; each f2-th round also codes",
+    "codebooks; each f1-th round also codes",
+    "its weights as codes",
+    ("ceil(log2 K) + 32 K / n with codes, else 32 K / n",) * 2,
+    _each(_codes),
+    _each(_codes),
+    "2311.09270",
+    unbiased=False,
+    note="the bits are of messages with codes",
+)
+
+METHODS: dict[str, Method] = {
+    "fedcode": _FEDCODE,
+    "skip": _FEDCODE._replace(
+        up="nothing; each f2-th round codebooks and codes",
+        down="nothing; each f1-th round codebooks and codes",
+        note="a control: FedCode without its codebook rounds; the bits are of messages with codes",
+    ),
+    "weight_clustering": _FEDCODE._replace(
+        up="codebooks and codes",
+        down="codebooks and codes",
+        formula=("ceil(log2 K) + 32 K / n",) * 2,
+        note="a control: FedCode with f1 = f2 = 1",
+    ),
+    "fedavg_every": Method(
+        *("float32 weights, each `period` rounds",) * 2,
+        "its weights",
+        ("32 / period",) * 2,
+        *(_floats(1),) * 2,
+        "1602.05629",
+        note="a control; the bits are of messages that are sent",
+    ),
+    "local_only": Method(
+        "nothing",
+        "nothing but the first weights",
+        "its weights",
+        ("0", "0"),
+        *(lambda settings, layout: 0.0,) * 2,
+        "",
+        note="a control; each client learns from its own data alone",
+    ),
+    "scaffold": Method(
+        "changes of the weights and of its control variate",
+        "weights and the server's control variate",
+        "its control variate, 4 bytes a value",
+        ("64", "64"),
+        *(_floats(2),) * 2,
+        "1910.06378",
+        note="needs `local.optimizer` sgd",
+    ),
+    "feddyn": Method(
+        "changes",
+        "float32 weights",
+        "its gradient, 4 bytes a value",
+        ("32", "32"),
+        *(_floats(1),) * 2,
+        "2111.04263",
+        note="the mean is over clients, not samples",
+    ),
+    "fedbat": Method(
+        "a bit a value, which training has learnt, and a step size a kernel",
+        "float32 weights",
+        "nothing",
+        ("1 + 32 / n", "32"),
+        _each(lambda settings, n: n + 32),
+        _floats(1),
+        "2408.03215",
+        note="biases and norms as floats",
+    ),
+    "fedbif": Method(
+        "one bit plane of each kernel",
+        "m bits a value, and a scale a kernel",
+        "nothing",
+        ("1", "m + 32 / n"),
+        _each(lambda settings, n: n),
+        _each(lambda settings, n: settings.bits * n + 32),
+        "2509.10161",
+        unbiased=False,
+        note="from the abstract, and a public copy of the program; biases and norms as floats",
+    ),
+}
+"""By ``algorithm.name``, of those that are not compositions of FedAvg."""
+
+
+def row(name: str) -> dict[str, str]:
+    """The card of a method at its defaults, in words: the page of all methods, by column.
+
+    Example:
+      >>> row("feddyn")["a client keeps"]
+      'its gradient, 4 bytes a value'
+    """
+    card = method_of(AlgorithmConfig.members[name]())
+    return {
+        "method": f"`{name}`",
+        "up": card.up,
+        "down": card.down,
+        "a client keeps": card.keeps,
+        "bits up, by formula": card.formula[0],
+        "bits down, by formula": card.formula[1],
+        "unbiased": "yes" if card.unbiased else "no",
+        "source": card.source,
+        "note": card.note,
+    }
