@@ -1,7 +1,7 @@
 """The closing table of a run."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fedcode_jax.results.units import format_accuracy, format_bytes, format_seconds
@@ -54,14 +54,8 @@ def closing_table(
             _both(summary, "period_accuracy", "period_deployed_accuracy"),
         )
     row("  best", format_accuracy(summary["best_accuracy"]))
-    clients = summary.get("client_accuracy")
-    if clients is not None:
-        worst, mean = format_accuracy(clients["worst_decile"]), format_accuracy(clients["mean"])
-        row("  of the worst tenth of clients", f"{worst} (mean of all {mean})")
-    personal = summary.get("personal_accuracy")
-    if personal is not None:
-        worst, mean = format_accuracy(personal["worst_decile"]), format_accuracy(personal["mean"])
-        row("  of clients' own models", f"{mean} (worst tenth {worst}), each on its own classes")
+    for name, value in _of_clients(summary):
+        row(name, value)
     row("sent", f"{format_bytes(up + down)} (up {format_bytes(up)}, down {format_bytes(down)})")
     row("reduction against FedAvg", _reduction(summary))
     row("simulated time", f"{format_seconds(summary['simulated_seconds'])} on {network}")
@@ -90,6 +84,18 @@ def closing_table(
     if folder is not None:
         row("folder", os.fspath(folder))
     return table
+
+
+def _of_clients(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The spread over the clients of the common model's accuracy, and of their own models'."""
+    for key, name, text in (
+        ("client_accuracy", "  of the worst tenth of clients", "{worst} (mean of all {mean})"),
+        ("personal_accuracy", "  of clients' own models", "{mean} (of the worst tenth {worst})"),
+    ):
+        found = summary.get(key)
+        if found is not None:
+            worst, mean = format_accuracy(found["worst_decile"]), format_accuracy(found["mean"])
+            yield name, text.format(worst=worst, mean=mean)
 
 
 def _both(summary: Mapping[str, Any], server: str, deployed: str) -> str:
