@@ -87,14 +87,15 @@ def closing_table(
 
 
 def _of_clients(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    clients = summary.get("client_accuracy")
-    if clients is not None:
-        worst, mean = format_accuracy(clients["worst_decile"]), format_accuracy(clients["mean"])
-        yield "  of the worst tenth of clients", f"{worst} (mean of all {mean})"
-    personal = summary.get("personal_accuracy")
-    if personal is not None:
-        worst, mean = format_accuracy(personal["worst_decile"]), format_accuracy(personal["mean"])
-        yield "  of clients' own models", f"{mean} (worst tenth {worst}), each on its own classes"
+    """The spread over the clients of the common model's accuracy, and of their own models'."""
+    for key, name, text in (
+        ("client_accuracy", "  of the worst tenth of clients", "{worst} (mean of all {mean})"),
+        ("personal_accuracy", "  of clients' own models", "{mean} (of the worst tenth {worst})"),
+    ):
+        found = summary.get(key)
+        if found is not None:
+            worst, mean = format_accuracy(found["worst_decile"]), format_accuracy(found["mean"])
+            yield name, text.format(worst=worst, mean=mean)
 
 
 def _both(summary: Mapping[str, Any], server: str, deployed: str) -> str:

@@ -6,33 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scored import CLASSES, MODEL, SHARES, USERS, X, Y, data_of, three_models
 
 import fedcode_jax
 from fedcode_jax import models
 from fedcode_jax.clients.device_memory import sample_bytes
 from fedcode_jax.config import ExperimentConfig, replace
-from fedcode_jax.simulation import EvaluationData, device_memory, evaluate
+from fedcode_jax.simulation import device_memory, evaluate
 from fedcode_jax.simulation.records import worst_decile
-
-CLASSES, SAMPLES = 4, 23
-rng = np.random.default_rng(3)
-X = rng.normal(size=(SAMPLES, 5)).astype(np.float32)
-Y = rng.integers(0, CLASSES - 1, SAMPLES)  # the last class does not occur
-USERS = rng.choice([-7, 3, 4, 90], SAMPLES)
-SHARES = np.array([[0.5, 0.5, 0, 0], [0, 0.25, 0.25, 0.5], [0, 0, 0, 1]])
-MODEL = models.make("mlp", CLASSES)
 
 
 @pytest.fixture(scope="module")
 def weights():
     """Three models, as many as there are clients."""
-    keys = jax.random.split(jax.random.key(0), 3)
-    return jax.vmap(lambda key: models.init(MODEL, key, (5,)))(keys)
-
-
-def data_of(**options):
-    mean, std = np.zeros(5, np.float32), np.ones(5, np.float32)
-    return EvaluationData.from_arrays(X, Y, mean, std, batch_size=5, **options)
+    return three_models()
 
 
 def right_of(weights):

@@ -6,19 +6,13 @@ import json
 import jax
 import numpy as np
 import pytest
+from scored import CLASSES, MODEL, SAMPLES, SHARES, USERS, X, Y, data_of, three_models
 
 import fedcode_jax
-from fedcode_jax import experiment, models
+from fedcode_jax import experiment
 from fedcode_jax.config import ExperimentConfig, replace
-from fedcode_jax.simulation import EvaluationData, checkpoint, evaluate_personal
+from fedcode_jax.simulation import checkpoint, evaluate_personal
 
-CLASSES, SAMPLES = 4, 23
-rng = np.random.default_rng(5)
-X = rng.normal(size=(SAMPLES, 5)).astype(np.float32)
-Y = rng.integers(0, CLASSES - 1, SAMPLES)  # the last class does not occur
-USERS = rng.choice([-7, 3, 4, 90], SAMPLES)
-SHARES = np.array([[0.5, 0.5, 0, 0], [0, 0.25, 0.25, 0.5], [0, 0, 0, 1]])
-MODEL = models.make("mlp", CLASSES)
 SMALL = {
     "model.name": "mlp",
     "rounds": 4,
@@ -32,8 +26,7 @@ SMALL = {
 @pytest.fixture(scope="module")
 def store():
     """The models of three clients."""
-    keys = jax.random.split(jax.random.key(0), 3)
-    return jax.vmap(lambda key: models.init(MODEL, key, (5,)))(keys)
+    return three_models()
 
 
 def scored(store, data):
@@ -43,11 +36,6 @@ def scored(store, data):
         return jax.tree.map(lambda leaf: leaf / server, stored)
 
     return jax.jit(lambda s, d: evaluate_personal(MODEL, personal, 2.0, s, d))(store, data)
-
-
-def data_of(**options):
-    mean, std = np.zeros(5, np.float32), np.ones(5, np.float32)
-    return EvaluationData.from_arrays(X, Y, mean, std, batch_size=5, shares=SHARES, **options)
 
 
 def by_sample(store):
@@ -62,7 +50,7 @@ def by_sample(store):
 
 
 def test_a_client_s_own_distribution_has_its_class_shares(store):
-    score, own = scored(store, data_of()), [[], []]
+    score, own = scored(store, data_of(shares=SHARES)), [[], []]
     figures = by_sample(store)
     for kind, each in enumerate(figures):
         a = [[each[i, k == Y].mean() for k in range(CLASSES - 1)] for i in range(3)]
@@ -77,17 +65,17 @@ def test_a_client_s_own_distribution_has_its_class_shares(store):
 
 def test_a_client_of_one_user_is_scored_on_that_user_s_test_samples(store):
     """The second client has user 90, the place 2; the others none, the place 3."""
-    score = scored(store, data_of(users=USERS, owners=np.array([3, 2, 3])))
+    score = scored(store, data_of(shares=SHARES, users=USERS, owners=np.array([3, 2, 3])))
     right, losses = by_sample(store)
     assert score.accuracy[1] == pytest.approx(right[1, USERS == 90].mean(), abs=1e-6)
     assert score.loss[1] == pytest.approx(losses[1, USERS == 90].mean(), abs=1e-5)
-    without = scored(store, data_of())
+    without = scored(store, data_of(shares=SHARES))
     assert score.accuracy[0] == pytest.approx(float(without.accuracy[0]), abs=1e-6)
     assert score.accuracy[1] != pytest.approx(float(without.accuracy[1]), abs=1e-3)
 
 
 def test_rows_that_only_fill_up_a_batch_cannot_spoil_it(store):
-    data = data_of()
+    data = data_of(shares=SHARES)
     *_, last = np.argwhere(~np.asarray(data.mask))
     spoilt = scored(store, data._replace(x=data.x.at[tuple(last)].set(np.nan)))
     jax.tree.map(np.testing.assert_array_equal, spoilt, scored(store, data))
