@@ -12,10 +12,11 @@ and Dirichlet 0.3. ``cifar10-lenet5`` and ``cifar10-resnet8`` have the first 10,
 2,000 test images of the file, 10 clients, Dirichlet 0.3, 60 rounds of one epoch, Adam at 1e-3 in
 batches of 32, and 3 seeds.
 
-A method on a partition is a piece, of digits with all seeds, else with one seed. The record of each
-piece is a file in benchmarks/results/rivals, and a second call runs what is missing, failed or of
-other settings. On CIFAR-10 a piece that was cut off goes on from its last checkpoint in
-runs/rivals. The tables and pictures of all records, with the methods that need the fewest bytes at
+A method is a piece, on CIFAR-10 for each seed. The record of a piece is a file in
+benchmarks/results/rivals, and a second call runs what is missing, failed or of other settings. On
+CIFAR-10 a piece that was cut off goes on from its last checkpoint, in runs/rivals. ``--share 1/2``
+and ``--share 2/2``, side by side, are faster than one call: one compiles while the other runs. The
+tables and pictures of all records, with the methods that need the fewest bytes at
 FedAvg's accuracy, are written to benchmarks/results/rivals-TASK.md and .png.
 """
 
@@ -61,6 +62,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--data", type=pathlib.Path, help="CIFAR-10 as npz")
     add("--only", nargs="+", metavar="METHOD", help="a name stands for all settings of it")
     add("--minutes", type=float, help="after which no piece is begun; a second call goes on")
+    add("--share", default="1/1", metavar="K/N", help="of N calls at a time this is the K-th")
     add("--seeds", type=int, help="instead of the task's")
     add("--rounds", type=int, help="instead of 60; these are other pieces")
     add("--report", action="store_true", help="tables and pictures of what there is, and end")
@@ -72,6 +74,10 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     if options.smoke:
         options.only = options.only or ["fedavg", "stc"]
         options.seeds = options.seeds or 2
+    number, _, calls = options.share.partition("/")
+    if not (number.isdigit() and calls.isdigit() and 1 <= int(number) <= int(calls)):
+        parser.error(f"--share: {options.share} cannot be used; it must be K/N, K from 1 to N")
+    options.share = slice(int(number) - 1, None, int(calls))
     try:
         for name in options.tasks:
             check_name("task", name, TASKS)
@@ -147,14 +153,11 @@ def report(name: str, task: Task, folder: pathlib.Path) -> None:
     if not found:
         print(f"{name}: no records yet")
         return
-    parts = {
-        partition: rows_of([each for each in found if each[0].partition == partition], known)
-        for partition in task.partitions
-    }
+    parts = {partition: rows_of(found, partition, known) for partition in task.partitions}
     notes = [f"`{method}` cannot be run here: {error}" for method, error in errors.items()]
     for piece, record in found:
         failed = {one["error"] for one in record["runs"] if one["status"] == "failed"}
-        notes += [f"`{piece.method}`, {piece.partition}, failed: {error}" for error in failed]
+        notes += [f"`{piece.method}` failed: {error}" for error in failed]
     if len(found) < len(todo):
         notes.append(f"{len(todo) - len(found)} of {len(todo)} pieces have not been run yet.")
     picture = folder / f"rivals-{name}.png"
@@ -178,7 +181,8 @@ def main(words: Sequence[str] | None = None) -> None:
             task = task_of(name, options, scratch)
             if not options.report:
                 todo, _ = pieces(name, task, chosen(options.only))
-                left = [piece for piece in todo if not is_done(piece, folder / "rivals")]
+                own = todo[options.share]
+                left = [piece for piece in own if not is_done(piece, folder / "rivals")]
                 work = alone(scratch) if task.apart else together
                 go(left, work, folder / "rivals", end, stated(options))
             report(name, task, folder)

@@ -35,8 +35,8 @@ class Task:
       settings: on top of the default experiment.
       partitions: names in ``PARTITIONS``.
       seeds: each changes initial weights, partition and batches.
-      apart: each seed is a piece, and a run of its own that leaves checkpoints; otherwise all seeds
-        are one sweep.
+      apart: each partition and seed is a piece, and a run of its own that leaves checkpoints;
+        otherwise those of a method are one sweep, which is compiled once.
       images: it needs the images of CIFAR-10.
     """
 
@@ -49,18 +49,17 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """One method on one partition, with some seeds.
+    """A method on some partitions, with some seeds.
 
     Attributes:
-      partition, method: by name.
-      seeds: of the runs.
-      config: of the first seed, without a folder.
+      method: by name.
+      points: partition, by name, and seed of each run.
+      config: of the first of them, without a folder.
       path: of the record, in the folder of all of them.
     """
 
-    partition: str
     method: str
-    seeds: tuple[int, ...]
+    points: tuple[tuple[str, int], ...]
     config: ExperimentConfig
     path: str
 
@@ -76,24 +75,28 @@ def pieces(
       variants: by method.
 
     Returns:
-      All methods with the first seeds before any method with the next ones; and the errors.
+      All methods with the first seed before any method with the next one; and the errors.
     """
-    every = range(task.seeds)
-    groups = [(seed,) for seed in every] if task.apart else [tuple(every)]
+    points = [(partition, seed) for seed in range(task.seeds) for partition in task.partitions]
+    groups = [(point,) for point in points] if task.apart else [tuple(points)]
     found, errors = [], {}
-    for seeds in groups:
+    for group in groups:
+        partition, seed = group[0]
+        part = f"{slug(partition)}.{seed}" if task.apart else f"{task.seeds}-seeds"
         for method, variant in variants.items():
-            for partition in task.partitions:
-                settings = {**task.settings, **PARTITIONS[partition], **variant.settings}
-                try:
-                    config = replace(ExperimentConfig(), {**settings, "seed": seeds[0]})
-                except ConfigError as error:
-                    errors[method] = str(error)
-                    continue
-                last = f"-{seeds[-1]}" if len(seeds) > 1 else ""
-                path = f"{name}/{slug(partition)}/{slug(method)}.{seeds[0]}{last}.json"
-                found.append(Piece(partition, method, seeds, config, path))
+            settings = {**task.settings, **variant.settings, **point_settings(partition, seed)}
+            try:
+                config = replace(ExperimentConfig(), settings)
+            except ConfigError as error:
+                errors[method] = str(error)
+                continue
+            found.append(Piece(method, group, config, f"{name}/{slug(method)}.{part}.json"))
     return found, errors
+
+
+def point_settings(partition: str, seed: int) -> dict[str, Any]:
+    """What is a point's own, by dotted name."""
+    return {**PARTITIONS[partition], "seed": seed}
 
 
 def slug(text: str) -> str:
@@ -128,11 +131,12 @@ def go(
             return
         start = time.perf_counter()
         try:
-            runs = [kept(one) for one in work(piece)]
+            runs = [kept(*each) for each in zip(piece.points, work(piece), strict=True)]
         except Exception as error:  # the other pieces may do all the same
             traceback.print_exc()
             said = f"{type(error).__name__}: {error}"
-            runs = [{"seed": seed, "status": "failed", "error": said} for seed in piece.seeds]
+            lost = {"status": "failed", "error": said}
+            runs = [{"partition": name, "seed": seed, **lost} for name, seed in piece.points]
         jax.clear_caches()
         record = {
             **facts,
@@ -148,39 +152,38 @@ def go(
 
 
 def together(piece: Piece) -> list[SweepRun]:
-    """All seeds of a piece, in one program."""
-    return sweep(piece.config, {"seed": list(piece.seeds)}).runs
+    """All runs of a piece, in one program."""
+    return sweep(piece.config, [point_settings(*point) for point in piece.points]).runs
 
 
 def alone(scratch: pathlib.Path) -> Callable[[Piece], list[SweepRun]]:
-    """Gives what runs the seeds of a piece one by one, going on from checkpoints in ``scratch``."""
+    """Gives what does the runs of a piece one by one, from checkpoints in ``scratch`` on."""
 
     def runs(piece: Piece) -> Iterator[SweepRun]:
-        for seed in piece.seeds:
-            folder = scratch / f"{piece.path.removesuffix('.json')}-seed-{seed}"
-            changes = {"seed": seed, "out": str(folder), "checkpoint_every": CHECKPOINT_ROUNDS}
-            config = replace(piece.config, changes)
+        for number, point in enumerate(piece.points):
+            folder = scratch / f"{piece.path.removesuffix('.json')}.{number}"
+            own = {
+                **point_settings(*point),
+                "out": str(folder),
+                "checkpoint_every": CHECKPOINT_ROUNDS,
+            }
+            config = replace(piece.config, own)
             try:
                 result = run(config, resume=folder.exists())
-            except (
-                CheckpointError,
-                ConfigError,
-            ):  # it holds no checkpoint, or is of other settings
+            except (CheckpointError, ConfigError):  # no checkpoint, or other settings
                 result = run(config, overwrite=True)
             if result.summary["status"] == "interrupted":
                 raise KeyboardInterrupt
             shutil.rmtree(folder)
-            yield SweepRun({"seed": seed}, config, result.records, result.summary)
+            yield SweepRun({}, config, result.records, result.summary)
 
-    def work(piece: Piece) -> list[SweepRun]:
-        return list(runs(piece))
-
-    return work
+    return lambda piece: list(runs(piece))
 
 
-def kept(one: SweepRun) -> dict[str, Any]:
+def kept(point: tuple[str, int], one: SweepRun) -> dict[str, Any]:
     """What a record holds of a run: its figures, and the curves."""
-    found = figures(one)
+    partition, seed = point
+    found = figures(dataclasses.replace(one, point={"partition": partition, "seed": seed}))
     curves = {
         name: [shortened(record[name]) for record in one.records]
         for name in CURVES

@@ -56,20 +56,24 @@ class Row:
 
 
 def rows_of(
-    records: Iterable[tuple[Piece, dict[str, Any]]], variants: dict[str, Variant]
+    records: Iterable[tuple[Piece, dict[str, Any]]], partition: str, variants: dict[str, Variant]
 ) -> list[Row]:
     """The rows of a partition, from most bytes to fewest; what did not complete is last.
 
     Args:
-      records: pieces of one partition, with their records.
+      records: pieces with their records.
+      partition: by name.
       variants: by method.
     """
     found: dict[str, Row] = {}
     for piece, record in records:
+        own = [run for run in record["runs"] if run["partition"] == partition]
+        if not own:
+            continue
         row = found.setdefault(
             piece.method, Row(piece.method, variants[piece.method], piece.config, [])
         )
-        row.runs = sorted([*row.runs, *record["runs"]], key=lambda run: run["seed"])
+        row.runs = sorted([*row.runs, *own], key=lambda run: run["seed"])
     for row in found.values():
         if row.method != row.variant.reference:
             row.apart = apart(row, found.get(row.variant.reference))

@@ -21,10 +21,6 @@ SEVERAL: dict[str, dict[str, Any]] = {
         "algorithm.down.fraction": 0.05,
     },
     "dgc, 1 %": {"algorithm.name": "dgc", "algorithm.up.fraction": 0.01},
-    "weight_clustering, conditional": {
-        "algorithm.name": "weight_clustering",
-        "algorithm.coding": "conditional",
-    },
 }
 """Where the defaults of a name say little; those of ``updates.py`` come on top."""
 SGD = {"local.optimizer": "sgd", "local.learning_rate": 0.1}
