@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import randomness, wire
-from fedcode_jax.algorithms import Start, Work
+from fedcode_jax.algorithms import Algorithm, Start, Work
 from fedcode_jax.bench.timing import Timed, compiled
 from fedcode_jax.clients import ClientData, LocalTraining, dealt, run_cohort
 from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.devices import replicated, tree_bytes
+from fedcode_jax.schedules import Exchange
 from fedcode_jax.simulation import EvaluationData, Program, Score, State, evaluate_each
 
 TRAINING, CODES, AGGREGATION, EVALUATION = PARTS = (
@@ -49,7 +50,8 @@ class _NoTraining(LocalTraining):
 def parts_of(program: Program, weights: Weights, before: State, after: State) -> Parts:
     """The parts of the round between two states.
 
-    * Local training: every client of the round trains from the initial weights.
+    * Local training: every client of the round trains from what the first of them receives, under
+      the algorithm's objective.
     * Codebooks and codes: the broadcast, then each client's start from it and its upload of the
       weights it trained, spread over the devices by the same code as training is.
     * Aggregation of these uploads.
@@ -79,15 +81,17 @@ def parts_of(program: Program, weights: Weights, before: State, after: State) ->
     def laid(tree: Any) -> Any:
         return jax.device_put(tree, everywhere)
 
-    clients, key, keys, rows, exchange, samples, weights = laid(
-        (clients, key, keys, rows, exchange, samples, weights)
+    clients, key, keys, rows, exchange, samples = laid(
+        (clients, key, keys, rows, exchange, samples)
     )
 
     def ready(function: Callable, *inputs: Any) -> Timed:
         return Timed(functools.partial(compiled(function, *inputs, plan=program.plan), *inputs))
 
     server = before.server
-    train = ready(_train(program), weights, program.data, clients, keys)
+    stored = jax.tree.map(lambda leaf: leaf[0], rows[0])
+    start = laid(jax.jit(functools.partial(_start, algorithm))(server, stored, exchange, key))
+    train = ready(_train(program), start, program.data, clients, keys)
     trained = laid(train.run())
     members = (clients, (*rows, trained), keys)
     code = ready(_code(program), server, members, exchange, program.data, key)
@@ -106,21 +110,32 @@ def parts_of(program: Program, weights: Weights, before: State, after: State) ->
     return Parts(timed, moved)
 
 
-def _train(program: Program) -> Callable[..., Weights]:
-    """(weights, data, clients, keys) -> the trained weights of every client."""
+def _start(
+    algorithm: Algorithm, server: Any, stored: Any, exchange: Exchange, key: jax.Array
+) -> Start:
+    """What a client starts from that takes part for the first time."""
+    common = None if algorithm.common is None else algorithm.common(server)
+    message, _ = algorithm.broadcast(server, exchange, key)
+    down = wire.addressed(message, jnp.array(True)) if algorithm.common is None else message
+    return algorithm.receive(stored, down, common)
 
-    def train(weights: Weights, data: ClientData, clients: jax.Array, keys: jax.Array) -> Weights:
+
+def _train(program: Program) -> Callable[..., Weights]:
+    """(start, data, clients, keys) -> the trained weights of every client."""
+
+    def train(start: Start, data: ClientData, clients: jax.Array, keys: jax.Array) -> Weights:
         return run_cohort(
             program.training,
             program.plan,
             data,
             clients,
-            weights,
+            start,
             jnp.zeros(clients.size),
             keys,
-            begin=lambda weights, row: (Start(weights), jnp.ones((), bool)),
-            finish=lambda weights, row, work, key: work.trained,
+            begin=lambda start, row: (start, jnp.ones((), bool)),
+            finish=lambda start, row, work, key: work.trained,
             max_size=program.max_size,
+            objective=program.algorithm.objective,
             learning_rate=program.settings.learning_rate,
         ).outputs
 

@@ -159,8 +159,7 @@ class FedBAT(AlgorithmConfig):
     name: str = "fedbat"
     own_schedule: ClassVar[bool] = True
     rho: Annotated[float, checks.real(0)] = 6.0
-    """How fast the size of a kernel's change is learnt; the paper tries 2 to 10, and 0 is not at
-    all."""
+    """How fast the size of a kernel's change is learnt; the authors try 2 to 10; 0: not at all."""
     phi: Annotated[float, check_probability] = 0.5
     """Share of a client's steps before its change is binarised."""
 

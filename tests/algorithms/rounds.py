@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedcode_jax import algorithms, wire
-from fedcode_jax.algorithms import Work
+from fedcode_jax.algorithms import At, Work
 from fedcode_jax.compress import codebook, error_feedback, powersgd, topk
 from fedcode_jax.schedules import Exchange
 
@@ -64,6 +64,15 @@ def exchange(server, clients):
 def moved(tree, by=0.1, seed=1):
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda x: x + by * jnp.float32(rng.normal(size=x.shape)), tree)
+
+
+def seen(algorithm, start):
+    """The weights that a client starts from, as its model is applied with them."""
+    view, at = algorithm.objective.view, At(jnp.int32(0), jnp.int32(1))
+    if view is None:
+        return start.weights
+    params = view(start.weights["params"], start.carried, at, jax.random.key(0))
+    return {**start.weights, "params": params}
 
 
 def worked(start, seed=0):

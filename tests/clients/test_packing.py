@@ -135,9 +135,14 @@ def drawn_back(grads, params, anchor, at):
     return jax.tree.map(lambda g, p, a: g + share * (p - a), grads, params, anchor)
 
 
-def masked(params, anchor, key):
+def masked(params, anchor, at, key):
     keep = jax.random.bernoulli(key, 0.8)
-    return jax.tree.map(lambda leaf: leaf * (1 + keep), params)
+    return jax.tree.map(lambda leaf: leaf * (1 + keep * at.step / at.steps), params)
+
+
+def held_back(params, anchor, at):
+    share = jnp.where(at.step % 2, 1.0, 0.5)
+    return jax.tree.map(lambda p, a: a + share * (p - a), params, anchor)
 
 
 def noisy(learning_rate):
@@ -155,12 +160,13 @@ KINDS = {
     "a penalty": {"objective": Objective(penalty=proximal)},
     "a correction": {"objective": Objective(gradient=drawn_back)},
     "a view": {"objective": Objective(view=masked)},
+    "a projection": {"objective": Objective(project=held_back)},
     "all of them": {
         "model": "cnn",
         "norm": "batch",
         "opt": optimizer("adam", 1e-2),
         "augment": crop_and_flip,
-        "objective": Objective(proximal, drawn_back, masked),
+        "objective": Objective(proximal, drawn_back, masked, held_back),
         "fix_norm_after": 3,
         "fixed": True,
     },

@@ -173,19 +173,27 @@ def drawn_back(grads, params, anchor, at):
     return jax.tree.map(lambda g, p, a: g + 10.0 * share * (p - a), grads, params, anchor)
 
 
-def masked(params, anchor, key):
+def masked(params, anchor, at, key):
     keep = jax.random.bernoulli(key, 0.8, (len(jax.tree.leaves(params)),))
     leaves, tree = jax.tree.flatten(params)
+    late = at.step / at.steps
     return jax.tree.unflatten(
-        tree, [leaf * (1 + kept) for leaf, kept in zip(leaves, keep, strict=True)]
+        tree, [leaf * (1 + late * kept) for leaf, kept in zip(leaves, keep, strict=True)]
     )
+
+
+def held_back(params, anchor, at):
+    """Every other step comes to half of what it was."""
+    share = jnp.where(at.step % 2, 1.0, 0.5)
+    return jax.tree.map(lambda p, a: a + share * (p - a), params, anchor)
 
 
 OBJECTIVES = {
     "penalty": Objective(penalty=proximal),
     "gradient": Objective(gradient=drawn_back),
     "view": Objective(view=masked),
-    "all three": Objective(proximal, drawn_back, masked),
+    "project": Objective(project=held_back),
+    "all four": Objective(proximal, drawn_back, masked, held_back),
 }
 
 
