@@ -17,6 +17,8 @@ from fedcode_jax.algorithms.controls import skip, weight_clustering
 from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedcode import fedcode
 from fedcode_jax.algorithms.feddyn import feddyn
+from fedcode_jax.algorithms.fedpm import fedpm
+from fedcode_jax.algorithms.fedpm_mrc import fedpm_mrc
 from fedcode_jax.algorithms.layout import Layout, parse
 from fedcode_jax.algorithms.scaffold import scaffold
 from fedcode_jax.algorithms.updates import updates
@@ -26,6 +28,8 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "fedavg_every": fedavg_every,
     "fedcode": fedcode,
     "feddyn": feddyn,
+    "fedpm": fedpm,
+    "fedpm_mrc": fedpm_mrc,
     "local_only": local_only,
     "scaffold": scaffold,
     "skip": skip,
@@ -45,6 +49,8 @@ __all__ = [
     "fedavg_every",
     "fedcode",
     "feddyn",
+    "fedpm",
+    "fedpm_mrc",
     "local_only",
     "mean_of_clients",
     "one",
