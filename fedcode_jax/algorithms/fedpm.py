@@ -11,7 +11,7 @@ from fedcode_jax import schedules, wire
 from fedcode_jax.algorithms import masked
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, mean_of_clients, one
 from fedcode_jax.algorithms.layout import Layout, Weights
-from fedcode_jax.compress.random_coding import from_bits
+from fedcode_jax.compress import random_coding
 from fedcode_jax.errors import check_name
 from fedcode_jax.limits import check_real, check_whole
 from fedcode_jax.schedules import Exchange
@@ -66,13 +66,13 @@ def fedpm(
     1. Broadcast. The server sends theta, as float32 or rounded at random to ``levels`` + 1 values
        from EDGE to 1 - EDGE, which is unbiased; and the seed of w.
     2. Receive. A client starts from the scores s = logit(theta).
-    3. Local training of s: in every step a mask m of Bernoulli(sigmoid(s)) is drawn and the model is
-       that of w m; the gradient goes straight through the draw.
+    3. Local training of s: in every step a mask m of Bernoulli(sigmoid(s)) is drawn and the model
+       is that of w m; the gradient goes straight through the draw.
     4. Upload. One mask of Bernoulli(sigmoid(s)), in about H(p) <= 1 bits a value, p being its share
        of ones.
-    5. Aggregate. alpha += sum of masks, beta += sum of 1 - masks, from a prior of Beta(1, 1) that is
-       set anew every ``reset`` rounds; theta is the mode (alpha - 1) / (alpha + beta - 2), the share
-       of ones, as EDGE + (1 - 2 EDGE) share.
+    5. Aggregate. alpha += sum of masks, beta += sum of 1 - masks, from a prior of Beta(1, 1) that
+       is set anew every ``reset`` rounds; theta is EDGE + (1 - 2 EDGE) times the mode
+       (alpha - 1) / (alpha + beta - 2), which is the share of ones.
 
     Evaluated is w under one mask of Bernoulli(theta), another one in each round. Masks count alike,
     whatever the sample counts. Scales and biases of norms stay 1 and 0, and running statistics are
@@ -139,7 +139,7 @@ def fedpm(
 
     def receive(stored: FedPMClient, message: Message, common: None) -> Start:
         theta, *stats, seed = message.sections
-        weights = masked.frozen(stored.layout, from_bits(seed, 32)[0], scale)
+        weights = masked.frozen(stored.layout, random_coding.from_bits(seed, 32)[0], scale)
         scores = masked.logit(wire.values(theta))
         return masked.started(stored.layout, scores, tuple(map(wire.values, stats)), weights)
 

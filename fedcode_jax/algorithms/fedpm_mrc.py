@@ -12,7 +12,8 @@ from fedcode_jax.algorithms import masked
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, mean_of_clients, one
 from fedcode_jax.algorithms.fedpm import FedPMClient
 from fedcode_jax.algorithms.layout import Layout, Weights
-from fedcode_jax.compress.random_coding import candidate, chosen, from_bits, in_bits
+from fedcode_jax.compress import random_coding
+from fedcode_jax.compress.random_coding import from_bits
 from fedcode_jax.limits import check_real, check_whole
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Bits, Coded, Dense, Kind, Message
@@ -44,19 +45,19 @@ class MrcServer:
 
 # Long: a closure for each verb, each of them short.
 def fedpm_mrc(
-    block: int = 16, bits: int = 8, samples: int = 10, scale: float = math.e
+    block: int = 64, bits: int = 8, samples: int = 10, scale: float = math.e
 ) -> Algorithm:
     """FedPM whose masks are sent, up and down, as numbers of candidates that both ends can draw.
 
     All clients hold theta_c, the share of ones in S masks; it is the prior of both ways. With B
     values in a block and N = 2^bits candidates of it, from a seed that goes with the message:
 
-    1. Broadcast. Of the server's theta, S masks are drawn by ``chosen``; their numbers are sent, and
-       theta_c <- their share of ones, as EDGE + (1 - 2 EDGE) share.
+    1. Broadcast. Of the server's theta, S masks are drawn by ``random_coding.chosen``; their
+       numbers are sent, and theta_c <- EDGE + (1 - 2 EDGE) times their share of ones.
     2. Receive. A client draws the same candidates, and starts from the scores logit(theta_c).
     3. Local training, as of ``fedpm``.
-    4. Upload. One mask of its sigmoid(s) by ``chosen``.
-    5. Aggregate. The server draws the candidates that were meant; theta is their share of ones.
+    4. Upload. One mask of its sigmoid(s), coded likewise.
+    5. Aggregate. The server draws the candidates that were meant; theta is of their share of ones.
 
     A value takes bits / B bits up and S bits / B down. A mask is nearly a sample of what it should
     be where log N exceeds the block's divergence from theta_c, and else lags towards theta_c: the
@@ -116,7 +117,7 @@ def fedpm_mrc(
         numbers = from_bits(section, bits).reshape(count, -1)
 
         def added(ones: jax.Array, drawn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-            return ones + candidate(drawn[0], prior, drawn[1], block), None
+            return ones + random_coding.candidate(drawn[0], prior, drawn[1], block), None
 
         return jax.lax.scan(added, jnp.zeros_like(codes), (keys_of(seed, count), numbers))[0]
 
@@ -128,10 +129,10 @@ def fedpm_mrc(
         prior, ahead = jnp.asarray(grid)[codes], scores - jnp.asarray(scores_of)[codes]
         own = jax.random.split(jax.random.fold_in(key, 1), count)
         numbers = jax.lax.map(
-            lambda keys: chosen(keys[0], prior, ahead, block, bits, keys[1]),
+            lambda keys: random_coding.chosen(keys[0], prior, ahead, block, bits, keys[1]),
             (keys_of(seed, count), own),
         )
-        return seed, in_bits(numbers.reshape(-1), bits)
+        return seed, random_coding.in_bits(numbers.reshape(-1), bits)
 
     def codes_of(layout: Layout, weights: Weights) -> jax.Array:
         scores, _ = masked.masked_and_stats(layout, weights)

@@ -10,7 +10,7 @@ import numpy as np
 from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import Objective, Start
 from fedcode_jax.algorithms.layout import Group, Layout, Weights, kinds_of, trainable
-from fedcode_jax.compress.random_coding import from_bits, in_bits
+from fedcode_jax.compress import random_coding
 from fedcode_jax.wire import Bits
 
 EDGE = 0.01
@@ -44,8 +44,10 @@ def initial(layout: Layout, weights: Weights) -> tuple[jax.Array, jax.Array]:
     """
     largest = max(layout.members[layout.policies.index("coded")], key=lambda i: _size(layout, i))
     signs = jnp.ravel(jax.tree.leaves(weights)[largest])[:32] > 0
-    seed = from_bits(Bits(jnp.pad(signs, (0, 32 - signs.size)).astype(jnp.uint8)), 32)[0]
-    scores = jax.random.normal(jax.random.fold_in(randomness.key(seed), 1), (masked_size(layout),))
+    seed = random_coding.from_bits(
+        Bits(jnp.pad(signs, (0, 32 - signs.size)).astype(jnp.uint8)), 32
+    )[0]
+    scores = jax.random.normal(_frozen_key(seed, 1), (masked_size(layout),))
     return seed, jnp.clip(jax.nn.sigmoid(scores), EDGE, 1 - EDGE)
 
 
@@ -79,15 +81,17 @@ def frozen(layout: Layout, seed: jax.Array, scale: float) -> Weights:
         for path, kind, shape in zip(paths, kinds, layout.shapes, strict=True)
         if kind == "kernel"
     }
-    leaves = []
-    for i, (path, kind, shape) in enumerate(zip(paths, kinds, layout.shapes, strict=True)):
-        if kind not in _MASKED:
+    signs = jax.random.rademacher(_frozen_key(seed, 0), (masked_size(layout),), jnp.float32)
+    leaves, place = [], 0
+    for path, kind, shape in zip(paths, kinds, layout.shapes, strict=True):
+        if kind in _MASKED:
+            beside = of_kernels.get(path[:-1], shape) if kind == "bias" else shape
+            magnitude = np.float32(scale / math.sqrt(math.prod(beside[:-1])))
+            size = math.prod(shape)
+            leaves.append(magnitude * signs[place : place + size].reshape(shape))
+            place += size
+        else:
             leaves.append(jnp.full(shape, float(_name(path) in _SCALES and kind == "norm")))
-            continue
-        beside = of_kernels.get(path[:-1], shape) if kind == "bias" else shape
-        magnitude = np.float32(scale / math.sqrt(math.prod(beside[:-1])))
-        key = jax.random.fold_in(jax.random.fold_in(randomness.key(seed), 0), i)
-        leaves.append(magnitude * jax.random.rademacher(key, shape, jnp.float32))
     return jax.tree.unflatten(layout.treedef, leaves)
 
 
@@ -100,12 +104,18 @@ def objective() -> Objective:
 
     def view(scores: Weights, weights: Weights, key: jax.Array) -> Weights:
         paths, treedef = jax.tree_util.tree_flatten_with_path(scores)
-        kinds, leaves = kinds_of([path for path, _ in paths]), []
-        for i, weight in enumerate(jax.tree.leaves(weights)):
-            if kinds[i] in _MASKED:
-                theta = jax.nn.sigmoid(paths[i][1])
-                drawn = jax.random.uniform(jax.random.fold_in(key, i), theta.shape) < theta
+        masked = [kind in _MASKED for kind in kinds_of([path for path, _ in paths])]
+        sizes = [own.size for (_, own), is_masked in zip(paths, masked, strict=True) if is_masked]
+        # One draw for all: each of its own would compile for long.
+        draws, place, leaves = jax.random.uniform(key, (sum(sizes),)), 0, []
+        for (_, own), is_masked, weight in zip(
+            paths, masked, jax.tree.leaves(weights), strict=True
+        ):
+            if is_masked:
+                theta = jax.nn.sigmoid(own)
+                drawn = draws[place : place + own.size].reshape(own.shape) < theta
                 weight = weight * (drawn + (theta - jax.lax.stop_gradient(theta)))
+                place += own.size
             leaves.append(weight)
         return jax.tree.unflatten(treedef, leaves)
 
@@ -170,11 +180,15 @@ def grid(steps: int) -> np.ndarray:
 
 def seeds(*numbers: jax.Array) -> Bits:
     """A section of u32[] numbers, of 32 bits each."""
-    return in_bits(jnp.stack(numbers), 32)
+    return random_coding.in_bits(jnp.stack(numbers), 32)
 
 
 def _name(path: tuple) -> str:
     return str(getattr(path[-1], "key", getattr(path[-1], "name", ""))).lower()
+
+
+def _frozen_key(seed: jax.Array, purpose: int) -> jax.Array:
+    return jax.random.fold_in(randomness.key(seed), purpose)
 
 
 def _size(layout: Layout, leaf: int) -> int:

@@ -34,9 +34,9 @@ class AlgorithmConfig(Choice):
 
     name: Annotated[str, checks.text] = ""
     """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold or
-    feddyn; fedpm or fedpm_mrc; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, drive, eden, mucsc,
-    fedzip, fedprox, fedavgm, fedadam, fedyogi, fedadagrad; or module:factory, an algorithm of
-    your own."""
+    feddyn; fedpm or fedpm_mrc; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc,
+    drive, eden, mucsc, fedzip, fedprox, fedavgm, fedadam, fedyogi, fedadagrad; or module:factory,
+    an algorithm of your own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ class FedPMMrc(AlgorithmConfig):
 
     name: str = "fedpm_mrc"
     own_schedule: ClassVar[bool] = True
-    block: Annotated[int, checks.whole(1)] = 16
+    block: Annotated[int, checks.whole(1)] = 64
     """Values of a mask that share a number."""
     bits: Annotated[int, checks.whole(1, 16)] = 8
     """Of a number, log2 of the candidates of a block; the work of coding doubles with each."""

@@ -31,6 +31,8 @@ VARIANTS = {
         "down": codebook(4, "entropy"),
         "groups": "kernel+bias+norm=coded,stats=dense16",
     },
+    "fedpm, in steps": {"levels": 5, "coding": "adaptive", "reset": 2},
+    "fedpm_mrc, in small blocks": {"block": 3, "bits": 2, "samples": 3},
 }
 
 
