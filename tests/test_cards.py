@@ -99,7 +99,7 @@ def test_clients_side_by_side_and_one_by_one_send_the_same(name):
 def test_messages_of_a_method_take_the_bits_of_its_card(name):
     settings = AlgorithmConfig.members[name]()
     card, algorithm, weights = method_of(settings), settings.build(), large_weights()
-    layout = Layout.of(weights, parse(getattr(settings, "groups", "layers")))
+    layout = Layout.of(weights, parse(card.groups))
     server, store = algorithm.init(weights, by_hand.CLIENTS)
     sends = by_hand.exchange(name != "local_only", name != "local_only")
     run = jax.jit(lambda server, store: by_hand.one_round(algorithm, server, store, sends, False))

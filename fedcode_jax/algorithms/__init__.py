@@ -19,6 +19,8 @@ from fedcode_jax.algorithms.fedbat import fedbat
 from fedcode_jax.algorithms.fedbif import fedbif
 from fedcode_jax.algorithms.fedcode import fedcode
 from fedcode_jax.algorithms.feddyn import feddyn
+from fedcode_jax.algorithms.fedpm import fedpm
+from fedcode_jax.algorithms.fedpm_mrc import fedpm_mrc
 from fedcode_jax.algorithms.groups import parse
 from fedcode_jax.algorithms.layout import Layout
 from fedcode_jax.algorithms.scaffold import scaffold
@@ -31,6 +33,8 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "fedbif": fedbif,
     "fedcode": fedcode,
     "feddyn": feddyn,
+    "fedpm": fedpm,
+    "fedpm_mrc": fedpm_mrc,
     "local_only": local_only,
     "scaffold": scaffold,
     "skip": skip,
@@ -52,6 +56,8 @@ __all__ = [
     "fedbif",
     "fedcode",
     "feddyn",
+    "fedpm",
+    "fedpm_mrc",
     "local_only",
     "mean_of_clients",
     "one",

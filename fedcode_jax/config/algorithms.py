@@ -1,6 +1,7 @@
 """The settings of the algorithms: what is sent, and how the server combines it."""
 
 import dataclasses
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from fedcode_jax.config import checks
@@ -34,9 +35,9 @@ class AlgorithmConfig(Choice):
 
     name: Annotated[str, checks.text] = ""
     """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold,
-    feddyn, fedbat or fedbif; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, drive,
-    eden, mucsc, fedzip, powersgd, fedprox, fedper, fedbn, fedavgm, fedadam, fedyogi, fedadagrad; or
-    module:factory, an algorithm of your own."""
+    feddyn, fedbat, fedbif, fedpm or fedpm_mrc; fedavg as a paper composes it: fedpaq, topk, stc,
+    signsgd, dgc, drive, eden, mucsc, fedzip, powersgd, fedprox, fedper, fedbn, fedavgm, fedadam,
+    fedyogi, fedadagrad; or module:factory, an algorithm of your own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,3 +173,36 @@ class FedBiF(AlgorithmConfig):
     own_schedule: ClassVar[bool] = True
     bits: Annotated[int, checks.whole(2, 8)] = 3
     """Bits m of a weight as it goes down, of which clients train one a round, in turn."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedPM(AlgorithmConfig):
+    """Masks over random weights, which stay as they are (arXiv 2209.15328)."""
+
+    name: str = "fedpm"
+    own_schedule: ClassVar[bool] = True
+    levels: Annotated[int, checks.whole(0, 255)] = 0
+    """To how many steps probabilities are rounded at random on the way down; 0: float32."""
+    coding: Literal["fixed", "entropy", "adaptive"] = "entropy"
+    """How masks and levels are written: fixed (a bit of a mask); entropy (by their frequencies);
+    adaptive (frequencies learnt on the way, by layer)."""
+    reset: Annotated[int, checks.whole(1)] = 1
+    """Rounds that share a prior; the paper's is about clients over clients in a round."""
+    scale: Annotated[float, checks.real(0, above=True)] = math.e
+    """Of the weights, which are of magnitude scale / sqrt(fan-in)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedPMMrc(AlgorithmConfig):
+    """FedPM with masks as numbers of shared candidates, both ways (arXiv 2306.12625, up)."""
+
+    name: str = "fedpm_mrc"
+    own_schedule: ClassVar[bool] = True
+    block: Annotated[int, checks.whole(1)] = 64
+    """Values of a mask that share a number."""
+    bits: Annotated[int, checks.whole(1, 16)] = 8
+    """Of a number, log2 of the candidates of a block; the work of coding doubles with each."""
+    samples: Annotated[int, checks.whole(1, 255)] = 10
+    """Masks that go down in a round, whose share of ones clients start from."""
+    scale: Annotated[float, checks.real(0, above=True)] = math.e
+    """Of the weights, which are of magnitude scale / sqrt(fan-in)."""

@@ -26,6 +26,7 @@ class Method(NamedTuple):
       bits_up: (settings, layout) -> bits of a client's message, headers aside.
       bits_down: the same of the server's, to a client that is up to date.
       source: the paper.
+      groups: how a model is laid out for ``bits_up`` and ``bits_down``, as of ``parse``.
       at_most: whether the bits are a bound, since sizes follow the values.
       unbiased: whether the mean of what is read of the uploads is the clients' mean change.
       note: where it differs from its paper, or what to look out for.
@@ -38,6 +39,7 @@ class Method(NamedTuple):
     bits_up: Bits
     bits_down: Bits
     source: str
+    groups: str = "layers"
     at_most: bool = False
     unbiased: bool = True
     note: str = ""
@@ -67,7 +69,8 @@ def method_of(algorithm: AlgorithmConfig) -> Method:
         raise ConfigError(f"algorithm.name: there is no card of {algorithm.name!r}")
     card = METHODS[algorithm.name]
     coding = getattr(algorithm, "coding", "fixed")
-    return card._replace(at_most=card.at_most or coding != "fixed")
+    groups = getattr(algorithm, "groups", card.groups)
+    return card._replace(at_most=card.at_most or coding != "fixed", groups=groups)
 
 
 def _composed(algorithm: FedAvg) -> Method:
@@ -88,6 +91,7 @@ def _composed(algorithm: FedAvg) -> Method:
         lambda settings, layout: _of_groups(settings.up, layout),
         lambda settings, layout: _of_groups(settings.down, layout),
         "; ".join(sources),
+        algorithm.groups,
         at_most=up.at_most(algorithm.up) or down.at_most(algorithm.down),
         unbiased=up.unbiased(algorithm.up),
         note="; ".join(notes),
@@ -117,7 +121,9 @@ def _each(coded: Callable[[Any, int], float]) -> Bits:
 
     def bits(settings: Any, layout: Layout) -> float:
         return sum(
-            coded(settings, math.prod(shape)) if policy == "coded" else 32 * math.prod(shape)
+            coded(settings, math.prod(shape))
+            if policy == "coded"
+            else _FLOAT_BITS[policy] * math.prod(shape)
             for policy, shape in _groups(layout)
         )
 
@@ -132,6 +138,8 @@ def _codes(settings: Any, n: int) -> float:
 def _floats(times: int) -> Bits:
     return _each(lambda settings, n: 32 * times * n)
 
+
+_MASKED = "kernel+bias=coded,norm=local,stats=dense"
 
 _FEDCODE = Method(
     "codebooks; each f2-th round also codes",
@@ -213,6 +221,29 @@ METHODS: dict[str, Method] = {
         "2509.10161",
         unbiased=False,
         note="from the abstract, and a public copy of the program; biases and norms as floats",
+    ),
+    "fedpm": Method(
+        "a mask over frozen random weights",
+        "the probability of each weight, as float32 or in steps",
+        "nothing",
+        ("at most 1", "32, or ceil(log2(levels + 1))"),
+        _each(lambda settings, n: n),
+        _each(lambda settings, n: n * (math.ceil(math.log2(settings.levels + 1)) or 32)),
+        "2209.15328",
+        _MASKED,
+        note="needs a wide model and `local.learning_rate` 0.1 with Adam",
+    ),
+    "fedpm_mrc": Method(
+        "a mask, as numbers of candidates that both ends draw",
+        "S masks, likewise",
+        "the probabilities that all hold, 4 bytes a value",
+        ("bits / B", "S bits / B"),
+        _each(lambda settings, n: math.ceil(n / settings.block) * settings.bits),
+        _each(lambda settings, n: math.ceil(n / settings.block) * settings.bits * settings.samples),
+        "2306.12625; both ways: 2502.00206",
+        _MASKED,
+        unbiased=False,
+        note="as fedpm; BiCompFL's idea, not its steps",
     ),
 }
 """By ``algorithm.name``, of those that are not compositions of FedAvg."""

@@ -38,6 +38,8 @@ VARIANTS = {
     },
     "fedavg, down and kept": {"down": topk(0.2), "groups": "*/norm/*=local,params"},
     "fedcode, kept": {"groups": "*/norm/*=local,kernels"},
+    "fedpm, in steps": {"levels": 5, "coding": "adaptive", "reset": 2},
+    "fedpm_mrc, in small blocks": {"block": 3, "bits": 2, "samples": 3},
 }
 
 
