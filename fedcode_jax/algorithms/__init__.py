@@ -18,6 +18,7 @@ from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedcode import fedcode
 from fedcode_jax.algorithms.feddyn import feddyn
 from fedcode_jax.algorithms.layout import Layout, parse
+from fedcode_jax.algorithms.lbgm import lbgm
 from fedcode_jax.algorithms.scaffold import scaffold
 from fedcode_jax.algorithms.updates import updates
 
@@ -26,6 +27,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "fedavg_every": fedavg_every,
     "fedcode": fedcode,
     "feddyn": feddyn,
+    "lbgm": lbgm,
     "local_only": local_only,
     "scaffold": scaffold,
     "skip": skip,
@@ -45,6 +47,7 @@ __all__ = [
     "fedavg_every",
     "fedcode",
     "feddyn",
+    "lbgm",
     "local_only",
     "mean_of_clients",
     "one",

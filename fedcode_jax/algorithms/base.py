@@ -122,6 +122,12 @@ class Algorithm(NamedTuple):
         that it missed or this, whichever is shorter. Only where there is a ``common``.
       lost: client: (stored, message) -> stored. Takes back what counted on an upload that did
         not arrive: afterwards all is as if it had held nothing. None where nothing counts on it.
+      heard: client: (stored, message) -> (message, stored). Where an upload is read given what
+        both sides hold of its client, both do so by this alone, of an upload that arrived: the
+        message with all that it stands for, which ``aggregate`` is given, and what both hold
+        afterwards. ``stored`` is what ``upload`` gave, the message zero in all that its kind does
+        not carry. What both hold, ``upload`` leaves as it is, so it stays if nothing arrives.
+        None where messages say all by themselves.
 
     Source of the form: optax, for functions and states; Karimireddy et al., arXiv 1910.06378,
     and Seide et al. 2014 for what it must hold: control variates, and residuals of what was sent.
@@ -138,6 +144,7 @@ class Algorithm(NamedTuple):
     common: Callable[[ServerState], Weights] | None = None
     whole: Callable[[ServerState], Message] | None = None
     lost: Callable[[Stored, Message], Stored] | None = None
+    heard: Callable[[Stored, Message], tuple[Message, Stored]] | None = None
 
 
 def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:

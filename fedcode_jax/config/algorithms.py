@@ -32,10 +32,10 @@ class AlgorithmConfig(Choice):
     """Of a member: whether it reads gradients off what plain SGD makes of weights."""
 
     name: Annotated[str, checks.text] = ""
-    """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold or
-    feddyn; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, drive, eden, mucsc,
-    fedzip, fedprox, fedavgm, fedadam, fedyogi, fedadagrad; or module:factory, an algorithm of
-    your own."""
+    """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold,
+    feddyn or lbgm; fedavg as a paper composes it: fedpaq, topk, stc, signsgd, dgc, drive, eden,
+    mucsc, fedzip, fedprox, fedavgm, fedadam, fedyogi, fedadagrad; or module:factory, an algorithm
+    of your own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,3 +147,14 @@ class FedDyn(AlgorithmConfig):
     own_schedule: ClassVar[bool] = True
     alpha: Annotated[float, checks.real(0, above=True)] = 0.01
     """How firmly clients are held to where they start; the paper's are 0.1, 0.01 and 0.001."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lbgm(AlgorithmConfig):
+    """A number for a change that is nearly parallel to an earlier one (arXiv 2202.00280)."""
+
+    name: str = "lbgm"
+    own_schedule: ClassVar[bool] = True
+    threshold: Annotated[float, checks.real(0, 1)] = 0.2
+    """The squared sine of the angle to the last change sent in full, up to which only a number is
+    sent; 0.2 in most of the authors' runs."""

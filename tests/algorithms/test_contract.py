@@ -139,6 +139,7 @@ def test_schedules_that_algorithms_bring():
     assert brought == {
         "fedavg": [True] * 6,
         "feddyn": [True] * 6,
+        "lbgm": [True] * 6,
         "scaffold": [True] * 6,
         "weight_clustering": [True] * 6,
         "local_only": [False] * 6,
