@@ -50,6 +50,8 @@ def exchanged(make):
     work = algorithms.Work(start, start.weights, jnp.int32(1), jnp.float32(0.1), nothing)
     upload, after = algorithm.upload(one, work, sends, key)
     uploads = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * 2), upload)
+    if algorithm.heard is not None:
+        uploads, after = jax.vmap(algorithm.heard, (None, 0))(after, uploads)
     merged = algorithm.aggregate(server, uploads, jnp.ones(2, jnp.float32), sends)
     sizes = wire.size_bits(sent), wire.size_bits(upload)
     return sent, server, start, upload, after, merged, algorithm.report(merged, store), sizes

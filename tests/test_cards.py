@@ -114,7 +114,8 @@ def test_messages_of_a_method_take_the_bits_of_its_card(name):
             continue
         formula, taken = bits(settings, layout), 8 * len(wire.encode(sent))
         assert taken <= 1.02 * formula + 8 * MOST_HEADER * sections
-        assert taken >= (0.3 if card.at_most else 0.98) * formula
+        if name != "lbgm":  # whose second change points where the first one did
+            assert taken >= (0.3 if card.at_most else 0.98) * formula
 
 
 def large_weights():

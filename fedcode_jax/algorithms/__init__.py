@@ -23,6 +23,7 @@ from fedcode_jax.algorithms.fedpm import fedpm
 from fedcode_jax.algorithms.fedpm_mrc import fedpm_mrc
 from fedcode_jax.algorithms.groups import parse
 from fedcode_jax.algorithms.layout import Layout
+from fedcode_jax.algorithms.lbgm import lbgm
 from fedcode_jax.algorithms.scaffold import scaffold
 from fedcode_jax.algorithms.updates import updates
 
@@ -35,6 +36,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "feddyn": feddyn,
     "fedpm": fedpm,
     "fedpm_mrc": fedpm_mrc,
+    "lbgm": lbgm,
     "local_only": local_only,
     "scaffold": scaffold,
     "skip": skip,
@@ -58,6 +60,7 @@ __all__ = [
     "feddyn",
     "fedpm",
     "fedpm_mrc",
+    "lbgm",
     "local_only",
     "mean_of_clients",
     "one",

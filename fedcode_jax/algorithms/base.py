@@ -128,6 +128,12 @@ class Algorithm(NamedTuple):
       personal: client: (server state, stored) -> weights. A client's own model between rounds,
         where clients keep parts of it to themselves; each is evaluated by itself. None where the
         models of ``report`` are all there are.
+      heard: client: (stored, message) -> (message, stored). Where an upload is read given what
+        both sides hold of its client, both do so by this alone, of an upload that arrived: the
+        message with all that it stands for, which ``aggregate`` is given, and what both hold
+        afterwards. ``stored`` is what ``upload`` gave, the message zero in all that its kind does
+        not carry. What both hold, ``upload`` leaves as it is, so it stays if nothing arrives.
+        None where messages say all by themselves.
 
     Source of the form: optax, for functions and states; Karimireddy et al., arXiv 1910.06378,
     and Seide et al. 2014 for what it must hold: control variates, and residuals of what was sent.
@@ -145,6 +151,7 @@ class Algorithm(NamedTuple):
     whole: Callable[[ServerState], Message] | None = None
     lost: Callable[[Stored, Message], Stored] | None = None
     personal: Callable[[ServerState, Stored], Weights] | None = None
+    heard: Callable[[Stored, Message], tuple[Message, Stored]] | None = None
 
 
 def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:

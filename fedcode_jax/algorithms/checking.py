@@ -55,6 +55,10 @@ def _round(algorithm: Algorithm, weights: Weights) -> None:
     _check_like("upload", "what is stored", stored_after, stored)
     if algorithm.lost is not None:
         _check_like("lost", "what is stored", algorithm.lost(stored_after, upload), stored)
+    if algorithm.heard is not None:
+        whole, agreed = algorithm.heard(stored_after, upload)
+        _check_like("heard", "the message", whole, upload)
+        _check_like("heard", "what is stored", agreed, stored)
     uploads = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * clients), upload)
     after = algorithm.aggregate(server, uploads, jnp.ones(clients), sends)
     _check_like("aggregate", "the server's state", after, server)

@@ -35,9 +35,9 @@ class AlgorithmConfig(Choice):
 
     name: Annotated[str, checks.text] = ""
     """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold,
-    feddyn, fedbat, fedbif, fedpm or fedpm_mrc; fedavg as a paper composes it: fedpaq, topk, stc,
-    signsgd, dgc, drive, eden, mucsc, fedzip, powersgd, fedprox, fedper, fedbn, fedavgm, fedadam,
-    fedyogi, fedadagrad; or module:factory, an algorithm of your own."""
+    feddyn, fedbat, fedbif, fedpm, fedpm_mrc or lbgm; fedavg as a paper composes it: fedpaq, topk,
+    stc, signsgd, dgc, drive, eden, mucsc, fedzip, powersgd, fedprox, fedper, fedbn, fedavgm,
+    fedadam, fedyogi, fedadagrad; or module:factory, an algorithm of your own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,3 +206,14 @@ class FedPMMrc(AlgorithmConfig):
     """Masks that go down in a round, whose share of ones clients start from."""
     scale: Annotated[float, checks.real(0, above=True)] = math.e
     """Of the weights, which are of magnitude scale / sqrt(fan-in)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lbgm(AlgorithmConfig):
+    """A number for a change that is nearly parallel to an earlier one (arXiv 2202.00280)."""
+
+    name: str = "lbgm"
+    own_schedule: ClassVar[bool] = True
+    threshold: Annotated[float, checks.real(0, 1)] = 0.2
+    """The squared sine of the angle to the last change sent in full, up to which only a number is
+    sent; 0.2 in most of the authors' runs."""

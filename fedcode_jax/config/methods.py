@@ -222,6 +222,16 @@ METHODS: dict[str, Method] = {
         unbiased=False,
         note="from the abstract, and a public copy of the program; biases and norms as floats",
     ),
+    "lbgm": Method(
+        "a number, or the change where it points elsewhere than the last one sent",
+        "float32 weights",
+        "the last change sent, 4 bytes a value, and so does the server",
+        ("32 / n, or 32", "32"),
+        *(_floats(1),) * 2,
+        "2202.00280",
+        at_most=True,
+        unbiased=False,
+    ),
     "fedpm": Method(
         "a mask over frozen random weights",
         "the probability of each weight, as float32 or in steps",

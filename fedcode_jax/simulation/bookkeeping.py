@@ -108,7 +108,7 @@ def _metrics(
         present=~now.met.away,
         received=done.received,
         arrived=done.arrived,
-        uploaded_weights=jnp.sum(wire.carries_values(done.message.kind)),
+        uploaded_weights=jnp.sum(done.arrived & wire.carries_values(done.kind)),
     )
 
 

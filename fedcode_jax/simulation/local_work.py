@@ -44,7 +44,7 @@ class Done(NamedTuple):
     Attributes:
       received: bool[], it has what it was sent, and so has trained.
       arrived: bool[], its upload reached the server.
-      message: of its upload what arrived.
+      message: of its upload what arrived, as the server reads it.
       sketch: f32[S], of its weights, which went with the upload, or None.
       kind: i32[], of its upload, whether it arrived or not.
       stored: what it keeps, if it received what it was sent.
@@ -149,13 +149,18 @@ class LocalWork:
         if self.algorithm.lost is not None:
             heard = arrived & (jnp.asarray(sent.kind) != wire.Kind.NOTHING)
             stored = _where(heard, stored, self.algorithm.lost(stored, upload))
+        message = wire.only_carried(_if_received(upload, received), arrived)
+        if self.algorithm.heard is not None:
+            heard = message.kind != wire.Kind.NOTHING
+            agreed = self.algorithm.heard(stored, message)
+            message, stored = _where(heard, agreed, (message, stored))
         known = None
         if given is not None:  # what did not arrive is remembered by neither side
             known = _where(arrived, wire.remember(given, upload), given)
         return Done(
             received=received,
             arrived=arrived,
-            message=wire.only_carried(_if_received(upload, received), arrived),
+            message=message,
             sketch=sketch,
             kind=jnp.asarray(sent.kind),
             stored=stored,

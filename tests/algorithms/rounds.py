@@ -105,7 +105,10 @@ def received(algorithm, stored, message, common, first=False):
 
 
 def one_round(algorithm, server, store, sends, first, key=None):
-    """The broadcast, uploads, starts, server and store of a round of all clients."""
+    """The broadcast, uploads, starts, server and store of a round of all clients.
+
+    The uploads are as they were sent; all of them arrive.
+    """
     key = jax.random.key(0) if key is None else key
     common = common_of(algorithm, server)
     message, server = algorithm.broadcast(server, sends, key)
@@ -113,8 +116,12 @@ def one_round(algorithm, server, store, sends, first, key=None):
     def client(stored, first, seed):
         start = received(algorithm, stored, message, common, first)
         key = jax.random.fold_in(jax.random.key(1), seed)
-        return *algorithm.upload(stored, worked(start, seed), sends, key), start
+        upload, stored = algorithm.upload(stored, worked(start, seed), sends, key)
+        read = upload
+        if algorithm.heard is not None:
+            read, stored = algorithm.heard(stored, wire.only_carried(upload))
+        return upload, read, stored, start
 
     firsts = jnp.full(CLIENTS, first)
-    uploads, store, starts = jax.vmap(client)(store, firsts, jnp.arange(CLIENTS))
-    return message, uploads, starts, algorithm.aggregate(server, uploads, SAMPLES, sends), store
+    uploads, read, store, starts = jax.vmap(client)(store, firsts, jnp.arange(CLIENTS))
+    return message, uploads, starts, algorithm.aggregate(server, read, SAMPLES, sends), store

@@ -143,6 +143,7 @@ def test_schedules_that_algorithms_bring():
         "feddyn": [True] * 6,
         "fedpm": [True] * 6,
         "fedpm_mrc": [True] * 6,
+        "lbgm": [True] * 6,
         "scaffold": [True] * 6,
         "weight_clustering": [True] * 6,
         "local_only": [False] * 6,
