@@ -23,8 +23,9 @@ def powersgd(rank: int = 2, warm_start: bool = True) -> Compressor:
     r; it is drawn from a normal distribution where there is none yet, or a column of it is zero.
     Variables for which r (n + m) >= n m, biases among them, go as floats, exactly.
 
-    The published steps average P over the workers before Q is made, and Q after it: two exchanges.
-    Here each sender makes both factors of its own matrix, and the server averages the products.
+    The published steps average P over the workers before Q is made, and Q after it: two exchanges,
+    after which all hold the same P Q^T. Here each sender makes both factors of its own matrix, and
+    the server averages the products, a matrix of higher rank; used down, its rank is cut again.
 
     A value takes 32 r (n + m) / (n m) bits as published. The factors are rounded to 12 significant
     bits, so that both sides of a message make the same matrix of them, and take 20 each. A sender

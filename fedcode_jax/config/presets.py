@@ -106,12 +106,11 @@ class FedZip(Preset):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Powersgd(Preset):
-    """Each kernel's change as a matrix of low rank both ways, with feedback (arXiv 1905.13727)."""
+    """Each kernel's change up as a matrix of low rank, with feedback (arXiv 1905.13727)."""
 
     name: str = "powersgd"
     groups: Annotated[str, check_groups] = "layers"
     up: UpConfig = _UP["powersgd"]
-    down: DownConfig = _DOWN["powersgd"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

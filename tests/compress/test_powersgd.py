@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from fedcode_jax import compress, wire
-from fedcode_jax.algorithms import fedavg
+from fedcode_jax.algorithms import Start, Work, fedavg
 from fedcode_jax.compress import error_feedback, powersgd, topk
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.schedules import always
 from fedcode_jax.wire import Dense, Kind, LowRank, Message
 from fedcode_jax.wire.sizes import MESSAGE_HEADER_BYTES
 
@@ -197,8 +198,9 @@ def test_what_is_not_finite_is_told_but_not_kept():
 def test_other_ranks_are_refused(rank):
     with pytest.raises(ConfigError, match=r"^compressor\.rank: "):
         powersgd(rank)
+    down = {"algorithm.down.name": "powersgd", "algorithm.down.rank": rank}
     with pytest.raises(ConfigError, match=r"^algorithm\.down\.rank: "):
-        replace(ExperimentConfig(), {"algorithm.name": "powersgd", "algorithm.down.rank": rank})
+        replace(ExperimentConfig(), {"algorithm.name": "powersgd", **down})
 
 
 @pytest.mark.parametrize("way", ["up", "down"])
@@ -216,7 +218,8 @@ def test_only_what_asks_for_shapes_is_given_them():
 
 
 def test_each_variable_of_a_model_has_a_memory_of_its_shape():
-    algorithm = replace(ExperimentConfig(), {"algorithm.name": "powersgd"}).algorithm.build()
+    both = {"algorithm.name": "powersgd", "algorithm.down.name": "powersgd"}
+    algorithm = replace(ExperimentConfig(), both).algorithm.build()
     layer = {"kernel": jnp.zeros((3, 3, 4, 8)), "bias": jnp.zeros(8)}
     server, store = algorithm.init({"params": {"conv": layer, "head": jnp.zeros((9, 10))}}, 5)
     shapes = [leaf.shape for leaf in jax.tree.leaves(store.up)]
@@ -224,3 +227,34 @@ def test_each_variable_of_a_model_has_a_memory_of_its_shape():
     assert [leaf.shape for leaf in jax.tree.leaves(server.down)] == [(8, 2), (10, 2)]
     message, _ = algorithm.broadcast(server, None, KEY)
     assert [type(section) for section in message.sections] == [LowRank, LowRank, Dense]
+
+
+def distance_after(rounds, up):
+    """How far from the mean of their targets three clients' server is, in shares of the start.
+
+    Each moves by a fiftieth of the way to its own target.
+    """
+    targets = jnp.stack([jnp.asarray(matrix(20, 12, seed)) for seed in range(3)])
+    algorithm, samples, sends = fedavg(up, groups="layers"), jnp.ones(3), always()(1)
+    state = algorithm.init({"params": {"kernel": jnp.zeros((20, 12))}}, 3)
+
+    def client(stored, target, weights, key):
+        trained = jax.tree.map(lambda w: w + 0.02 * (target - w), weights)
+        work = Work(Start(weights), trained, jnp.int32(1), jnp.float32(0.02), jnp.float32(0))
+        return algorithm.upload(stored, work, sends, key)
+
+    def one(state, key):
+        server, store = state
+        uploads, store = jax.vmap(client, (0, 0, None, 0))(
+            store, targets, server.weights, jax.random.split(key, 3)
+        )
+        return (algorithm.aggregate(server, uploads, samples, sends), store), None
+
+    (server, _), _ = jax.lax.scan(one, state, jax.random.split(KEY, rounds))
+    wanted = np.mean(np.asarray(targets), axis=0)
+    return np.sqrt(square(server.weights["params"]["kernel"] - wanted) / square(wanted))
+
+
+def test_clients_that_differ_come_to_their_mean_with_feedback_and_not_without():
+    assert distance_after(400, error_feedback(powersgd(2))) < 0.05
+    assert distance_after(400, powersgd(2)) > 0.5

@@ -66,8 +66,9 @@ def rotated(rng, size, values):
 
 
 def low_rank(rng, n, m, r):
-    left, right = (rng.normal(size=(rows, r)).astype(np.float32) for rows in (n, m))
-    return LowRank(*(np.asarray(wire.rounded_factor(factor)) for factor in (left, right)))
+    """Of factors of 12 bits: whole numbers of 12 times powers of two."""
+    numbers = rng.integers(-4095, 4096, (n + m, r)) * 2.0 ** rng.integers(-40, 10, (n + m, r))
+    return LowRank(np.float32(numbers[:n]), np.float32(numbers[n:]))
 
 
 def random_plain(rng, n, clusters, floats=True, conditional=True):
