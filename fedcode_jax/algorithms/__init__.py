@@ -16,6 +16,7 @@ from fedcode_jax.algorithms.checking import check_contract
 from fedcode_jax.algorithms.controls import skip, weight_clustering
 from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedcode import fedcode
+from fedcode_jax.algorithms.fedcompress import fedcompress
 from fedcode_jax.algorithms.feddyn import feddyn
 from fedcode_jax.algorithms.layout import Layout, parse
 from fedcode_jax.algorithms.lbgm import lbgm
@@ -26,6 +27,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "fedavg": fedavg,
     "fedavg_every": fedavg_every,
     "fedcode": fedcode,
+    "fedcompress": fedcompress,
     "feddyn": feddyn,
     "lbgm": lbgm,
     "local_only": local_only,
@@ -46,6 +48,7 @@ __all__ = [
     "fedavg",
     "fedavg_every",
     "fedcode",
+    "fedcompress",
     "feddyn",
     "lbgm",
     "local_only",

@@ -21,7 +21,7 @@ class Start(NamedTuple):
     """What a client begins its round with.
 
     Attributes:
-      weights: that local training starts from.
+      weights: that local training starts from; see ``Objective`` for their params.
       carried: what the objective and the upload are given beside them: an anchor, a control
         variate; None for nothing.
     """
@@ -63,18 +63,21 @@ class At(NamedTuple):
 class Objective(NamedTuple):
     """How an algorithm shapes local training; what is None leaves it as it is.
 
-    All are pure functions of one client; params are the trained collection of the model.
+    All are pure functions of one client; params are the trained collection of ``Start.weights``:
+    that of the model, unless a view makes that of it, and then of any structure.
 
     Attributes:
       penalty: (params, carried) -> f32[], added to the loss of every step.
       gradient: (grads, params, carried, at) -> grads, as the optimiser is given them.
-      view: (params, carried, key) -> the params that the model is applied with, the gradient
+      view: (params, carried, at, key) -> the params that the model is applied with, the gradient
         being taken through it; the key is another one in every step.
+      project: (params, carried, at) -> params, what is made of them after every step.
     """
 
     penalty: Callable[[Weights, Carried], jax.Array] | None = None
     gradient: Callable[[Weights, Weights, Carried, At], Weights] | None = None
-    view: Callable[[Weights, Carried, jax.Array], Weights] | None = None
+    view: Callable[[Weights, Carried, At, jax.Array], Weights] | None = None
+    project: Callable[[Weights, Carried, At], Weights] | None = None
 
 
 class Algorithm(NamedTuple):

@@ -116,9 +116,10 @@ class Steps(NamedTuple):
         training, objective, steps = self.training, self.objective, own.steps
         each = None if index.ndim == 0 else 0  # whether clients are at steps of their own
         one_loss = functools.partial(training.batch_loss, objective=objective, fixed=self.fixed)
+        at = At(jnp.full_like(steps, index), steps) if any(objective) else None
 
         def total(params: Weights, state: Weights, batch: tuple, keys: jax.Array) -> tuple:
-            losses, aux = self.lift(one_loss)(params, state, carried, *batch, keys)
+            losses, aux = self.lift(one_loss)(params, state, carried, *batch, keys, at)
             return jnp.sum(losses), (losses, *aux)
 
         batch = self.lift(functools.partial(_batch, training, self.data), (each, 0))(index, own)
@@ -126,14 +127,16 @@ class Steps(NamedTuple):
         found, aux = jax.grad(total, has_aux=True)(now.params, now.state, batch, step_keys)
         grads, (values, loss, new_state) = found, aux
         if objective.gradient is not None:
-            at = At(jnp.full_like(steps, index), steps)
             grads = self.lift(objective.gradient)(grads, now.params, carried, at)
         optimizer = training.optimizer_at(self.learning_rate)
         updates, new_opt_state = self.lift(_updating(optimizer, one_loss))(
-            grads, now.opt_state, now.params, values, found, now.state, carried, *batch, step_keys
+            *(grads, now.opt_state, now.params, values, found),
+            *(now.state, carried, *batch, step_keys, at),
         )
         seen = jnp.where(index < steps, loss * jnp.sum(batch[2], axis=-1), 0.0)
         params = optax.apply_updates(now.params, updates)
+        if objective.project is not None:
+            params = self.lift(objective.project)(params, carried, at)
         return Progress(params, new_state, new_opt_state, now.loss_sum + seen)
 
 

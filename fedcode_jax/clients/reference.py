@@ -64,21 +64,21 @@ def train_reference(
                 whole = jnp.zeros((training.batch_size, *x.shape[1:]), x.dtype).at[: len(x)].set(x)
                 x = training.augment(jax.random.fold_in(augment_key, step), whole)[: len(x)]
             mask = jnp.ones(len(samples), bool)
-            at = (
+            at = At(jnp.int32(step), jnp.int32(steps))
+            inputs = (
                 state,
                 carried,
                 normalise(x, data.mean, data.std),
                 data.y[samples],
                 mask,
                 jax.random.fold_in(dropout_key, step),
+                at,
             )
-            (value, (loss, state)), grad = _gradient(training, objective)(params, *at)
+            (value, (loss, state)), grad = _gradient(training, objective)(params, *inputs)
             grads = grad
             if objective.gradient is not None:
-                grads = objective.gradient(
-                    grad, params, carried, At(jnp.int32(step), jnp.int32(steps))
-                )
-            elsewhere = functools.partial(_value, _loss(training, objective), at)
+                grads = objective.gradient(grad, params, carried, at)
+            elsewhere = functools.partial(_value, _loss(training, objective), inputs)
             updates, opt_state = updated(
                 *(optimizer, grads, opt_state, params),
                 value=value,
@@ -86,6 +86,8 @@ def train_reference(
                 value_fn=elsewhere,
             )
             params = optax.apply_updates(params, updates)
+            if objective.project is not None:
+                params = objective.project(params, carried, at)
             loss_sum += float(loss) * len(samples)
             step += 1
     return {"params": params, **state}, loss_sum / max(training.epochs * size, 1)
@@ -100,5 +102,5 @@ def _loss(training: LocalTraining, objective: Objective) -> Any:
     return functools.partial(training.batch_loss, objective=objective)
 
 
-def _value(loss: Any, at: tuple, params: Weights) -> jax.Array:
-    return loss(params, *at)[0]
+def _value(loss: Any, inputs: tuple, params: Weights) -> jax.Array:
+    return loss(params, *inputs)[0]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fedcode_jax.algorithms.base import Objective
+from fedcode_jax.algorithms.base import At, Objective
 from fedcode_jax.clients.losses import PerSample, cross_entropy, masked_sum
 from fedcode_jax.models.fixing import fixed_norm
 
@@ -74,6 +74,7 @@ class LocalTraining:
         y: jax.Array,
         mask: jax.Array,
         key: jax.Array,
+        at: At | None = None,
         *,
         objective: Objective = Objective(),
         fixed: jax.Array | None = None,
@@ -88,6 +89,7 @@ class LocalTraining:
           y: i32[B].
           mask: bool[B].
           key: for dropout, and for the objective's view.
+          at: where training is, for the objective's view; None without one.
           objective: how the algorithm shapes training.
           fixed: bool[], whether batch norm keeps its running averages, or None.
 
@@ -96,7 +98,8 @@ class LocalTraining:
         """
         seen = params
         if objective.view is not None:
-            seen = objective.view(params, carried, jax.random.fold_in(key, _VIEW))
+            assert at is not None
+            seen = objective.view(params, carried, at, jax.random.fold_in(key, _VIEW))
         with fixed_norm(fixed):
             logits, new_state = self.model.apply(
                 {"params": self._cast(seen), **state},

@@ -138,6 +138,7 @@ def test_schedules_that_algorithms_bring():
     }
     assert brought == {
         "fedavg": [True] * 6,
+        "fedcompress": [True] * 6,
         "feddyn": [True] * 6,
         "lbgm": [True] * 6,
         "scaffold": [True] * 6,

@@ -135,7 +135,7 @@ def drawn_back(grads, params, anchor, at):
     return jax.tree.map(lambda g, p, a: g + share * (p - a), grads, params, anchor)
 
 
-def masked(params, anchor, key):
+def masked(params, anchor, at, key):
     keep = jax.random.bernoulli(key, 0.8)
     return jax.tree.map(lambda leaf: leaf * (1 + keep), params)
 

@@ -173,7 +173,7 @@ def drawn_back(grads, params, anchor, at):
     return jax.tree.map(lambda g, p, a: g + 10.0 * share * (p - a), grads, params, anchor)
 
 
-def masked(params, anchor, key):
+def masked(params, anchor, at, key):
     keep = jax.random.bernoulli(key, 0.8, (len(jax.tree.leaves(params)),))
     leaves, tree = jax.tree.flatten(params)
     return jax.tree.unflatten(
