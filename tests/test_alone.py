@@ -78,6 +78,7 @@ ALONE = {
     "codebook.fit under vmap": lambda: jax.vmap(lambda v: codebook.fit(v, 4))(
         VALUES.reshape(3, 40)
     ),
+    "codebook.fit_in_use": lambda: codebook.fit_in_use(VALUES, 8, 3),
     "codebook.fit_rate": lambda: codebook.fit_rate(VALUES, 8, 0.01),
     "codebook.encode": lambda: codebook.encode(centers(), VALUES),
     "codebook.decode": lambda: codebook.decode(centers(), np.arange(8, dtype=np.uint8)),

@@ -156,6 +156,7 @@ def test_labels_out_of_range_and_malformed_files_lose_nothing(tmp_path):
 NEEDED = {
     "fedavg_every": {"algorithm.period": 2},
     "fedbif": {"local.learning_rate": 3e-4},
+    "fedcompress": {"local.epochs": 20, "local.learning_rate": 1e-2},  # far enough for 8 centers
     "scaffold": {"local.optimizer": "sgd", "local.learning_rate": 0.1},
 }
 

@@ -18,6 +18,7 @@ from fedcode_jax.algorithms.fedavg import fedavg, fedavg_every, local_only
 from fedcode_jax.algorithms.fedbat import fedbat
 from fedcode_jax.algorithms.fedbif import fedbif
 from fedcode_jax.algorithms.fedcode import fedcode
+from fedcode_jax.algorithms.fedcompress import fedcompress
 from fedcode_jax.algorithms.feddyn import feddyn
 from fedcode_jax.algorithms.fedpm import fedpm
 from fedcode_jax.algorithms.fedpm_mrc import fedpm_mrc
@@ -33,6 +34,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "fedbat": fedbat,
     "fedbif": fedbif,
     "fedcode": fedcode,
+    "fedcompress": fedcompress,
     "feddyn": feddyn,
     "fedpm": fedpm,
     "fedpm_mrc": fedpm_mrc,
@@ -57,6 +59,7 @@ __all__ = [
     "fedbat",
     "fedbif",
     "fedcode",
+    "fedcompress",
     "feddyn",
     "fedpm",
     "fedpm_mrc",

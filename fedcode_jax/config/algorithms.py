@@ -26,6 +26,7 @@ class AlgorithmConfig(Choice):
 
     section: ClassVar[str] = "algorithm."
     default: ClassVar[str] = "fedcode"
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "input_shape"})
     room: ClassVar[str] = "fedcode_jax.algorithms:registry"
     product: ClassVar[str] = "fedcode_jax.algorithms:Algorithm"
     own_schedule: ClassVar[bool] = False
@@ -35,9 +36,9 @@ class AlgorithmConfig(Choice):
 
     name: Annotated[str, checks.text] = ""
     """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold,
-    feddyn, fedbat, fedbif, fedpm, fedpm_mrc or lbgm; fedavg as a paper composes it: fedpaq, topk,
-    stc, signsgd, dgc, drive, eden, mucsc, fedzip, powersgd, fedprox, fedper, fedbn, fedavgm,
-    fedadam, fedyogi, fedadagrad; or module:factory, an algorithm of your own."""
+    feddyn, fedbat, fedbif, fedpm, fedpm_mrc, lbgm or fedcompress; fedavg as a paper composes it:
+    fedpaq, topk, stc, signsgd, dgc, drive, eden, mucsc, fedzip, powersgd, fedprox, fedper, fedbn,
+    fedavgm, fedadam, fedyogi, fedadagrad; or module:factory, an algorithm of your own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,3 +218,28 @@ class Lbgm(AlgorithmConfig):
     threshold: Annotated[float, checks.real(0, 1)] = 0.2
     """The squared sine of the angle to the last change sent in full, up to which only a number is
     sent; 0.2 in most of the authors' runs."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FedCompress(AlgorithmConfig):
+    """Training towards few centers a kernel, and distillation at the server (arXiv 2401.14211)."""
+
+    name: str = "fedcompress"
+    own_schedule: ClassVar[bool] = True
+    num_clusters: Annotated[int, checks.whole(1, 256)] = 8
+    """Centers of each kernel at first."""
+    max_clusters: Annotated[int, checks.whole(1, 256)] = 30
+    """Centers of each kernel at most; at least num_clusters."""
+    limit: Annotated[float, checks.real(0)] = 0.01
+    """Share of the loss, averaged over three rounds, by which it must fall for the number of
+    centers to stay; less for each center added."""
+    patience: Annotated[int, checks.whole(1)] = 4
+    """Rounds with each number of centers, at least."""
+    distil_steps: Annotated[int, checks.whole(0)] = 10
+    """Steps of distillation on noise, at the server after each round; 0: none."""
+    coding: Annotated[str, registered("fedcode_jax.wire", "CODINGS")] = "entropy"
+    """How codes are written, as of fedcode; fixed counts as if max_clusters were in use."""
+
+    def check_together(self) -> None:
+        """Checks that there may be as many centers as there are at first."""
+        checks.whole(self.num_clusters, 256)("algorithm.max_clusters", self.max_clusters)

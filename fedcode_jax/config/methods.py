@@ -222,6 +222,16 @@ METHODS: dict[str, Method] = {
         unbiased=False,
         note="from the abstract, and a public copy of the program; biases and norms as floats",
     ),
+    "fedcompress": Method(
+        "K centers a kernel and codes, K growing",
+        "K centers a kernel and codes",
+        "nothing",
+        ("at most ceil(log2 K) + 32 K / n",) * 2,
+        *(_each(lambda settings, n: _codes(settings, n)),) * 2,
+        "2401.14211",
+        unbiased=False,
+        note="K grows by the training loss; distilled on noise; needs long local training",
+    ),
     "lbgm": Method(
         "a number, or the change where it points elsewhere than the last one sent",
         "float32 weights",

@@ -71,7 +71,8 @@ class Blueprint:
     @functools.cached_property
     def algorithm(self) -> algorithms.Algorithm:
         """The algorithm; one's own is checked."""
-        algorithm, name = self.parts.algorithm(self.config), self.config.algorithm.name
+        name, seen = self.config.algorithm.name, (self.model, self.dataset.input_shape)
+        algorithm = self.parts.algorithm(self.config, *seen)
         if is_own(name) or is_given(name):
             algorithms.check_contract(algorithm, self.shapes)
             check_schedule(self.config, algorithm.schedule is not None)

@@ -59,11 +59,13 @@ class Parts:
         made_of = (dataset.num_classes, dataset.input_shape, lowering)
         return _built_model(repr(config.model), config.model, *made_of)
 
-    def algorithm(self, config: ExperimentConfig) -> algorithms.Algorithm:
-        """The algorithm."""
+    def algorithm(
+        self, config: ExperimentConfig, model: Any = None, input_shape: Any = None
+    ) -> algorithms.Algorithm:
+        """The algorithm, for a model of inputs of a shape, if it looks at that."""
         own = self._own("algorithm", config.algorithm.name)
         if own is None:
-            return config.algorithm.build()
+            return config.algorithm.build(model=model, input_shape=input_shape)
         if not isinstance(own, algorithms.Algorithm):
             refuse("algorithm", type(own).__name__, "an algorithms.Algorithm")
         return own

@@ -140,6 +140,7 @@ def test_schedules_that_algorithms_bring():
         "fedavg": [True] * 6,
         "fedbat": [True] * 6,
         "fedbif": [True] * 6,
+        "fedcompress": [True] * 6,
         "feddyn": [True] * 6,
         "fedpm": [True] * 6,
         "fedpm_mrc": [True] * 6,
