@@ -1,5 +1,7 @@
 """Rounds of an algorithm by hand: three clients, and training that moves every weight."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,8 +45,9 @@ VARIANTS = {
 }
 
 
+@functools.cache
 def made(case):
-    """The algorithm of a name or of a variant."""
+    """The algorithm of a name or of a variant, the same one each time: its programs are kept."""
     return algorithms.registry[case.partition(",")[0]](**VARIANTS.get(case, {}))
 
 
@@ -110,6 +113,16 @@ def one_round(algorithm, server, store, sends, first, key=None):
     The uploads are as they were sent; all of them arrive.
     """
     key = jax.random.key(0) if key is None else key
+    # By its address: a schedule cannot be hashed. The program holds on to the algorithm.
+    if id(algorithm) not in _PROGRAMS:
+        _PROGRAMS[id(algorithm)] = jax.jit(functools.partial(_one_round, algorithm))
+    return _PROGRAMS[id(algorithm)](server, store, sends, jnp.asarray(first), key)
+
+
+_PROGRAMS = {}
+
+
+def _one_round(algorithm, server, store, sends, first, key):
     common = common_of(algorithm, server)
     message, server = algorithm.broadcast(server, sends, key)
 
