@@ -24,7 +24,10 @@ from fedcode_jax.config.methods import method_of, row
 
 PAGE = Path(fedcode_jax.__file__).parent / "algorithms" / "METHODS.md"
 ROUNDS = 6
-EXTRA: dict[str, dict[str, Any]] = {"scaffold": {"local.optimizer": "sgd"}}
+EXTRA: dict[str, dict[str, Any]] = {
+    "fedbn": {"model.norm": "batch"},
+    "scaffold": {"local.optimizer": "sgd"},
+}
 HEAD = """# Methods
 
 What `--algorithm.name` knows, each at its defaults, which are its paper's. K centers, n values of a

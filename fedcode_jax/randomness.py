@@ -6,14 +6,16 @@ generator cuts its stream over devices. A result is to follow from its config al
 
 import contextlib
 import functools
+import types
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.experimental
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Parts = TypeVar("Parts", bound=NamedTuple)
 
 IMPLEMENTATION = "threefry2x32"
 """Of all keys: the others give other numbers under ``vmap`` than one by one."""
@@ -81,3 +83,35 @@ def standardised(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return wrapped
+
+
+def standard_parts(factory: Callable[P, Parts]) -> Callable[P, Parts]:
+    """The factory of a tuple of functions, each of which is then :func:`standardised`.
+
+    Args:
+      factory: of a NamedTuple; what in it is no plain function stays as it is.
+
+    Returns:
+      The factory.
+
+    Example:
+      >>> class Pair(NamedTuple):
+      ...     draw: Callable[..., Any]
+      ...     size: int
+      >>> made = standard_parts(lambda: Pair(jax.random.uniform, 3))()
+      >>> with enable_x64(True):
+      ...     made.draw(key(0)).dtype.name, made.size
+      ('float32', 3)
+    """
+
+    @functools.wraps(factory)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Parts:
+        parts = factory(*args, **kwargs)
+        plain = {
+            name: standardised(part)
+            for name, part in zip(parts._fields, parts, strict=True)
+            if isinstance(part, types.FunctionType)
+        }
+        return parts._replace(**plain)
+
+    return made

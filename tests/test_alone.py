@@ -57,6 +57,18 @@ def exchanged(make):
     return sent, server, start, upload, after, merged, algorithm.report(merged, store), sizes
 
 
+def compressed(compressor):
+    """A kernel's change, compressed twice and read."""
+    one = compressor if compressor.for_shape is None else compressor.for_shape((12, 10))
+    memory = one.init(VALUES.size)
+    for seed in range(2):
+        section, memory = one.compress(memory, jnp.asarray(VALUES), randomness.key(seed))
+    return section, memory, one.decompress(section, VALUES.size)
+
+
+MADE = {**compress.registry, "feedback": lambda: compress.error_feedback(compress.sign())}
+
+
 def decided(schedule):
     moment = schedules.Moment(np.int32(60), np.float32(1e-3), np.int32(2), np.int32(5))
     return schedule(3), schedule.decide(schedules.forgotten(), moment)
@@ -102,6 +114,7 @@ ALONE = {
     "data.spec_augment": lambda: data.spec_augment(
         randomness.key(0), np.resize(VALUES, (2, 98, 64, 1))
     ),
+    **{f"compress: {name}": lambda make=make: compressed(make()) for name, make in MADE.items()},
     **{f"algorithms: {name}": lambda make=make: exchanged(make) for name, make in KINDS.items()},
     **{
         f"schedules: {name}": lambda make=make: decided(make())

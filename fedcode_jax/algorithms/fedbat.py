@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax import compress
+from fedcode_jax import compress, randomness
 from fedcode_jax.algorithms.base import Algorithm, At, Carried, Objective, Start, Work
 from fedcode_jax.algorithms.kernels import (
     GROUPS,
@@ -39,6 +39,7 @@ class Learnt(NamedTuple):
 
 
 # Long: a closure for each verb, each of them short.
+@randomness.standard_parts
 def fedbat(rho: float = 6.0, phi: float = 0.5) -> Algorithm:
     """FedBAT: binarisation-aware training of the update m of each kernel w.
 

@@ -57,6 +57,7 @@ class Held(NamedTuple):
 
 
 # Long: a closure for each verb, each of them short.
+@randomness.standard_parts
 def fedbif(bits: int = 3) -> Algorithm:
     """FedBiF: weights of m bits, of which clients train one bit plane a round, in turn.
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax import codebook, schedules, wire
+from fedcode_jax import codebook, randomness, schedules, wire
 from fedcode_jax.algorithms import growth
 from fedcode_jax.algorithms.base import (
     Algorithm,
@@ -51,6 +51,7 @@ class Server(NamedTuple):
 
 
 # Long: a closure for each verb, each of them short.
+@randomness.standard_parts
 def fedcompress(
     num_clusters: int = 8,
     max_clusters: int = 30,

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax import schedules, wire
+from fedcode_jax import randomness, schedules, wire
 from fedcode_jax.algorithms import masked
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, mean_of_clients, one
 from fedcode_jax.algorithms.layout import Layout, Weights
@@ -55,6 +55,7 @@ class FedPMClient:
 
 
 # Long: a closure for each verb, each of them short.
+@randomness.standard_parts
 def fedpm(
     levels: int = 0, coding: str = "entropy", reset: int = 1, scale: float = math.e
 ) -> Algorithm:

@@ -44,6 +44,7 @@ class MrcServer:
 
 
 # Long: a closure for each verb, each of them short.
+@randomness.standard_parts
 def fedpm_mrc(
     block: int = 64, bits: int = 8, samples: int = 10, scale: float = math.e
 ) -> Algorithm:

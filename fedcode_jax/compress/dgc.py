@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax import wire
+from fedcode_jax import randomness, wire
 from fedcode_jax.compress.base import Compressor, finite
 from fedcode_jax.compress.topk import largest
 from fedcode_jax.limits import check_probability, check_real
@@ -12,6 +12,7 @@ from fedcode_jax.wire import Dense, Sparse
 Memory = tuple[jax.Array, jax.Array]
 
 
+@randomness.standard_parts
 def dgc(fraction: float = 0.001, momentum: float = 0.9, clip: float = 0.0) -> Compressor:
     """Deep gradient compression, of changes: what is left out gathers momentum until it is sent.
 

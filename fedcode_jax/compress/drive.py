@@ -1,9 +1,11 @@
 """DRIVE: the signs of a rotated vector, with one scale."""
 
+from fedcode_jax import randomness
 from fedcode_jax.compress.base import Compressor, stateless
 from fedcode_jax.compress.rotation import signs
 
 
+@randomness.standard_parts
 def drive(unbiased: bool = True) -> Compressor:
     """The signs of the vector x, rotated at random, and a scale.
 

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax import codebook
+from fedcode_jax import codebook, randomness
 from fedcode_jax.compress.base import Compressor, stateless
 from fedcode_jax.compress.rotation import scale, signs, turn
 from fedcode_jax.limits import check_real, refuse
 from fedcode_jax.wire import Coded, Rotated
 
 
+@randomness.standard_parts
 def eden(bits: float = 1.0, unbiased: bool = True) -> Compressor:
     """The values of the vector x, rotated at random, rounded to 2^b levels, and a scale.
 

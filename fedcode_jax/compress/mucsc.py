@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax import codebook
+from fedcode_jax import codebook, randomness
 from fedcode_jax.codebook.numerics import prefix_sum
 from fedcode_jax.compress.base import Compressor, stateless
 from fedcode_jax.compress.topk import largest
@@ -15,6 +15,7 @@ from fedcode_jax.wire import Coded
 _CODINGS = ("fixed", "entropy", "adaptive")
 
 
+@randomness.standard_parts
 def mucsc(num_clusters: int = 4, coding: str = "fixed", insignificant: float = 0.0) -> Compressor:
     """Soft clustering: a value goes to a center next to it, up or down at random.
 

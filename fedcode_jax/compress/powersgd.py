@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fedcode_jax import wire
+from fedcode_jax import randomness, wire
 from fedcode_jax.compress.base import Compressor, finite, stateless
 from fedcode_jax.limits import check_whole
 from fedcode_jax.wire import Dense, LowRank
@@ -63,6 +63,7 @@ def powersgd(rank: int = 2, warm_start: bool = True) -> Compressor:
     return as_floats._replace(for_shape=for_shape)
 
 
+@randomness.standard_parts
 def _of_matrices(n: int, m: int, r: int, warm_start: bool) -> Compressor:
     def compress(
         memory: jax.Array | None, vector: jax.Array, key: jax.Array

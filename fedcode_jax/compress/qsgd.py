@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax import randomness
 from fedcode_jax.compress.base import Compressor, stateless
 from fedcode_jax.errors import check_name
 from fedcode_jax.limits import check_whole
@@ -11,6 +12,7 @@ from fedcode_jax.wire import Levels, rounded_scales
 CODINGS = ("fixed", "entropy", "adaptive")
 
 
+@randomness.standard_parts
 def qsgd(bits: int = 4, bucket: int = 128, coding: str = "fixed") -> Compressor:
     """QSGD, and FedPAQ where it is of changes: stochastic rounding to s levels of a bucket's norm.
 

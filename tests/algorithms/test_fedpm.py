@@ -7,7 +7,7 @@ import pytest
 
 import fedcode_jax
 from fedcode_jax import schedules, wire
-from fedcode_jax.algorithms import fedpm, fedpm_mrc, masked
+from fedcode_jax.algorithms import At, fedpm, fedpm_mrc, masked
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.wire import Kind, Message
@@ -41,11 +41,13 @@ def test_the_gradient_goes_straight_through_the_mask_and_norms_get_none():
     scores = jax.tree.map(
         lambda leaf: jnp.linspace(-2.0, 2.0, leaf.size).reshape(leaf.shape), weights
     )
-    view = masked.objective().view
+    view, at = masked.objective().view, At(jnp.int32(0), jnp.int32(1))
     factors = jax.tree.map(lambda leaf: jnp.arange(1.0, leaf.size + 1).reshape(leaf.shape), weights)
 
     def loss(scores, key):
-        products = jax.tree.map(lambda a, b: jnp.sum(a * b), view(scores, weights, key), factors)
+        products = jax.tree.map(
+            lambda a, b: jnp.sum(a * b), view(scores, weights, at, key), factors
+        )
         return jax.tree.reduce(jnp.add, products)
 
     grads = jax.grad(loss)(scores, jax.random.key(0))
@@ -55,7 +57,7 @@ def test_the_gradient_goes_straight_through_the_mask_and_norms_get_none():
             expected = factors[name][part] * weights[name][part] * theta * (1 - theta)
             np.testing.assert_allclose(grad, expected, rtol=1e-5)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(grads["norm"]))
-    first, second = (view(scores, weights, jax.random.key(k)) for k in (0, 1))
+    first, second = (view(scores, weights, at, jax.random.key(k)) for k in (0, 1))
     kept = np.asarray(first["head"]["kernel"]) / np.asarray(weights["head"]["kernel"])
     assert set(np.unique(kept)) == {0.0, 1.0}
     assert np.any(first["head"]["kernel"] != second["head"]["kernel"])
