@@ -157,7 +157,7 @@ CARDS: dict[str, Card] = {
         lambda settings, shape: (
             settings.bits + 32 * math.ceil(math.prod(shape) / settings.bucket) / math.prod(shape)
         ),
-        "1610.02132; of changes: 1909.13014",
+        "1610.02132",
         at_most=lambda settings: settings.coding != "fixed",
         unbiased=lambda settings: True,
         note="whole bits a level; with `coding` entropy fewer than the paper's log2(2 s + 1)",

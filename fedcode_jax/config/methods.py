@@ -1,12 +1,14 @@
 """Cards of the methods: what goes each way, what is kept, the bits, and the paper."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fedcode_jax.algorithms import Layout
 from fedcode_jax.config.algorithms import AlgorithmConfig, FedAvg
 from fedcode_jax.config.cards import CARDS, Shape
+from fedcode_jax.config.server_steps import AVERAGE
 from fedcode_jax.errors import ConfigError
 
 Bits = Callable[[Any, Layout], float]
@@ -81,8 +83,11 @@ def _composed(algorithm: FedAvg) -> Method:
     parts += ["r / n of the floats of a kernel"] if algorithm.up.name == "powersgd" else []
     local = [part for part in algorithm.groups.split(",") if part.endswith("=local")]
     parts += [f"its own {part.removesuffix('=local')}" for part in local]
-    notes = dict.fromkeys(card.note for card in (up, down) if card.note)
-    sources = dict.fromkeys(card.source for card in (up, down) if card.source)
+    moved = [f"a step of {algorithm.server.name} at the server"] * (algorithm.server != AVERAGE)
+    moved += ["a proximal term in the clients' losses"] * (algorithm.proximal > 0)
+    notes = dict.fromkeys([*moved, *(card.note for card in (up, down) if card.note)])
+    own = re.findall(r"arXiv (\d{4}\.\d{5})", type(algorithm).__doc__ or "")
+    sources = dict.fromkeys([*own, *(card.source for card in (up, down) if card.source)])
     return Method(
         up.sends if algorithm.up.name != "none" else "float32 weights",
         down.sends if algorithm.down.name != "none" else "float32 weights",
