@@ -90,11 +90,13 @@ def panel(axes: Any, rows: Sequence[Row]) -> None:
         if abs(deployed - y) > LEAST_APART:
             axes.plot([x, x], [y, deployed], ":", color=colour, lw=1)
             axes.plot(x, deployed, "o", color=colour, mfc="white", ms=5)
+    if rows:
+        sent = [row.bytes / 1e6 for row in rows]
+        axes.set_xlim(min(sent) / 1.5, max(sent) * 1.5)
     low, high = axes.get_ylim()
     axes.set_yticks([tick for tick in TICKS if low <= tick <= high])
     axes.set_ylim(low, high)
     plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axes.margins(x=0.12)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(plain)

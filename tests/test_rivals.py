@@ -101,7 +101,7 @@ def test_every_registered_method_is_there_after_what_it_is_compared_with(rivals,
 def test_all_methods_have_pieces_of_their_own_and_configs_without_errors(rivals):
     for name, task in rivals.TASKS.items():
         todo, errors = rivals.pieces(name, task, rivals.variants())
-        assert not errors.keys() - {"fedbn"}  # which needs layers of normalisation
+        assert not errors.keys() - {"fedbn", "fedavg, norm batch"}  # LeNet-5 has no such layers
         assert len({piece.path for piece in todo}) == len(todo)
         points = [(piece.method, *point) for piece in todo for point in piece.points]
         every = len(task.partitions) * task.seeds * (len(rivals.variants()) - len(errors))
