@@ -1,6 +1,7 @@
 """What the cards of compressors and methods say, held to what these do."""
 
 import math
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import rounds as by_hand
 
-from fedcode_jax import wire
+from fedcode_jax import algorithms, wire
 from fedcode_jax.algorithms import Layout, parse
 from fedcode_jax.config import AlgorithmConfig, UpConfig
 from fedcode_jax.config.cards import CARDS
@@ -43,6 +44,21 @@ def test_every_compressor_and_every_method_has_a_card():
     assert set(CARDS) == set(UpConfig.members)
     assert all(row(name)["up"] for name in AlgorithmConfig.members)
     assert set(METHODS) <= set(AlgorithmConfig.members)
+
+
+def test_the_page_shows_the_cards():
+    text = (pathlib.Path(algorithms.__file__).parent / "METHODS.md").read_text(encoding="utf-8")
+    head = next(line for line in text.splitlines() if line.startswith("| method"))
+    columns = [name.strip() for name in head[1:-1].split("|")]
+    shown = {}
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            cells = [cell.strip() for cell in line[1:-1].split("|")]
+            found = dict(zip(columns, cells, strict=True))
+            assert float(found.pop("measured up")) >= 0
+            assert float(found.pop("measured down")) >= 0
+            shown[found["method"].strip("`")] = found
+    assert shown == {name: row(name) for name in AlgorithmConfig.members}
 
 
 @pytest.mark.parametrize("name", UP)
