@@ -7,16 +7,7 @@ import jax.numpy as jnp
 
 from fedcode_jax import codebook, randomness, schedules, wire
 from fedcode_jax.algorithms import growth
-from fedcode_jax.algorithms.base import (
-    Algorithm,
-    At,
-    Carried,
-    Objective,
-    Start,
-    Work,
-    mean_of_clients,
-    one,
-)
+from fedcode_jax.algorithms.base import Algorithm, At, Objective, Start, Work, mean_of_clients, one
 from fedcode_jax.algorithms.distil import Distillation, noise
 from fedcode_jax.algorithms.fedavg import FloatClient
 from fedcode_jax.algorithms.growth import Growth
@@ -143,7 +134,7 @@ def fedcompress(
         weights = stored.layout.join(list(map(wire.values, sections)))
         return Start(weights, (centers_of(sections), wire.values(used)[0].astype(jnp.int32)))
 
-    def view(params: Weights, carried: Carried, at: At, key: jax.Array) -> Weights:
+    def view(params: Weights, carried: Any, at: At, key: jax.Array) -> Weights:
         return seen(params, carried[0], at.step >= at.steps // 2)
 
     def upload(
