@@ -1,7 +1,6 @@
 """FedPM with both ways coded by shared candidates: minimal random coding of masks."""
 
 import dataclasses
-import functools
 import math
 
 import jax
@@ -108,19 +107,11 @@ def fedpm_mrc(
         sample = jnp.uint32(0)
         return MrcServer(theta, stats, codes, stats, seed, sample, layout), FedPMClient(layout)
 
-    def keys_of(seed: jax.Array, count: int) -> jax.Array:
-        each = functools.partial(jax.random.fold_in, randomness.key(seed))
-        return jax.vmap(each)(jnp.arange(count))
-
     def masks_of(seed: jax.Array, codes: jax.Array, section: Bits, count: int) -> jax.Array:
         """How many of so many masks have a one, u8[n]."""
-        prior = jnp.asarray(grid)[codes]
         numbers = from_bits(section, bits).reshape(count, -1)
-
-        def added(ones: jax.Array, drawn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-            return ones + random_coding.candidate(drawn[0], prior, drawn[1], block), None
-
-        return jax.lax.scan(added, jnp.zeros_like(codes), (keys_of(seed, count), numbers))[0]
+        prior = jnp.asarray(grid)[codes]
+        return random_coding.ones(randomness.key(seed), prior, numbers, block=block)
 
     def masks_for(
         codes: jax.Array, scores: jax.Array, count: int, key: jax.Array
@@ -128,11 +119,9 @@ def fedpm_mrc(
         """A seed, and the numbers of so many masks of the scores."""
         seed = jax.random.bits(jax.random.fold_in(key, 0), dtype=jnp.uint32)
         prior, ahead = jnp.asarray(grid)[codes], scores - jnp.asarray(scores_of)[codes]
-        own = jax.random.split(jax.random.fold_in(key, 1), count)
-        numbers = jax.lax.map(
-            lambda keys: random_coding.chosen(keys[0], prior, ahead, block, bits, keys[1]),
-            (keys_of(seed, count), own),
-        )
+        shared, own = randomness.key(seed), jax.random.fold_in(key, 1)
+        sizes = {"block": block, "bits": bits, "count": count}
+        numbers = random_coding.chosen(shared, prior, ahead, own, **sizes)
         return seed, random_coding.in_bits(numbers.reshape(-1), bits)
 
     def codes_of(layout: Layout, weights: Weights) -> jax.Array:

@@ -1,15 +1,25 @@
 """Minimal random coding of masks: which of some shared candidates looks like a sample."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from fedcode_jax.wire import Bits
 
 
+@functools.partial(jax.jit, static_argnames=("block", "bits", "count"))
 def chosen(
-    shared: jax.Array, prior: jax.Array, log_odds: jax.Array, block: int, bits: int, key: jax.Array
+    shared: jax.Array,
+    prior: jax.Array,
+    log_odds: jax.Array,
+    key: jax.Array,
+    *,
+    block: int,
+    bits: int,
+    count: int = 1,
 ) -> jax.Array:
-    """For each block of a mask, the number of a candidate that stands for a sample of it.
+    """For each block of some masks, the number of a candidate that stands for a sample of it.
 
     The candidates m_1 .. m_N of a block, N = 2^bits, are samples of the prior p, the same at both
     ends. Of them the sender draws one by its importance, q(m_j) / p(m_j), which is
@@ -23,52 +33,64 @@ def chosen(
       shared: key that both ends have.
       prior: f32[n], p, probabilities of ones; bitwise the same at both ends.
       log_odds: f32[n], logit q - logit p.
+      key: of the sender's own draws.
       block: B, values of a block; the last one may have fewer.
       bits: of a number, log2 N.
-      key: of the sender's own draw.
+      count: S, masks, each of candidates of its own.
 
     Returns:
-      u32[ceil(n / B)].
+      u32[S, ceil(n / B)].
 
     Source: Havasi et al., arXiv 1810.00440, algorithm 1; of masks, Isik et al., arXiv 2306.12625.
 
     Example:
       >>> shared, own, prior = jax.random.key(0), jax.random.key(1), jnp.full(8, 0.5)
       >>> wanted = jnp.array([9.0, 9.0, -9.0, -9.0, 9.0, -9.0, 9.0, -9.0])
-      >>> numbers = chosen(shared, prior, wanted, block=4, bits=8, key=own)
-      >>> candidate(shared, prior, numbers, block=4).tolist()
+      >>> numbers = chosen(shared, prior, wanted, own, block=4, bits=8)
+      >>> ones(shared, prior, numbers, block=4).tolist()
       [1, 1, 0, 0, 1, 0, 1, 0]
     """
-    blocks = -(-prior.size // block)
-    odds = _rows(log_odds, block)
-    rows = _rows(prior, block)
+    odds, rows = _rows(log_odds, block), _rows(prior, block)
+    blocks = len(rows)
 
-    def weigh(best: tuple[jax.Array, jax.Array], number: jax.Array) -> tuple[tuple, None]:
-        drawn = _drawn(shared, rows, jnp.full(blocks, number))
-        noise = jax.random.gumbel(jax.random.fold_in(key, number), (blocks,))
-        weight = jnp.sum(jnp.where(drawn, odds, 0), axis=1) + noise
-        better = weight > best[0]
-        return (jnp.where(better, weight, best[0]), jnp.where(better, number, best[1])), None
+    def of_mask(mask: jax.Array) -> jax.Array:
+        drawn_by, noise_by = jax.random.fold_in(shared, mask), jax.random.fold_in(key, mask)
 
-    nothing = jnp.full(blocks, -jnp.inf), jnp.zeros(blocks, jnp.uint32)
-    (_, numbers), _ = jax.lax.scan(weigh, nothing, jnp.arange(2**bits, dtype=jnp.uint32))
-    return numbers
+        def weigh(best: tuple[jax.Array, jax.Array], number: jax.Array) -> tuple[tuple, None]:
+            drawn = _drawn(drawn_by, rows, jnp.full(blocks, number))
+            noise = jax.random.gumbel(jax.random.fold_in(noise_by, number), (blocks,))
+            weight = jnp.sum(jnp.where(drawn, odds, 0), axis=1) + noise
+            better = weight > best[0]
+            return (jnp.where(better, weight, best[0]), jnp.where(better, number, best[1])), None
+
+        nothing = jnp.full(blocks, -jnp.inf), jnp.zeros(blocks, jnp.uint32)
+        return jax.lax.scan(weigh, nothing, jnp.arange(2**bits, dtype=jnp.uint32))[0][1]
+
+    return jax.lax.map(of_mask, jnp.arange(count))
 
 
-def candidate(shared: jax.Array, prior: jax.Array, numbers: jax.Array, block: int) -> jax.Array:
-    """The mask that numbers stand for.
+@functools.partial(jax.jit, static_argnames="block")
+def ones(shared: jax.Array, prior: jax.Array, numbers: jax.Array, *, block: int) -> jax.Array:
+    """How many of the masks that numbers stand for have a one.
 
     Args:
       shared: as of ``chosen``.
       prior: likewise.
-      numbers: u32[ceil(n / B)].
+      numbers: u32[S, ceil(n / B)], S below 256.
       block: B.
 
     Returns:
-      u8[n] of 0 and 1.
+      u8[n].
     """
-    drawn = _drawn(shared, _rows(prior, block), numbers)
-    return drawn.reshape(-1)[: prior.size].astype(jnp.uint8)
+    rows = _rows(prior, block)
+
+    def added(sum_: jax.Array, mask: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        drawn = _drawn(jax.random.fold_in(shared, mask[0]), rows, mask[1])
+        return sum_ + drawn.astype(jnp.uint8), None
+
+    nothing = jnp.zeros(rows.shape, jnp.uint8)
+    total, _ = jax.lax.scan(added, nothing, (jnp.arange(len(numbers)), numbers))
+    return total.reshape(-1)[: prior.size]
 
 
 def in_bits(numbers: jax.Array, width: int) -> Bits:

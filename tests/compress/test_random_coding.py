@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax.compress.random_coding import candidate, chosen, from_bits, in_bits
+from fedcode_jax.compress.random_coding import chosen, from_bits, in_bits, ones
 
 shared = jax.random.key(5)
 
@@ -19,8 +19,9 @@ def sent(prior, posterior, *, block, bits, trials):
     def one(trial):
         key = jax.random.fold_in(shared, trial)
         own = jax.random.fold_in(jax.random.key(8), trial)
-        numbers = chosen(key, prior, logit(posterior) - logit(prior), block, bits, own)
-        return candidate(key, prior, numbers, block)
+        ahead = logit(posterior) - logit(prior)
+        numbers = chosen(key, prior, ahead, own, block=block, bits=bits)
+        return ones(key, prior, numbers, block=block)
 
     return np.asarray(jax.jit(jax.vmap(one))(jnp.arange(trials)))
 
@@ -46,23 +47,36 @@ def test_values_of_a_block_are_drawn_together():
     rng = np.random.default_rng(1)
     prior, ahead = np.float32(rng.uniform(0.3, 0.7, n)), np.float32(rng.normal(size=n))
     key = jax.random.key(3)
-    numbers = np.asarray(chosen(shared, prior, ahead, block, bits, key))
-    every = np.stack(
-        [candidate(shared, prior, jnp.full(n // block, j), block) for j in range(2**bits)]
-    )
-    noise = np.stack(
-        [jax.random.gumbel(jax.random.fold_in(key, j), (n // block,)) for j in range(2**bits)]
-    )
-    weight = (every * ahead).reshape(2**bits, n // block, block).sum(axis=2)
-    np.testing.assert_array_equal(numbers, np.argmax(weight + noise, axis=0))
-    got = np.asarray(candidate(shared, prior, numbers, block)).reshape(n // block, block)
-    expected = every.reshape(2**bits, n // block, block)[numbers, np.arange(n // block)]
-    np.testing.assert_array_equal(got, expected)
+    sent = np.asarray(chosen(shared, prior, ahead, key, block=block, bits=bits, count=2))
+    assert sent.shape == (2, n // block)
+    total = 0
+    for mask, numbers in enumerate(sent):
+        drawn_by, noise_by = (jax.random.fold_in(k, mask) for k in (shared, key))
+        every = candidates(drawn_by, prior, block, bits)
+        each = jax.vmap(lambda j, by=noise_by: jax.random.fold_in(by, j))(jnp.arange(2**bits))
+        noise = jax.vmap(lambda k: jax.random.gumbel(k, (n // block,)))(each)
+        weight = (every * ahead.reshape(-1, block)).sum(axis=2)
+        np.testing.assert_array_equal(numbers, np.argmax(weight + noise, axis=0))
+        total = total + every[numbers, np.arange(n // block)].reshape(-1)
+    np.testing.assert_array_equal(ones(shared, prior, sent, block=block), total)
+
+
+def candidates(key, prior, block, bits):
+    """All of them, [N, blocks, B]."""
+
+    def draw(number, place):
+        own = jax.random.fold_in(jax.random.fold_in(key, place), number)
+        return jax.random.uniform(own, (block,))
+
+    draws = jax.vmap(jax.vmap(draw, (None, 0)), (0, None))
+    places = jnp.arange(len(prior) // block)
+    return np.asarray(draws(jnp.arange(2**bits), places)) < prior.reshape(-1, block)
 
 
 def test_what_is_no_number_still_gives_a_candidate():
-    numbers = chosen(shared, jnp.full(4, 0.5), jnp.full(4, jnp.nan), 2, 4, jax.random.key(0))
-    assert numbers.shape == (2,)
+    prior, odds = jnp.full(4, 0.5), jnp.full(4, jnp.nan)
+    numbers = chosen(shared, prior, odds, jax.random.key(0), block=2, bits=4)
+    assert numbers.shape == (1, 2)
     assert int(numbers.max()) < 2**4
 
 

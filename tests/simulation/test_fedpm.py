@@ -247,7 +247,7 @@ def test_every_round_by_candidates_both_ways():
             up = jax.tree.map(lambda leaf, place=place: leaf[place], traffic.uploads)
             shared = fold(jax.random.key(number_of(up.sections[-1].bits)), 0)
             sent = mask(shared, theta, numbers_of(up.sections[0].bits))
-            own = jax.random.split(fold(key, 1), 1)[0]
+            own = fold(fold(key, 1), 0)
             ahead = np.pad(joined(scores) - logit(theta.astype(float)), (0, blocks * block - SIZE))
             weight = (candidates(shared, theta) * ahead.reshape(blocks, block)).sum(-1)
             best = np.argmax(weight + np.asarray(noise_of(own)), axis=0)
