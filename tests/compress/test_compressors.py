@@ -200,7 +200,7 @@ def test_a_residual_is_not_counted_twice():
         error_feedback(error_feedback(topk()))
 
 
-@pytest.mark.parametrize("groups", ["everything", "kernel=coded,bias+norm=dense,stats=local"])
+@pytest.mark.parametrize("groups", ["everything", "kernel=dense,bias+norm=dense,stats=local"])
 def test_groups_that_cannot_be_changes_are_refused(groups):
     with pytest.raises(ConfigError, match=r"algorithm\.groups"):
         updates(topk(), groups=groups)
