@@ -57,7 +57,7 @@ def fedbat(rho: float = 6.0, phi: float = 0.5) -> Algorithm:
     by samples, as that of FedAvg. Weight decay acts on w + m, not on m; and on a0 and alpha.
 
     Args:
-      rho: how fast a step size is learnt; the authors try 2 to 10.
+      rho: how fast a step size is learnt; the authors try 2 to 10; 0: not at all.
       phi: the share of a client's steps before m is binarised, below 1.
 
     Returns:
@@ -95,7 +95,9 @@ def fedbat(rho: float = 6.0, phi: float = 0.5) -> Algorithm:
 
     def step_sizes(learnt: Learnt) -> jax.Array:
         first = jax.lax.stop_gradient(learnt.first)
-        return _within(first * jnp.exp(rho * learnt.alpha))
+        # Far out of range at the ends: but an exponential without them can be infinite, whose
+        # gradient is not a number even where it does not count.
+        return _within(first * jnp.exp(jnp.clip(rho * learnt.alpha, -30, 30)))
 
     def view(learnt: Learnt, start: Carried, at: At, key: jax.Array) -> Weights:
         sizes, kernels = step_sizes(learnt), []

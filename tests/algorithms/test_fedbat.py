@@ -142,6 +142,24 @@ def test_before_the_warm_up_has_ended_training_is_that_of_fedavg():
             assert near == same
 
 
+@pytest.mark.parametrize("alpha", [-1e4, 1e4])
+def test_a_size_that_ran_away_stays_in_its_range_and_its_gradient_is_0(alpha):
+    algorithm, params = fedbat(phi=0.0), weights(0, 0.3)
+    server, store = algorithm.init({"params": params}, 1)
+    message, _ = algorithm.broadcast(server, SENDS, jax.random.key(0))
+    start = algorithm.receive(jax.tree.map(lambda x: x[0], store), message, None)
+    learnt = start.weights["params"]._replace(alpha=jnp.full(2, alpha), first=jnp.full(2, 0.01))
+    start = start._replace(weights={"params": learnt})
+    work = drawn(algorithm.objective, start, weights(1, 0.3), 0, 1, RATE)
+    np.testing.assert_array_equal(work.trained["params"].alpha, alpha)
+    work = work._replace(trained={"params": learnt})
+    upload, _ = algorithm.upload(
+        jax.tree.map(lambda x: x[0], store), work, SENDS, jax.random.key(0)
+    )
+    for section in upload.sections[:2]:
+        assert float(section.magnitude) == np.float32(5e-4 if alpha < 0 else 5e-2)
+
+
 def test_it_sends_a_bit_a_value_and_32_a_kernel():
     algorithm, params = fedbat(), weights(0, 0.3)
     server, store = algorithm.init({"params": params}, 1)
