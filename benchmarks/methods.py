@@ -20,7 +20,7 @@ from recording import RESULTS, write
 import fedcode_jax
 from fedcode_jax import ExperimentConfig
 from fedcode_jax.config import AlgorithmConfig, replace
-from fedcode_jax.config.methods import method_of, row
+from fedcode_jax.config.methods import row
 
 PAGE = Path(fedcode_jax.__file__).parent / "algorithms" / "METHODS.md"
 ROUNDS = 6
@@ -48,7 +48,7 @@ def measured(name: str) -> dict[str, float]:
     result = fedcode_jax.run(replace(config, {"rounds": ROUNDS, "eval_every": ROUNDS}))
     jax.clear_caches()
     clients = config.partition.num_clients
-    count = fedcode_jax.models.count_parameters(jax.tree.map(lambda leaf: leaf, result.weights))
+    count = fedcode_jax.models.count_parameters(result.weights)
     return {
         way: 8 * max(record[f"{way}link_bytes"] for record in result.records[1:]) / clients / count
         for way in ("up", "down")
@@ -76,7 +76,6 @@ def main() -> None:
     path = RESULTS / "methods.json"
     figures = json.loads(path.read_text())["bits_a_weight"] if path.exists() else {}
     for name in asked.names or [n for n in AlgorithmConfig.members if n not in figures]:
-        method_of(AlgorithmConfig.members[name]())
         figures[name] = measured(name)
         print(name, figures[name], flush=True)
         write("methods", {"rounds": ROUNDS, "bits_a_weight": figures})

@@ -26,12 +26,16 @@ SEVERAL: dict[str, dict[str, Any]] = {
 SGD = {"local.optimizer": "sgd", "local.learning_rate": 0.1}
 OTHERWISE: dict[str, dict[str, Any]] = {
     "fedbat": SGD,
-    "fedbif": SGD,
     "fedbn": {"model.norm": "batch"},
+    "fedcompress": {"local.epochs": 10, "local.learning_rate": 3e-3},
 }
 """By name, what a method needs beside its own settings; it is compared with FedAvg under the same.
 What reads gradients off plain SGD (``needs_sgd``) has that without being named here."""
-OF_NO_WEIGHTS: dict[str, dict[str, Any]] = {"fedpm": {"local.learning_rate": 0.1}}
+OF_NO_WEIGHTS: dict[str, dict[str, Any]] = {
+    "fedbif": {"local.learning_rate": 1e-4},
+    "fedpm": {"local.learning_rate": 0.1},
+    "fedpm_mrc": {"local.learning_rate": 0.1},
+}
 """By name, the learning rate of what is not weights: it says nothing of FedAvg, with which they are
 compared as it is."""
 

@@ -1,7 +1,6 @@
 """LBGM: a change that is nearly parallel to one sent before goes up as a single number."""
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +9,11 @@ from fedcode_jax import schedules
 from fedcode_jax.algorithms import drift
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, one, weighted_mean
 from fedcode_jax.algorithms.drift import Client
+from fedcode_jax.algorithms.fedavg import FloatServer
 from fedcode_jax.algorithms.layout import Weights
 from fedcode_jax.limits import check_real
 from fedcode_jax.schedules import Exchange
 from fedcode_jax.wire import Dense, Kind, Message, carries_values
-
-
-class Server(NamedTuple):
-    """The server's weights w; what it holds of clients is what they hold, and kept there."""
-
-    weights: Weights
 
 
 # Long: a closure for each verb, each of them short.
@@ -67,11 +61,13 @@ def lbgm(threshold: float = 0.2) -> Algorithm:
     """
     check_real("algorithm.threshold", threshold, 0, 1)
 
-    def init(weights: Weights, num_clients: int) -> tuple[Server, Client]:
+    def init(weights: Weights, num_clients: int) -> tuple[FloatServer, Client]:
         _, store = drift.init(weights, num_clients)
-        return Server(weights), store
+        return FloatServer(weights), store
 
-    def broadcast(server: Server, exchange: Exchange, key: jax.Array) -> tuple[Message, Server]:
+    def broadcast(
+        server: FloatServer, exchange: Exchange, key: jax.Array
+    ) -> tuple[Message, FloatServer]:
         vectors = drift.layout_of(server.weights).split(server.weights)
         return drift.message_of(Kind.WEIGHTS, vectors), server
 
@@ -99,8 +95,8 @@ def lbgm(threshold: float = 0.2) -> Algorithm:
         return read, dataclasses.replace(stored, vector=latest)
 
     def aggregate(
-        server: Server, messages: Message, num_samples: jax.Array, exchange: Exchange
-    ) -> Server:
+        server: FloatServer, messages: Message, num_samples: jax.Array, exchange: Exchange
+    ) -> FloatServer:
         layout, samples = drift.layout_of(server.weights), drift.counted(messages, num_samples)
         change, _, *others = drift.vectors_of(messages)
         held = layout.split(server.weights)
@@ -108,9 +104,9 @@ def lbgm(threshold: float = 0.2) -> Algorithm:
             own + weighted_mean(move, samples)
             for own, move in zip(held, (change, *others), strict=True)
         ]
-        return Server(layout.join(vectors))
+        return FloatServer(layout.join(vectors))
 
-    def report(server: Server, store: Client) -> tuple[Weights, None]:
+    def report(server: FloatServer, store: Client) -> tuple[Weights, None]:
         return one(server.weights), None
 
     return Algorithm(

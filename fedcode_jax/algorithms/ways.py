@@ -101,12 +101,8 @@ class Ways(NamedTuple):
     ) -> Weights:
         """What a client holds after a broadcast, or after the whole, beside what it keeps."""
         held = [None] * len(layout.members) if common is None else layout.split(common)
-        compressed, sent, vectors, own = (
-            self.compressed_in(layout),
-            self.sent_in(layout),
-            [],
-            iter(kept),
-        )
+        compressed, sent = self.compressed_in(layout), self.sent_in(layout)
+        vectors, own = [], iter(kept)
         for g, before in enumerate(held):
             if g not in sent:
                 vectors.append(next(own))

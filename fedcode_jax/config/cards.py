@@ -60,7 +60,14 @@ def golomb(share: float) -> float:
     return power + 1 / (1 - (1 - share) ** (2**power))
 
 
-def _coded(settings: Any, shape: Shape) -> float:
+def of_codes(settings: Any, shape: Shape) -> float:
+    """Bits of a value as one of K codes, or of a block of them, and of the codebook.
+
+    Example:
+      >>> from fedcode_jax.config.algorithms import FedCode
+      >>> of_codes(FedCode(num_clusters=16), (1024,))
+      4.5
+    """
     n, K, block = math.prod(shape), settings.num_clusters, getattr(settings, "block", 1)
     return math.ceil(math.log2(K)) / block + 32 * K * block / n if K > 1 else 32 * block / n
 
@@ -100,7 +107,7 @@ CARDS: dict[str, Card] = {
     "codebook": Card(
         "K centers and a code for each value (with `block` B, of B values; product quantisation)",
         "at most ceil(log2 K) / B + 32 K B / n",
-        _coded,
+        of_codes,
         "1-D k-means; with `rate_weight`, entropy-constrained: Chou et al. 1989",
         at_most=lambda settings: settings.coding != "fixed" or settings.block > 1,
     ),
@@ -138,7 +145,7 @@ CARDS: dict[str, Card] = {
     "mucsc": Card(
         "K centers and a code for each value, rounded to at random",
         "ceil(log2 K) + 32 K / n",
-        _coded,
+        of_codes,
         "2105.04153",
         at_most=lambda settings: settings.coding != "fixed",
         unbiased=lambda settings: not settings.insignificant,

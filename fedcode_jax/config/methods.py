@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from fedcode_jax.algorithms import Layout
 from fedcode_jax.config.algorithms import AlgorithmConfig, FedAvg
-from fedcode_jax.config.cards import CARDS, Shape
+from fedcode_jax.config.cards import CARDS, Shape, of_codes
 from fedcode_jax.config.server_steps import AVERAGE
 from fedcode_jax.errors import ConfigError
 
 Bits = Callable[[Any, Layout], float]
 
 _KEPT_BYTES = {"float32": 4, "bfloat16": 2, "coded": 1, "none": 0}
-_FLOAT_BITS = {"dense": 32, "dense16": 16, "densebf16": 16, "local": 0}
+_FLOATS = {"dense": 32, "dense16": 16, "densebf16": 16, "local": 0}
 
 
 class Method(NamedTuple):
@@ -93,22 +93,13 @@ def _composed(algorithm: FedAvg) -> Method:
         down.sends if algorithm.down.name != "none" else "float32 weights",
         ", ".join(parts) or "nothing",
         (up.formula, down.formula),
-        lambda settings, layout: _of_groups(settings.up, layout),
-        lambda settings, layout: _of_groups(settings.down, layout),
+        _compressed("up"),
+        _compressed("down"),
         "; ".join(sources),
         algorithm.groups,
         at_most=up.at_most(algorithm.up) or down.at_most(algorithm.down),
         unbiased=up.unbiased(algorithm.up),
         note="; ".join(notes),
-    )
-
-
-def _of_groups(compressor: Any, layout: Layout) -> float:
-    return sum(
-        math.prod(shape) * CARDS[compressor.name].bits(compressor, shape)
-        if policy == "coded"
-        else _FLOAT_BITS[policy] * math.prod(shape)
-        for policy, shape in _groups(layout)
     )
 
 
@@ -121,27 +112,33 @@ def _groups(layout: Layout) -> list[tuple[str, Shape]]:
     return found
 
 
-def _each(coded: Callable[[Any, int], float]) -> Bits:
-    """Some bits for each coded group of n values, floats for the others."""
+def _each(bits: Callable[[Any, Shape], float]) -> Bits:
+    """Some bits for a value of each coded group, floats for the others."""
 
-    def bits(settings: Any, layout: Layout) -> float:
+    def of_layout(settings: Any, layout: Layout) -> float:
         return sum(
-            coded(settings, math.prod(shape))
-            if policy == "coded"
-            else _FLOAT_BITS[policy] * math.prod(shape)
+            math.prod(shape) * (bits(settings, shape) if policy == "coded" else _FLOATS[policy])
             for policy, shape in _groups(layout)
         )
 
-    return bits
+    return of_layout
 
 
-def _codes(settings: Any, n: int) -> float:
-    K, block = settings.num_clusters, getattr(settings, "block", 1)
-    return math.ceil(math.log2(K)) * math.ceil(n / block) + 32 * K * block
+def _compressed(way: str) -> Bits:
+    def bits(settings: Any, shape: Shape) -> float:
+        compressor = getattr(settings, way)
+        return CARDS[compressor.name].bits(compressor, shape)
+
+    return _each(bits)
 
 
 def _floats(times: int) -> Bits:
-    return _each(lambda settings, n: 32 * times * n)
+    return _each(lambda settings, shape: 32.0 * times)
+
+
+def _blocks(settings: Any, shape: Shape) -> float:
+    n = math.prod(shape)
+    return math.ceil(n / settings.block) * settings.bits / n
 
 
 _MASKED = "kernel+bias=coded,norm=local,stats=dense"
@@ -151,8 +148,7 @@ _FEDCODE = Method(
     "codebooks; each f1-th round also codes",
     "its weights as codes",
     ("ceil(log2 K) + 32 K / n with codes, else 32 K / n",) * 2,
-    _each(_codes),
-    _each(_codes),
+    *(_each(of_codes),) * 2,
     "2311.09270",
     unbiased=False,
     note="the bits are of messages with codes",
@@ -211,18 +207,19 @@ METHODS: dict[str, Method] = {
         "float32 weights",
         "nothing",
         ("1 + 32 / n", "32"),
-        _each(lambda settings, n: n + 32),
+        _each(lambda settings, shape: 1 + 32 / math.prod(shape)),
         _floats(1),
         "2408.03215",
-        note="biases and norms as floats",
+        unbiased=False,
+        note="unbiased up to the step size, and cut off there; biases and norms as floats",
     ),
     "fedbif": Method(
         "one bit plane of each kernel",
         "m bits a value, and a scale a kernel",
         "nothing",
         ("1", "m + 32 / n"),
-        _each(lambda settings, n: n),
-        _each(lambda settings, n: settings.bits * n + 32),
+        _each(lambda settings, shape: 1.0),
+        _each(lambda settings, shape: settings.bits + 32 / math.prod(shape)),
         "2509.10161",
         unbiased=False,
         note="from the abstract, and a public copy of the program; biases and norms as floats",
@@ -232,7 +229,7 @@ METHODS: dict[str, Method] = {
         "K centers a kernel and codes",
         "nothing",
         ("at most ceil(log2 K) + 32 K / n",) * 2,
-        *(_each(lambda settings, n: _codes(settings, n)),) * 2,
+        *(_each(of_codes),) * 2,
         "2401.14211",
         unbiased=False,
         note="K grows by the training loss; distilled on noise; needs long local training",
@@ -252,8 +249,8 @@ METHODS: dict[str, Method] = {
         "the probability of each weight, as float32 or in steps",
         "nothing",
         ("at most 1", "32, or ceil(log2(levels + 1))"),
-        _each(lambda settings, n: n),
-        _each(lambda settings, n: n * (math.ceil(math.log2(settings.levels + 1)) or 32)),
+        _each(lambda settings, shape: 1.0),
+        _each(lambda settings, shape: math.ceil(math.log2(settings.levels + 1)) or 32.0),
         "2209.15328",
         _MASKED,
         note="needs a wide model and `local.learning_rate` 0.1 with Adam",
@@ -261,10 +258,10 @@ METHODS: dict[str, Method] = {
     "fedpm_mrc": Method(
         "a mask, as numbers of candidates that both ends draw",
         "S masks, likewise",
-        "the probabilities that all hold, 4 bytes a value",
+        "nothing; all hold the same probabilities",
         ("bits / B", "S bits / B"),
-        _each(lambda settings, n: math.ceil(n / settings.block) * settings.bits),
-        _each(lambda settings, n: math.ceil(n / settings.block) * settings.bits * settings.samples),
+        _each(_blocks),
+        _each(lambda settings, shape: settings.samples * _blocks(settings, shape)),
         "2306.12625; both ways: 2502.00206",
         _MASKED,
         unbiased=False,

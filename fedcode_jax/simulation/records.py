@@ -42,12 +42,7 @@ def records_of(
       ``sending_seconds`` and ``waiting_seconds`` of the mean client; ``wall_seconds``;
       ``padding_waste``, executed over needed client-steps, minus one.
     """
-    metrics, score, deployed, personal = (
-        output.metrics,
-        output.score,
-        output.deployed,
-        output.personal,
-    )
+    metrics, score, deployed = output.metrics, output.score, output.deployed
     timing, num_rounds = metrics.timing, len(metrics.train_loss)
     worst = worst_decile(np.asarray(score.clients))
     records = []
@@ -65,7 +60,7 @@ def records_of(
                 "deployed_loss": float(deployed.loss) if evaluated else None,
                 "worst_decile_accuracy": worst if evaluated else None,
                 **_further(score, deployed, evaluated),
-                **_personal(personal, evaluated),
+                **_personal(output.personal, evaluated),
                 "train_loss": float(metrics.train_loss[i]) if metrics.received[i].any() else None,
                 "uplink_bytes": int(up.sum()),
                 "downlink_bytes": int(down.sum()),
