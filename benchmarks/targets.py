@@ -1,13 +1,14 @@
 """What machines that are not here would take: models and algorithms, compiled for a GPU and a TPU.
 
-    python benchmarks/targets.py [--models cnn resnet20 mobilenet_v2] [--algorithms fedavg fedcode]
-        [--targets h100 v5e] [--level O1] [--again]
+    python benchmarks/targets.py [--models cnn resnet20 resnet20-remat mobilenet_v2]
+        [--algorithms fedavg fedcode] [--targets h100 v5e] [--level O1] [--again]
 
 Each row is ``fedcode bench --target`` in a process of its own, and written to
 benchmarks/results/targets.json as soon as it is there; rows that the file has are passed over, but
 with ``--again``. ``cnn`` is the default experiment, on digits; the others have 10 clients of 500
-images of 32 x 32 x 3. K = 64, batches of 32. ``--level`` is JAX's own of how much its compiler
-does; its rows have it in their names. Needs fedcode_jax[gpu] and [tpu], and neither machine.
+images of 32 x 32 x 3, and ``-remat`` makes the values inside blocks again for gradients. K = 64,
+batches of 32. ``--level`` is JAX's own of how much its compiler does; its rows have it in their
+names. Needs fedcode_jax[gpu] and [tpu], and neither machine.
 """
 
 import argparse
@@ -25,7 +26,12 @@ IMAGES = [
     *("--data.name", "synthetic", "--data.shape", "32", "32", "3", "--data.num-classes", "10"),
     *("--data.train-size", "5000", "--data.test-size", "1000"),
 ]
-MODELS = ("cnn", "resnet20", "mobilenet_v2")
+MODELS: dict[str, list[str]] = {
+    "cnn": [],
+    "resnet20": [*IMAGES, "--model.name", "resnet20"],
+    "resnet20-remat": [*IMAGES, "--model.name", "resnet20", "--model.remat", "true"],
+    "mobilenet_v2": [*IMAGES, "--model.name", "mobilenet_v2"],
+}
 ALGORITHMS = ("fedavg", "fedcode")
 TARGETS = ("h100", "v5e")
 
@@ -33,8 +39,7 @@ TARGETS = ("h100", "v5e")
 def row(model: str, algorithm: str, target: str, level: str | None) -> dict[str, Any]:
     """One experiment for one machine; the table is printed."""
     environment = {} if level is None else {"JAX_OPTIMIZATION_LEVEL": level}
-    options = ["--target", target, "--model.name", model, "--algorithm.name", algorithm]
-    options += [] if model == "cnn" else IMAGES
+    options = ["--target", target, "--algorithm.name", algorithm, *MODELS[model]]
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "row.json"
         arguments = ["bench", *options, "--json", str(file)]
@@ -49,7 +54,7 @@ def row(model: str, algorithm: str, target: str, level: str | None) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=ALGORITHMS)
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=TARGETS)
     parser.add_argument("--level", choices=("O0", "O1", "O2", "O3"), help="JAX's, for these rows")

@@ -134,6 +134,9 @@ class Algorithm(NamedTuple):
         afterwards. ``stored`` is what ``upload`` gave, the message zero in all that its kind does
         not carry. What both hold, ``upload`` leaves as it is, so it stays if nothing arrives.
         None where messages say all by themselves.
+      fits_codebooks: whether clients fit codebooks to what they upload, once a round, which takes
+        them the time that their ``Links`` say. None: if their messages have ``wire.Coded``
+        sections; False where those hold centers that no client had to find.
 
     Source of the form: optax, for functions and states; Karimireddy et al., arXiv 1910.06378,
     and Seide et al. 2014 for what it must hold: control variates, and residuals of what was sent.
@@ -152,6 +155,7 @@ class Algorithm(NamedTuple):
     lost: Callable[[Stored, Message], Stored] | None = None
     personal: Callable[[ServerState, Stored], Weights] | None = None
     heard: Callable[[Stored, Message], tuple[Message, Stored]] | None = None
+    fits_codebooks: bool | None = None
 
 
 def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:

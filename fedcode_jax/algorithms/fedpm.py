@@ -182,4 +182,5 @@ def fedpm(
         *(init, broadcast, receive, upload, aggregate, report),
         schedule=schedules.always(),
         objective=masked.objective(),
+        fits_codebooks=False,  # a mask's two centers are 0 and 1
     )

@@ -206,4 +206,5 @@ def fedpm_mrc(
         objective=masked.objective(),
         common=common,
         whole=whole,
+        fits_codebooks=False,  # a probability's steps are a grid
     )

@@ -224,4 +224,5 @@ def updates(
         whole=None if down is None else whole,
         lost=None if way.up.undo is None else lost,
         personal=personal if keeps_any(way.groups) else None,
+        fits_codebooks=way.up.fits_codebooks,
     )

@@ -29,6 +29,7 @@ class Compressor(NamedTuple):
       for_shape: (shape of a variable) -> the compressor of its values; None where the shape is of
         no account. Then every compressed group is one variable, and ``undo`` and ``has_memory``
         are those of all shapes.
+      fits_codebooks: whether it fits codebooks, as of ``Algorithm``.
     """
 
     init: Callable[[int], Memory]
@@ -37,6 +38,7 @@ class Compressor(NamedTuple):
     undo: Callable[[Memory, jax.Array], Memory] | None = None
     has_memory: bool = False
     for_shape: Callable[[tuple[int, ...]], "Compressor"] | None = None
+    fits_codebooks: bool | None = None
 
 
 def stateless(compress: Callable[[jax.Array, jax.Array], Section]) -> Compressor:

@@ -65,7 +65,7 @@ def eden(bits: float = 1.0, unbiased: bool = True) -> Compressor:
         size = scale(turned, codebook.decode(centers, codes), unbiased)
         return Rotated(Coded(size * centers, codes), turned.seed, turned.size)
 
-    return stateless(compress)
+    return stateless(compress)._replace(fits_codebooks=False)  # its centers are a table's
 
 
 @functools.cache

@@ -47,7 +47,8 @@ def close(
     done: Done = work.outputs
     deadline = jnp.asarray(settings.links.deadline)
     bits = jnp.where(now.met.away, 0, done.down_bits), done.up_bits
-    timing = network.timing(now.met, deadline, *bits, now.samples, fits_codebooks(done.message))
+    fits = fits_codebooks(algorithm, done.message)
+    timing = network.timing(now.met, deadline, *bits, now.samples, fits)
     down, up = _as_sent(timing, *bits)
     kinds = jnp.where(now.met.away, Kind.NOTHING, _kinds_sent(post))
     seen = Seen(

@@ -117,6 +117,7 @@ def still_missed(
 
 
 def asked_for_weights(
+    algorithm: Algorithm,
     post: Post,
     exchange: Exchange,
     settings: Settings,
@@ -130,6 +131,7 @@ def asked_for_weights(
     deadline is asked for its codebook, or for nothing, whoever wants weights in this round.
 
     Args:
+      algorithm: whose round it is.
       post: what they are sent.
       exchange: whether weights are wanted.
       settings: of the run.
@@ -143,14 +145,16 @@ def asked_for_weights(
     carries = wire.carries_values(post.message.kind) | post.first
     down = jnp.where(carries, costs.server_weights, costs.server_quiet)
     up = jnp.full(down.shape, costs.clients_weights)
-    fits = fits_codebooks(post.message)
+    fits = fits_codebooks(algorithm, post.message)
     hopes = network.deliverable(met, settings.links.deadline, down, up, samples, fits)
     in_time = jnp.asarray(settings.schedule.settings.in_time)
     return exchange.clients_send_weights & (hopes | ~in_time)
 
 
-def fits_codebooks(message: Message) -> bool:
-    """Whether a message holds codebooks, so that its sender had to fit them."""
+def fits_codebooks(algorithm: Algorithm, message: Message) -> bool:
+    """Whether clients fit codebooks to send such a message."""
+    if algorithm.fits_codebooks is not None:
+        return algorithm.fits_codebooks
     leaves = jax.tree.leaves(message.sections, is_leaf=lambda node: isinstance(node, Coded))
     return any(isinstance(leaf, Coded) for leaf in leaves)
 

@@ -143,9 +143,8 @@ class LocalWork:
         received = network.received(own.met, deadline, down_bits)
         sent = _if_received(sent, received)
         up_bits = wire.size_bits(sent, given=given)
-        arrived = network.arrives(
-            *(own.met, deadline, down_bits, up_bits, own.samples, fits_codebooks(upload))
-        )
+        fits = fits_codebooks(self.algorithm, upload)
+        arrived = network.arrives(own.met, deadline, down_bits, up_bits, own.samples, fits)
         if self.algorithm.lost is not None:
             heard = arrived & (jnp.asarray(sent.kind) != wire.Kind.NOTHING)
             stored = _where(heard, stored, self.algorithm.lost(stored, upload))

@@ -55,7 +55,7 @@ def make_round(
         stored, known, missed = jax.tree.map(lambda leaf: leaf[now.clients], rows)
         post = delivery.posted(algorithm, state.server, server, message, missed, ~now.met.away)
         asked = delivery.asked_for_weights(
-            post, now.exchange, settings, state.memory.costs, now.met, now.samples
+            *(algorithm, post, now.exchange, settings, state.memory.costs, now.met, now.samples)
         )
 
         members = Member(stored, known, asked, now.met, now.samples, post.first, post.bits)

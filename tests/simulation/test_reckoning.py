@@ -3,14 +3,18 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from deliveries import CLIENTS, SMALL, build, by_round
 
 import fedcode_jax
-from fedcode_jax import schedules
+from fedcode_jax import algorithms, compress, schedules, wire
+from fedcode_jax.compress import error_feedback
 from fedcode_jax.config import replace
 from fedcode_jax.simulation import WireCheck, simulate
+from fedcode_jax.simulation.delivery import fits_codebooks
+from fedcode_jax.wire import Message
 
 
 def test_seconds_of_a_run_are_those_of_its_bytes():
@@ -109,3 +113,30 @@ def test_runs_over_bad_links_and_with_sketches_pass_the_wire_check(changes):
         assert min(arrived) < max(arrived)
         assert sum(record["clients"] for record in result.records) < 5 * CLIENTS
     assert all(math.isfinite(record["simulated_seconds"]) for record in result.records)
+
+
+# Those whose sections hold centers; the others have none to fit.
+FITTED_HERE = {"codebook": True, "mucsc": True, "fedzip": True, "eden": False}
+
+
+@pytest.mark.parametrize("name", sorted(compress.registry))
+def test_only_compressors_that_fit_codebooks_take_the_time_for_it(name):
+    up = compress.registry[name](*([2] if name == "eden" else []))
+
+    def uploads(vector):
+        of_shape = up if up.for_shape is None else up.for_shape((6, 5))
+        section, _ = of_shape.compress(of_shape.init(30), vector, jax.random.key(0))
+        return Message(jnp.int32(wire.Kind.UPDATE), (section,))
+
+    algorithm = algorithms.updates(error_feedback(up) if up.undo is None else up, groups="layers")
+    message = jax.eval_shape(uploads, jnp.arange(30.0))
+    assert fits_codebooks(algorithm, message) == FITTED_HERE.get(name, False)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "fits"),
+    [("fedcode", True), ("fedcompress", True), ("fedpm", False), ("fedpm_mrc", False)],
+)
+def test_only_methods_that_fit_codebooks_take_the_time_for_it(algorithm, fits):
+    coded = Message(jnp.int32(0), (wire.Coded(jnp.arange(2.0), jnp.zeros(9, jnp.uint8)),))
+    assert fits_codebooks(algorithms.registry[algorithm](), coded) == fits
