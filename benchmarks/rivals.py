@@ -7,10 +7,10 @@
     python benchmarks/rivals.py --smoke                  # all of it, tiny; nothing is kept
 
 Methods are all that ``--algorithm.name`` knows, at the settings of their papers, and some in
-several settings (``rivals_variants.py``). ``digits`` is the default experiment with 5 seeds, IID
-and Dirichlet 0.3. ``cifar10-lenet5`` and ``cifar10-resnet8`` have the first 10,000 training and
-2,000 test images of the file, 10 clients, Dirichlet 0.3, 60 rounds of one epoch, Adam at 1e-3 in
-batches of 32, and 3 seeds.
+several settings (``rivals_variants.py``), for 30 rounds. ``digits`` is the default experiment with
+5 seeds, IID and Dirichlet 0.3. ``cifar10-lenet5`` and ``cifar10-resnet8`` have the first 10,000
+training and 2,000 test images of the file, 10 clients, Dirichlet 0.3, one epoch a round, Adam at
+1e-3 in batches of 32, and 3 seeds.
 
 A method is a piece, on CIFAR-10 for each seed. The record of a piece is a file in
 benchmarks/results/rivals, and a second call runs what is missing, failed or of other settings. On
@@ -44,12 +44,12 @@ from fedcode_jax.results.writing import write_atomically
 SCRATCH = pathlib.Path(__file__).resolve().parents[1] / "runs" / "rivals"
 IMAGES = {"data.name": "npz", "local.epochs": 1}
 TASKS = {
-    "digits": Task({"rounds": 60}, ("IID", "Dirichlet 0.3"), 5),
+    "digits": Task({"rounds": 30}, ("IID", "Dirichlet 0.3"), 5),
     "cifar10-lenet5": Task(
-        {"rounds": 60, "model.name": "lenet5", **IMAGES}, ("Dirichlet 0.3",), 3, True, True
+        {"rounds": 30, "model.name": "lenet5", **IMAGES}, ("Dirichlet 0.3",), 3, True, True
     ),
     "cifar10-resnet8": Task(
-        {"rounds": 60, "model.name": "resnet8", **IMAGES}, ("Dirichlet 0.3",), 3, True, True
+        {"rounds": 30, "model.name": "resnet8", **IMAGES}, ("Dirichlet 0.3",), 3, True, True
     ),
 }
 SMOKE = {"rounds": 2, "partition.num_clients": 2}
@@ -64,7 +64,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     add("--minutes", type=float, help="after which no piece is begun; a second call goes on")
     add("--share", default="1/1", metavar="K/N", help="of N calls at a time this is the K-th")
     add("--seeds", type=int, help="instead of the task's")
-    add("--rounds", type=int, help="instead of 60; these are other pieces")
+    add("--rounds", type=int, help="instead of 30; these are other pieces")
     add("--report", action="store_true", help="tables and pictures of what there is, and end")
     add("--smoke", action="store_true", help="tiny, of fedavg and stc unless --only says otherwise")
     add("--out", type=pathlib.Path, help="folder instead of benchmarks/results")

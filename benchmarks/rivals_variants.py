@@ -10,10 +10,7 @@ from fedcode_jax.config import AlgorithmConfig
 SEVERAL: dict[str, dict[str, Any]] = {
     "4 centers, both ways": changes(name="codebook", num_clusters=4),
     "eden, 2 bits, both ways": changes(name="eden", bits=2),
-    "fedpaq, 8 bits": {"algorithm.name": "fedpaq", "algorithm.up.bits": 8},
     "fedpaq, 2 bits": {"algorithm.name": "fedpaq", "algorithm.up.bits": 2},
-    "eden, 4 bits": {"algorithm.name": "eden", "algorithm.up.bits": 4},
-    "eden, 2 bits": {"algorithm.name": "eden", "algorithm.up.bits": 2},
     "eden, 0.5 bits": {"algorithm.name": "eden", "algorithm.up.bits": 0.5},
     "stc, 5 %": {
         "algorithm.name": "stc",
@@ -23,6 +20,8 @@ SEVERAL: dict[str, dict[str, Any]] = {
     "dgc, 1 %": {"algorithm.name": "dgc", "algorithm.up.fraction": 0.01},
 }
 """Where the defaults of a name say little; those of ``updates.py`` come on top."""
+ELSEWHERE = ("3 centers, up alone", "largest 5 %, both ways")
+"""Of these those that stay there: others here are like them."""
 SGD = {"local.optimizer": "sgd", "local.learning_rate": 0.1}
 OTHERWISE: dict[str, dict[str, Any]] = {
     "fedbat": SGD,
@@ -58,7 +57,8 @@ def variants() -> dict[str, Variant]:
     """All rows by name, FedAvg first, every reference before the rows that are compared with it."""
     named = {name: {"algorithm.name": name} for name in ("fedavg", *AlgorithmConfig.members)}
     found: dict[str, Variant] = {}
-    for name, settings in {**named, **CHANGES, **SEVERAL}.items():
+    of_changes = {name: CHANGES[name] for name in CHANGES if name not in ELSEWHERE}
+    for name, settings in {**named, **of_changes, **SEVERAL}.items():
         method = settings["algorithm.name"]
         besides, reference = needed(method), "fedavg"
         if besides and method not in OF_NO_WEIGHTS:
