@@ -56,15 +56,17 @@ SMOKE = {"rounds": 2, "partition.num_clients": 2}
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("tasks", nargs="*", help=f"some of {', '.join(TASKS)}; none: digits, or all of a report")
-    add("--data", type=pathlib.Path, help="CIFAR-10 as npz")
-    add("--only", nargs="+", metavar="METHOD", help="a name stands for all settings of it")
+    add("--data", type=pathlib.Path, help="CIFAR-10 as npz, which its tasks need")
+    add("--only", nargs="+", metavar="METHOD", help="rows of the table, or all of a method")
     add("--minutes", type=float, help="after which no piece is begun; a second call goes on")
     add("--share", default="1/1", metavar="K/N", help="of N calls at a time this is the K-th")
-    add("--seeds", type=int, help="instead of the task's")
-    add("--rounds", type=int, help="instead of 30; these are other pieces")
+    add("--seeds", type=int, help="how many, in place of the task's")
+    add("--rounds", type=int, help="in place of 30; earlier records are run again")
     add("--report", action="store_true", help="tables and pictures of what there is, and end")
     add("--smoke", action="store_true", help="tiny, of fedavg and stc unless --only says otherwise")
     add("--out", type=pathlib.Path, help="folder instead of benchmarks/results")

@@ -8,6 +8,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_backend_optimization_level=0",
         "--xla_cpu_parallel_codegen_split_count=1",
+        "--xla_cpu_use_fusion_emitters=false",
         os.environ.get("XLA_FLAGS", ""),  # later ones win
     ]
 )

@@ -1,5 +1,6 @@
 """What the cards of compressors and methods say, held to what these do."""
 
+import dataclasses
 import math
 import pathlib
 
@@ -12,7 +13,7 @@ import rounds as by_hand
 from fedcode_jax import algorithms, wire
 from fedcode_jax.algorithms import Layout, parse
 from fedcode_jax.config import AlgorithmConfig, UpConfig
-from fedcode_jax.config.cards import CARDS
+from fedcode_jax.config.cards import CARDS, of_codes
 from fedcode_jax.config.methods import METHODS, method_of, row
 from fedcode_jax.wire import Kind, Message
 
@@ -138,3 +139,27 @@ def large_weights():
     rng = np.random.default_rng(0)
     kernels = {n: {"kernel": jnp.float32(rng.normal(size=SHAPE))} for n in ("dense", "head")}
     return {"params": {**kernels, "norm": {"scale": jnp.ones(5), "bias": jnp.zeros(5)}}}
+
+
+def test_a_card_covers_a_model_with_a_single_number():
+    params = {"t": jnp.float32(2.0), "head": {"kernel": jnp.ones((6, 4)), "bias": jnp.zeros(4)}}
+    layout = Layout.of({"params": params}, parse("layers"))
+    for name in AlgorithmConfig.members:
+        settings = AlgorithmConfig.members[name]()
+        card = method_of(settings)
+        assert card.bits_up(settings, layout) >= 0
+        assert card.bits_down(settings, layout) >= 0
+    for name, compressor in UP.items():
+        assert CARDS[name].bits(compressor, ()) > 0
+
+
+def test_a_card_tells_local_groups_however_they_are_written():
+    settings = AlgorithmConfig.members["fedavg"](groups="*/norm/* = local , params")
+    assert method_of(settings).keeps == "its own */norm/*"
+
+
+def test_a_bound_holds_when_all_centers_are_in_use():
+    settings = AlgorithmConfig.members["fedcompress"]()
+    most = of_codes(dataclasses.replace(settings, num_clusters=settings.max_clusters), (2000,))
+    layout = Layout.of({"params": {"kernel": jnp.ones((40, 50))}}, parse("layers"))
+    assert method_of(settings).bits_up(settings, layout) == 2000 * most

@@ -43,7 +43,7 @@ class Learnt(NamedTuple):
 def fedbat(rho: float = 6.0, phi: float = 0.5) -> Algorithm:
     """FedBAT: binarisation-aware training of the update m of each kernel w.
 
-    A client starts at m = 0 and trains w + m for the first floor(phi T) of its T steps. Then
+    A client starts at m = 0 and trains w + m for floor(phi T) of its T steps, at least one. Then
     a0 = mean |m|, and it trains w + S(m), with u uniform in [0, 1), anew in each step:
 
         a = a0 exp(rho alpha), kept in [5e-4, 5e-2]
@@ -91,7 +91,7 @@ def fedbat(rho: float = 6.0, phi: float = 0.5) -> Algorithm:
         return Start(with_trainable(weights, Learnt(params, zeros, zeros)), kernels_of(params))
 
     def warm(at: At) -> jax.Array:
-        return jnp.floor(phi * at.steps).astype(jnp.int32)
+        return jnp.maximum(jnp.floor(phi * at.steps).astype(jnp.int32), 1)
 
     def step_sizes(learnt: Learnt) -> jax.Array:
         first = jax.lax.stop_gradient(learnt.first)

@@ -124,15 +124,22 @@ def look_back(change: jax.Array, latest: jax.Array) -> tuple[jax.Array, jax.Arra
       latest: f32[n], L; all 0 where there is none.
 
     Returns:
-      rho f32[], <g, L> / |L|^2, or 0 without an L; and the error f32[], |g - rho L|^2 / |g|^2: 1
-      without an L, else 0 for a g of 0.
+      rho f32[], <g, L> / |L|^2, or 0 without an L; and the error f32[], |g - rho L|^2 / |g|^2:
+      infinite without an L, or if rho is; else 0 for a g of 0.
 
     Example:
       >>> [float(x) for x in look_back(jnp.array([3.0, 4.0]), jnp.array([2.0, 0.0]))]
       [1.5, 0.6399999856948853]
     """
-    product, square = jnp.sum(change * latest), jnp.sum(latest**2)
-    there, lengths = square > 0, jnp.sqrt(square) * jnp.sqrt(jnp.sum(change**2))
-    cosine = product / jnp.where(lengths > 0, lengths, 1)
-    error = jnp.where(there & (lengths == 0), 0.0, 1 - cosine**2)
-    return jnp.where(there, product / jnp.where(there, square, 1), 0.0), error
+    # In shares of their largest values, whose squares neither vanish nor overflow.
+    (g, size), (latest, latest_size) = map(_shares, (change, latest))
+    there, product, square = latest_size > 0, jnp.sum(g * latest), jnp.sum(latest**2)
+    rho = jnp.where(there, product / jnp.where(there, square, 1) * (size / latest_size), 0.0)
+    cosine = product / jnp.where(there & (size > 0), jnp.sqrt(square * jnp.sum(g**2)), 1)
+    error = jnp.where(size > 0, 1 - cosine**2, 0.0)
+    return rho, jnp.where(there & jnp.isfinite(rho), error, jnp.inf)
+
+
+def _shares(vector: jax.Array) -> tuple[jax.Array, jax.Array]:
+    largest = jnp.max(jnp.abs(vector))
+    return vector / jnp.where(largest > 0, largest, 1), largest

@@ -12,6 +12,7 @@ from fedcode_jax.algorithms.base import At, Objective, Start
 from fedcode_jax.algorithms.groups import Group, kinds_of
 from fedcode_jax.algorithms.layout import Layout, Weights, trainable
 from fedcode_jax.compress import random_coding
+from fedcode_jax.errors import ConfigError
 from fedcode_jax.wire import Bits
 
 EDGE = 0.01
@@ -22,9 +23,19 @@ _SCALES = ("scale", "gamma")
 
 
 def layout_of(weights: Weights) -> Layout:
-    """What is masked, of policy coded; what stays, local; running statistics, dense."""
+    """What is masked, of policy coded; what stays, local; running statistics, dense.
+
+    Raises:
+      ConfigError: a model with nothing to mask.
+    """
     groups = [Group(_MASKED, "coded"), Group(("norm",), "local"), Group(("stats",), "dense")]
-    return Layout.of(weights, groups)
+    layout = Layout.of(weights, groups)
+    if "coded" not in layout.policies:
+        raise ConfigError(
+            "algorithm.name: the model has neither kernels nor biases, which alone are masked by "
+            "this method; use fedavg"
+        )
+    return layout
 
 
 def masked_and_stats(layout: Layout, weights: Weights) -> tuple[jax.Array, tuple[jax.Array, ...]]:

@@ -166,8 +166,8 @@ def compressible(groups: str, *compressors: Compressor | None) -> tuple[Group, .
     for group in parsed:
         if shaped and group.policy == "coded":
             raise ConfigError(
-                f"{SETTING}: {groups!r}: policy coded makes several variables one vector, and this "
-                "compressor, such as powersgd, needs the shape of each; use layers, or the policy "
+                f"{SETTING}: {groups!r}: policy coded makes several variables one vector, and a "
+                "compressor such as powersgd needs the shape of each; use layers, or the policy "
                 "layered in place of coded"
             )
         if group.policy not in (*FLOATS, "local") and "stats" in group.kinds:

@@ -161,14 +161,17 @@ def _by_halves(
 def _by_rows(ascending: jax.Array, limits: jax.Array) -> jax.Array:
     """A search in rows: of every 128 times 128 entries, of every 128, and of one by one."""
     size = ascending.size
-    steps = [1]
-    while steps[0] * _ROW < size:
-        steps.insert(0, steps[0] * _ROW)
+    # By level the last entry of each piece of 1, 128, 128 times 128 entries. Cut in rows again and
+    # again: a slice that leaves out thousands between two does not compile for TPUs.
+    levels = [ascending]
+    while levels[-1].size > _ROW:
+        finer = levels[-1]
+        levels.append(finer[: finer.size // _ROW * _ROW].reshape(-1, _ROW)[:, -1])
     highest = jnp.inf if jnp.issubdtype(ascending.dtype, jnp.floating) else 2**31 - 1
     below = jnp.zeros(limits.shape, jnp.int32)
-    for step in steps:
-        # The last entry of each piece of so many; what the last row lacks is never below.
-        lasts = ascending[step - 1 :: step]
+    for level in reversed(range(len(levels))):
+        step, lasts = _ROW**level, levels[level]
+        # What the last row lacks is never below.
         lasts = jnp.pad(lasts, (0, -lasts.size % _ROW), constant_values=highest)
         row = (
             lasts.reshape(-1, _ROW).at[below // (step * _ROW)].get(mode="fill", fill_value=highest)

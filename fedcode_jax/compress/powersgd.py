@@ -11,6 +11,7 @@ from fedcode_jax.limits import check_whole
 from fedcode_jax.wire import Dense, LowRank
 
 _EXACT = jax.lax.Precision.HIGHEST
+_NEGLIGIBLE = 1e-5  # of a column: what rounding leaves of one that depends on others
 
 
 def powersgd(rank: int = 2, warm_start: bool = True) -> Compressor:
@@ -88,7 +89,9 @@ def _orthonormal(columns: jax.Array) -> jax.Array:
         column = _unit(columns[:, k])
         for _ in range(2):
             along = jnp.matmul(basis.T, column, precision=_EXACT)
-            column = _unit(column - jnp.matmul(basis, along, precision=_EXACT))
+            left = column - jnp.matmul(basis, along, precision=_EXACT)
+            # Rounding may leave what is parallel to those before, and length 1 would make it count.
+            column = _unit(jnp.where(jnp.linalg.norm(left) > _NEGLIGIBLE, left, 0))
         basis = basis.at[:, k].set(column)
     return basis
 

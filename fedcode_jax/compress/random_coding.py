@@ -120,6 +120,7 @@ def from_bits(section: Bits, width: int) -> jax.Array:
 
 def _rows(vector: jax.Array, block: int) -> jax.Array:
     """Blocks f32[blocks, B], filled with 0: of a prior, what no candidate has."""
+    block = min(block, vector.size)
     blocks = -(-vector.size // block)
     return jnp.pad(vector, (0, blocks * block - vector.size)).reshape(blocks, block)
 

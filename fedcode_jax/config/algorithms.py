@@ -48,8 +48,9 @@ class _Coded(AlgorithmConfig):
     groups: Annotated[str, check_groups] = "kernels"
     """Which values share a codebook: kernels, layers (each kernel by itself), params (all that is
     trained), everything (the authors' program), or parts such as
-    kernel=coded,bias+norm+stats=dense. A part may name variables by their paths, and what is local
-    stays at the clients: */head/*=local,kernels."""
+    kernel=coded,bias+norm+stats=dense. A part may name variables by their paths, and is coded,
+    layered (each variable by itself), sent as floats of 32 or 16 bits (dense, dense16, densebf16),
+    or stays at the clients: */head/*=local,kernels."""
     coding: Annotated[str, registered("fedcode_jax.wire", "CODINGS")] = "fixed"
     """How codes are written: fixed (ceil(log2 K) bits each); entropy (by their frequencies);
     adaptive (frequencies learnt on the way, by layer); conditional (given the codes that both
@@ -100,7 +101,8 @@ class FedAvg(AlgorithmConfig):
     groups: Annotated[str, check_groups] = "params"
     """What is compressed together: params (all that is trained), kernels, layers (each kernel by
     itself), everything, or parts such as kernel=coded,bias+norm+stats=dense. A part may name
-    variables by their paths, and what is local stays at the clients: */head/*=local,params."""
+    variables by their paths, and is coded, layered (each variable by itself), sent as floats of 32
+    or 16 bits (dense, dense16, densebf16), or stays at the clients: */head/*=local,params."""
     up: UpConfig = NOTHING_UP
     """How the clients' changes are compressed."""
     down: DownConfig = NOTHING_DOWN

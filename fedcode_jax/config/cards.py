@@ -98,7 +98,7 @@ def _fedzip(settings: Any, shape: Shape) -> float:
 
 
 def _low_rank(settings: Any, shape: Shape) -> float:
-    n, m = math.prod(shape[:-1]), shape[-1]
+    n, m = math.prod(shape[:-1]), math.prod(shape[-1:])
     return min(32 * settings.rank * (n + m) / (n * m), 32.0)
 
 

@@ -25,11 +25,11 @@ class CompressorConfig(Choice):
     """Of a member: as of a ``Compressor``."""
 
     name: Annotated[str, checks.text] = ""
-    """none; codebook, K centers and a code for each value; dgc, the largest values of what momentum
-    has gathered; drive, the signs of the rotated vector; eden, the same in 0.1 to 4 bits; fedzip,
-    the largest values by K centers; mucsc, K centers that values are rounded to at random;
-    powersgd, each kernel as a matrix of low rank; qsgd, levels rounded at random; sign, one bit
-    each; stc, the largest values by one magnitude; topk, the largest values alone; or
+    """none; codebook, K centers and a code for each value; dgc (up only), the largest values of
+    what momentum has gathered; drive, the signs of the rotated vector; eden, the same in 0.1 to 4
+    bits; fedzip, the largest values by K centers; mucsc, K centers that values are rounded to at
+    random; powersgd, each kernel as a matrix of low rank; qsgd, levels rounded at random; sign, one
+    bit each; stc, the largest values by one magnitude; topk, the largest values alone; or
     module:factory, a compressor of your own."""
 
     def check_together(self) -> None:

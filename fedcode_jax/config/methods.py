@@ -1,11 +1,13 @@
 """Cards of the methods: what goes each way, what is kept, the bits, and the paper."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fedcode_jax.algorithms import Layout
+from fedcode_jax.algorithms.groups import parse
 from fedcode_jax.config.algorithms import AlgorithmConfig, FedAvg
 from fedcode_jax.config.cards import CARDS, Shape, of_codes
 from fedcode_jax.config.server_steps import AVERAGE
@@ -81,10 +83,11 @@ def _composed(algorithm: FedAvg) -> Method:
     kept = _KEPT_BYTES[feedback] + (8 if algorithm.up.name == "dgc" else 0)
     parts = [f"{kept} bytes a compressed value"] if kept else []
     parts += ["r / n of the floats of a kernel"] if algorithm.up.name == "powersgd" else []
-    local = [part for part in algorithm.groups.split(",") if part.endswith("=local")]
-    parts += [f"its own {part.removesuffix('=local')}" for part in local]
+    local = [group for group in parse(algorithm.groups) if group.policy == "local"]
+    parts += [f"its own {'+'.join(group.kinds + group.names)}" for group in local]
     moved = [f"a step of {algorithm.server.name} at the server"] * (algorithm.server != AVERAGE)
     moved += ["a proximal term in the clients' losses"] * (algorithm.proximal > 0)
+    moved += ["what a client's own model gains is its `personal_accuracy`"] * bool(local)
     notes = dict.fromkeys([*moved, *(card.note for card in (up, down) if card.note)])
     own = re.findall(r"arXiv (\d{4}\.\d{5})", type(algorithm).__doc__ or "")
     sources = dict.fromkeys([*own, *(card.source for card in (up, down) if card.source)])
@@ -139,6 +142,10 @@ def _floats(times: int) -> Bits:
 def _blocks(settings: Any, shape: Shape) -> float:
     n = math.prod(shape)
     return math.ceil(n / settings.block) * settings.bits / n
+
+
+def _with_most_centers(settings: Any, shape: Shape) -> float:
+    return of_codes(dataclasses.replace(settings, num_clusters=settings.max_clusters), shape)
 
 
 _MASKED = "kernel+bias=coded,norm=local,stats=dense"
@@ -229,10 +236,11 @@ METHODS: dict[str, Method] = {
         "K centers a kernel and codes",
         "nothing",
         ("at most ceil(log2 K) + 32 K / n",) * 2,
-        *(_each(of_codes),) * 2,
+        *(_each(_with_most_centers),) * 2,
         "2401.14211",
         unbiased=False,
-        note="K grows by the training loss; distilled on noise; needs long local training",
+        note="K grows by the training loss, and the formula counts the most that there may be; "
+        "distilled on noise; needs long local training",
     ),
     "lbgm": Method(
         "a number, or the change where it points elsewhere than the last one sent",

@@ -144,7 +144,7 @@ def timing(
         seconds=seconds,
         computing=computing,
         sending=sending,
-        waiting=seconds - computing - sending,
+        waiting=jnp.maximum(seconds - computing - sending, 0),  # rounding may take it below
         received_share=share(down, down_bits / met.downlink),
         sent_share=share(total, up_bits / met.uplink),
     )

@@ -47,7 +47,7 @@ def closing_table(
     row("status", f"{summary['status']} after {rounds} round{'' if rounds == 1 else 's'}")
     row("accuracy", _both(summary, "final_accuracy", "final_deployed_accuracy"))
     if summary["period"] is None:
-        row("  mean of last period", "- (what is sent does not repeat within the run)")
+        row("  mean of last period", "- (the run has no whole period of its schedule)")
     else:
         row(
             f"  mean of last {summary['period']} rounds",
@@ -72,11 +72,12 @@ def closing_table(
     row("wall time", wall + (f", compiling {format_seconds(compiling)}" if compiling else ""))
     check = summary.get("wire_check")
     if check is not None:
+        apart = check["largest_difference"]
         row(
             "wire check",
             f"{check['messages']:,} messages decoded as sent, in"
-            f" {format_bytes(check['encoded_bytes'])}; counted sizes within"
-            f" {100 * check['largest_difference']:.2g} % of each",
+            f" {format_bytes(check['encoded_bytes'])}; "
+            + (f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly"),
         )
     waste = summary.get("padding_waste")
     if waste is not None:
@@ -88,14 +89,14 @@ def closing_table(
 
 def _of_clients(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The spread over the clients of the common model's accuracy, and of their own models'."""
-    for key, name, text in (
-        ("client_accuracy", "  of the worst tenth of clients", "{worst} (mean of all {mean})"),
-        ("personal_accuracy", "  of clients' own models", "{mean} (of the worst tenth {worst})"),
+    for key, name in (
+        ("client_accuracy", "  on clients' own distributions"),
+        ("personal_accuracy", "  of clients' own models on these"),
     ):
         found = summary.get(key)
         if found is not None:
             worst, mean = format_accuracy(found["worst_decile"]), format_accuracy(found["mean"])
-            yield name, text.format(worst=worst, mean=mean)
+            yield name, f"{mean} (of the worst tenth {worst})"
 
 
 def _both(summary: Mapping[str, Any], server: str, deployed: str) -> str:

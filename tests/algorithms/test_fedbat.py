@@ -49,13 +49,12 @@ class Client:
         return np.clip(self.first * np.exp(RHO * self.alpha), 5e-4, 5e-2)
 
     def train(self, targets, client, steps, phi):
+        warm = max(1, int(phi * steps))
         for step in range(steps):
-            if step + 1 > phi * steps and step <= phi * steps:
-                self.first = np.array([np.abs(m).mean() for m in self.m])
             sizes = self.sizes()
             for g, target in enumerate(targets):
                 update, through, to_size = self.m[g], 1.0, 0.0
-                if step + 1 > phi * steps:
+                if step >= warm:
                     u = uniform(key_of(client, step), g, target.shape)
                     update, through, to_size = published(self.m[g], sizes[g], u)
                 grad = self.w[g] + update - target
@@ -63,6 +62,8 @@ class Client:
                 if 5e-4 <= free <= 5e-2:
                     self.alpha[g] -= RATE * np.sum(grad * to_size) * free * RHO
                 self.m[g] -= RATE * grad * through
+            if step + 1 == warm:
+                self.first = np.array([np.abs(m).mean() for m in self.m])
 
 
 @pytest.mark.parametrize("a", [0.02, 0.7])
@@ -131,15 +132,16 @@ def test_before_the_warm_up_has_ended_training_is_that_of_fedavg():
     message, _ = algorithm.broadcast(server, SENDS, jax.random.key(0))
     start = algorithm.receive(jax.tree.map(lambda x: x[0], store), message, None)
     target = weights(1, 0.3)
-    for steps, same in ((1, False), (3, True)):
+    for steps, free in ((1, 1), (2, 1), (3, 2)):
         work = drawn(algorithm.objective, start, target, 0, steps, RATE)
-        # Of 1 step all are binarised, of 3 the last one.
-        share = (1 - RATE) ** (steps - 1 if same else steps)
+        # The first step is free in any case.
+        share = (1 - RATE) ** free
         for name in params:
             w, to = params[name]["kernel"], target[name]["kernel"]
             found = work.trained["params"].params[name]["kernel"]
-            near = np.allclose(found, to + share * (w - to), atol=3e-2 if same else 1e-6)
-            assert near == same
+            expected = to + share * (w - to)
+            np.testing.assert_allclose(found, expected, atol=1e-6 if steps == free else 3e-2)
+            assert np.allclose(found, expected, atol=1e-6) == (steps == free)
 
 
 @pytest.mark.parametrize("alpha", [-1e4, 1e4])
@@ -150,7 +152,7 @@ def test_a_size_that_ran_away_stays_in_its_range_and_its_gradient_is_0(alpha):
     start = algorithm.receive(jax.tree.map(lambda x: x[0], store), message, None)
     learnt = start.weights["params"]._replace(alpha=jnp.full(2, alpha), first=jnp.full(2, 0.01))
     start = start._replace(weights={"params": learnt})
-    work = drawn(algorithm.objective, start, weights(1, 0.3), 0, 1, RATE)
+    work = drawn(algorithm.objective, start, weights(1, 0.3), 0, 2, RATE)
     np.testing.assert_array_equal(work.trained["params"].alpha, alpha)
     work = work._replace(trained={"params": learnt})
     upload, _ = algorithm.upload(

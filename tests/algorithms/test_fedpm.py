@@ -118,6 +118,13 @@ def test_a_setting_that_cannot_be_is_named(make, setting, value):
         )
 
 
+@pytest.mark.parametrize("make", [fedpm, fedpm_mrc])
+def test_a_model_with_nothing_to_mask_is_refused(make):
+    norm = {"scale": jnp.ones(3), "bias": jnp.zeros(3)}
+    with pytest.raises(ConfigError, match=r"^algorithm\.name: .*neither kernels nor biases"):
+        make().init({"params": {"norm": norm}}, 2)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

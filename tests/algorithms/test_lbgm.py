@@ -8,7 +8,7 @@ from rounds import CLIENTS, SAMPLES, made, one_round, weights
 from rounds import exchange as exchanged
 
 from fedcode_jax import algorithms, wire
-from fedcode_jax.algorithms import Work
+from fedcode_jax.algorithms import Start, Work
 from fedcode_jax.algorithms.lbgm import look_back
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import ConfigError
@@ -158,12 +158,15 @@ def test_who_is_not_asked_for_weights_sends_a_number_if_it_will_do():
 @pytest.mark.parametrize(
     ("change", "latest", "expected"),
     [
-        ([0.0, 0.0], [0.0, 0.0], (0, 1)),
-        ([1.0, 0.0], [0.0, 0.0], (0, 1)),
+        ([0.0, 0.0], [0.0, 0.0], (0, np.inf)),
+        ([1.0, 0.0], [0.0, 0.0], (0, np.inf)),
         ([0.0, 0.0], [1.0, 0.0], (0, 0)),
         ([-3.0, 0.0], [1.0, 0.0], (-3, 0)),
         ([0.0, 2.0], [1.0, 0.0], (0, 1)),
         ([3e-15, 3e-15], [1e-15, 0.0], (3, 0.5)),
+        ([0.0, 1e-23], [1e-18, 0.0], (0, 1)),
+        ([3e30, 3e30], [1e30, 0.0], (3, 0.5)),
+        ([1e20, 0.0], [1e-30, 0.0], (np.inf, np.inf)),
     ],
 )
 def test_how_far_a_change_is_from_a_multiple_of_another(change, latest, expected):
@@ -223,6 +226,20 @@ def test_where_no_error_is_allowed_it_is_fedavg():
         ends.append(server.weights)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *ends)
     assert np.abs(vectors(ends[0])[0] - vectors(weights())[0]).max() > 0.05
+
+
+def test_where_any_error_is_allowed_the_first_change_is_sent_all_the_same():
+    algorithm, start = algorithms.lbgm(1.0), {"params": {"kernel": jnp.zeros(2)}}
+    _, store = algorithm.init(start, 1)
+    stored = jax.tree.map(lambda x: x[0], store)
+    read = []
+    for change in ([4.0, 0.0], [2.0, 0.5]):
+        trained = {"params": {"kernel": jnp.array(change)}}
+        work = Work(Start(start), trained, jnp.int32(1), jnp.float32(0.1), jnp.float32(0))
+        upload, stored = algorithm.upload(stored, work, SENDS, jax.random.key(0))
+        message, stored = algorithm.heard(stored, wire.only_carried(upload))
+        read.append(message.sections[0].values.tolist())
+    assert read == [[4.0, 0.0], [2.0, 0.0]]
 
 
 def test_a_threshold_that_is_none_is_refused():

@@ -1,5 +1,7 @@
 """The forms of `fit` for each kind of machine, on the values that break things, held together."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -206,3 +208,13 @@ def test_an_unknown_target_is_refused():
     for call in (codebook.fit, lambda *a, **k: codebook.fit_rate(*a, 1e-3, **k)):
         with pytest.raises(ConfigError, match=r"target: unknown name 'gpus'.*cpu, gpu, tpu"):
             call(jnp.ones(3), 2, target="gpus")
+
+
+@pytest.mark.parametrize("target", ["gpu", "tpu"])
+def test_no_slice_leaves_out_thousands_between_two(target):
+    """For a TPU such a one does not compile: it is given room for all that it passes over."""
+    values = jax.ShapeDtypeStruct((2, 2_300_000), jnp.float32)
+    fit = jax.vmap(lambda x: codebook.fit(x, 64, target=target))
+    text = jax.jit(fit).lower(values).as_text()
+    strides = [int(found) for found in re.findall(r"\d+:\d+:(\d+)", text)]
+    assert max(strides, default=1) <= 128

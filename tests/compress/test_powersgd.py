@@ -94,6 +94,18 @@ def test_matrices_of_no_higher_rank_are_read_as_they_are(shape, r):
     assert square(fitted.decompress(again, M.size) - M.ravel()) < 1e-6 * square(M)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 0.1, 1e12])
+@pytest.mark.parametrize("left", ["ones", "signs", "zeros and ones"])
+def test_columns_of_equal_magnitudes_count_once(left, scale):
+    """What projection leaves of the second one is rounding, parallel to the first."""
+    rng, fitted = np.random.default_rng(0), powersgd(3).for_shape((200, 30))
+    x = {"ones": np.ones(200), "signs": rng.choice([-1, 1], 200)}.get(left, rng.choice(2, 200))
+    M = jnp.float32(scale * np.outer(x, rng.normal(size=30)))
+    for seed in range(5):
+        section, _ = fitted.compress(fitted.init(M.size), jnp.ravel(M), jax.random.key(seed))
+        assert square(fitted.decompress(section, M.size) - M.ravel()) < 1e-6 * square(M)
+
+
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
 @pytest.mark.parametrize("r", [1, 4, 9])
 def test_what_is_left_is_no_more_than_there_was_and_no_less_than_the_best_leaves(r, scale):

@@ -80,6 +80,15 @@ def test_what_is_no_number_still_gives_a_candidate():
     assert int(numbers.max()) < 2**4
 
 
+def test_a_block_of_more_values_than_there_are_is_one_of_all():
+    prior, odds = jnp.full(6, 0.5), jnp.array([9.0, -9, 9, -9, 9, -9])
+    key, most = jax.random.key(0), 2**31 - 1
+    numbers = [chosen(shared, prior, odds, key, block=B, bits=8) for B in (6, most)]
+    np.testing.assert_array_equal(*numbers)
+    read = ones(shared, prior, numbers[0], block=most)
+    np.testing.assert_array_equal(read, [1, 0, 1, 0, 1, 0])
+
+
 def test_numbers_come_back_from_their_bits():
     numbers = np.random.default_rng(2).integers(0, 2**32, 20, dtype=np.uint32)
     for width in (1, 5, 16, 32):

@@ -125,7 +125,7 @@ def test_table_tells_the_figures():
 def test_table_of_a_run_whose_schedule_has_no_period():
     records = [record(i, i / 10) for i in range(1, 5)]
     text = shown(summary_of(records, period=None), network="a link")
-    assert re.search(r"mean of last period\s+- \(what is sent does not repeat", text)
+    assert re.search(r"mean of last period\s+- \(the run has no whole period", text)
     assert "40.00 %" in text
 
 
