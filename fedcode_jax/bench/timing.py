@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -82,13 +83,25 @@ def cache_reads() -> Iterator[list[str]]:
       []
     """
     reads: list[str] = []
-
-    def note(event: str, **_: str | int) -> None:
-        if event == "/jax/compilation_cache/cache_hits":
-            reads.append(event)
-
-    jax.monitoring.register_event_listener(note)
+    _listen()
+    _READERS.append(reads)
     try:
         yield reads
     finally:
-        jax.monitoring.unregister_event_listener(note)
+        # Not by value: lists of the same reads are equal.
+        _READERS[:] = [each for each in _READERS if each is not reads]
+
+
+_READERS: list[list[str]] = []
+
+
+@functools.cache
+def _listen() -> None:
+    """Once and for all: the oldest JAX has no way to stop listening."""
+
+    def note(event: str, **_: str | int) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            for reads in _READERS:
+                reads.append(event)
+
+    jax.monitoring.register_event_listener(note)

@@ -112,15 +112,13 @@ def test_many_ragged_clients_compile_once_and_waste_little():
     assert sizes.max() > 5 * np.median(sizes)
     state = one.program.start(one.weights)
     state, _ = one.program.advance(state, 2)
+    # The oldest JAX has no way to stop listening.
     jax.monitoring.register_event_duration_secs_listener(listener)
     needed, executed = [], []
-    try:
-        for _ in range(10):
-            state, output = one.program.advance(state, 2)
-            needed.append(np.asarray(output.metrics.needed_steps))
-            executed.append(np.asarray(output.metrics.executed_steps))
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listener)
+    for _ in range(10):
+        state, output = one.program.advance(state, 2)
+        needed.append(np.asarray(output.metrics.needed_steps))
+        executed.append(np.asarray(output.metrics.executed_steps))
     assert len(one.program.compiled.segments) == 1
     assert not [name for name in compiled if "backend_compile" in name]
     assert one.program.plan.chunk > 1
