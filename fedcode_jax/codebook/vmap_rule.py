@@ -25,7 +25,9 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
       >>> jax.vmap(add, in_axes=(0, None))(jnp.arange(3), 10).tolist()
       [10, 11, 12]
     """
-    whole = jax.custom_batching.custom_vmap(function)
+    # Traced once: the oldest JAX traces it again while compiling, by settings that a caller of
+    # ``fit`` had changed since.
+    whole = jax.custom_batching.custom_vmap(jax.jit(function))
 
     @whole.def_vmap
     def rule(size: int, batched: Any, *arguments: Any) -> tuple[jax.Array, bool]:
