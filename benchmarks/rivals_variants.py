@@ -21,7 +21,7 @@ SEVERAL: dict[str, dict[str, Any]] = {
 }
 """Where the defaults of a name say little; those of ``updates.py`` come on top."""
 ELSEWHERE = ("3 centers, up alone", "largest 5 %, both ways")
-"""Of these those that stay there: others here are like them."""
+"""Rows of ``updates.py`` that stay there: others here are like them."""
 SGD = {"local.optimizer": "sgd", "local.learning_rate": 0.1}
 OTHERWISE: dict[str, dict[str, Any]] = {
     "fedbat": SGD,

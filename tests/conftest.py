@@ -2,8 +2,9 @@ import gc
 import os
 from pathlib import Path
 
-# Compiling is most of the suite's time, and much of it LLVM's optimiser, which is left out here and
-# in the processes that tests start. JAX reads this as it is imported.
+# Compiling is most of the suite's time, and much of it LLVM's optimiser and XLA's newer emitters of
+# fusions, which are left out here and in the processes that tests start. JAX reads this as it is
+# imported.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_backend_optimization_level=0",
