@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fedcode_jax.accelerators import tell_unused
 from fedcode_jax.errors import ConfigError
@@ -18,6 +18,9 @@ from fedcode_jax.targets import Machine, here
 
 CLIENTS = "clients"
 """The mesh axis along which devices share the clients of a round."""
+
+# Newer JAX makes axes explicit where nothing is said: every array's type says where it lies.
+_AUTO = (AxisType.Auto,)
 
 
 def claim_cores() -> None:
@@ -101,7 +104,7 @@ def device_count(wanted: int | None, cohort: int, machine: Machine | None = None
 def mesh(devices: int, axis: str = CLIENTS, machine: Machine | None = None) -> Mesh:
     """The first ``devices`` devices, of those at hand or of a machine, along one axis."""
     there = jax.devices() if machine is None else machine.devices
-    return Mesh(np.array(there[:devices]), (axis,))
+    return Mesh(np.array(there[:devices]), (axis,), axis_types=_AUTO)
 
 
 def axis_of(devices: int, axis: str = CLIENTS) -> AbstractMesh:
@@ -109,7 +112,7 @@ def axis_of(devices: int, axis: str = CLIENTS) -> AbstractMesh:
 
     A program is traced without knowing where it will run: its arguments lie there.
     """
-    return AbstractMesh((devices,), (axis,))
+    return AbstractMesh((devices,), (axis,), axis_types=_AUTO)
 
 
 def spread(devices: int, axis: str = CLIENTS, machine: Machine | None = None) -> NamedSharding:

@@ -6,10 +6,16 @@ from pathlib import Path
 # Compiling is most of the suite's time, and much of it LLVM's optimiser and XLA's newer emitters of
 # fusions, which are left out here and in the processes that tests start. JAX reads this as it is
 # imported, and ends a process that has a flag it does not know.
-_flags = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
-if tuple(map(int, metadata.version("jaxlib").split(".")[:3])) <= (0, 11, 0):
-    _flags.append("--xla_cpu_use_fusion_emitters=false")
-os.environ["XLA_FLAGS"] = " ".join([*_flags, os.environ.get("XLA_FLAGS", "")])  # later ones win
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_parallel_codegen_split_count=1",
+        "--xla_cpu_use_fusion_emitters=false"
+        if tuple(map(int, metadata.version("jaxlib").split(".")[:3])) <= (0, 11, 0)
+        else "",
+        os.environ.get("XLA_FLAGS", ""),  # later ones win
+    ]
+)
 
 import chex
 import jax

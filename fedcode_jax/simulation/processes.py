@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fedcode_jax.errors import ConfigError, ElsewhereError, FedcodeError
 
@@ -173,7 +173,11 @@ def _between() -> tuple[NamedSharding, NamedSharding]:
     speakers: dict[int, jax.Device] = {}
     for device in jax.devices():
         speakers.setdefault(device.process_index, device)
-    mesh = Mesh(np.array([speakers[number] for number in sorted(speakers)]), ("processes",))
+    mesh = Mesh(
+        np.array([speakers[number] for number in sorted(speakers)]),
+        ("processes",),
+        axis_types=(AxisType.Auto,),
+    )
     return NamedSharding(mesh, PartitionSpec("processes")), NamedSharding(mesh, PartitionSpec())
 
 
