@@ -22,6 +22,8 @@ from fedcode_jax.results import installed_versions
 from fedcode_jax.simulation import Program
 from fedcode_jax.targets import Machine
 
+_NO_TILES = "Couldn't find output tile sizes"
+
 
 def compile_for(
     config: ExperimentConfig, target: str | Machine, **given: Unpack[experiment.Given]
@@ -73,6 +75,22 @@ def compile_for(
     }
 
 
+def compiled_elsewhere(lowered: Any, program: Program) -> Any:
+    """Compiles a program for the machine that it was lowered for.
+
+    Where XLA generates its own kernel of a small matrix product, it tries on the card which sizes
+    of tiles work. Without a card it takes one, and fails if that does not fit: then products are
+    left to the library.
+    """
+    options = program.plan.compiler_options
+    try:
+        return lowered.compile(options)
+    except jax.errors.JaxRuntimeError as error:
+        if _NO_TILES not in str(error):
+            raise
+        return lowered.compile({**(options or {}), "xla_gpu_enable_triton_gemm": False})
+
+
 @randomness.standardised
 def _account(part: Part, program: Program) -> dict[str, Any]:
     """Compiles a part, and reads what the compiler made of it."""
@@ -81,7 +99,7 @@ def _account(part: Part, program: Program) -> dict[str, Any]:
     traced = time.perf_counter()
     found: dict[str, Any] = {"flop": part.flop, "trace_seconds": traced - began}
     try:
-        compiled = lowered.compile(program.plan.compiler_options)
+        compiled = compiled_elsewhere(lowered, program)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

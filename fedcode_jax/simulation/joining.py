@@ -1,5 +1,6 @@
 """How a process joins the others of its run, before JAX is used."""
 
+import inspect
 import os
 import re
 import threading
@@ -32,8 +33,10 @@ def join(
         come in time.
     """
     check_explicit(coordinator, num_processes, process_id)
-    # Without preemption service: it would take SIGTERM, which is to end the process.
-    jax.config.update("jax_enable_preemption_service", False)
+    # Without preemption service: it would take SIGTERM, which is to end the process. Before JAX 0.8
+    # it cannot be left out.
+    if hasattr(jax.config, "jax_enable_preemption_service"):
+        jax.config.update("jax_enable_preemption_service", False)
     failed: list[Exception] = []
 
     def wait() -> None:
@@ -44,7 +47,7 @@ def join(
                 process_id=process_id,
                 local_device_ids=own_gpus(os.environ),
                 initialization_timeout=int(timeout) + 3600,
-                shutdown_timeout_seconds=60,
+                **_patience(),
             )
         except Exception as error:
             failed.append(error)
@@ -69,6 +72,13 @@ def join(
             ) from failed[0]
         raise ConfigError(f"{where}: the processes cannot be joined ({reason})") from failed[0]
     claim_cores()
+
+
+def _patience() -> dict[str, int]:
+    """How long a process that has ended waits for the others, in seconds, where JAX can be told."""
+    wanted = {"shutdown_timeout_seconds": 60}
+    known = inspect.signature(jax.distributed.initialize).parameters
+    return {name: seconds for name, seconds in wanted.items() if name in known}
 
 
 def check_explicit(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import jax
 import pytest
@@ -229,6 +230,29 @@ def test_nothing_of_it_is_kept_from_one_process_to_the_next(tmp_path):
     )
 
 
+class Lowered:
+    """Stands in for a program that the compiler does not take at first."""
+
+    def __init__(self, said):
+        self.said, self.options = said, []
+
+    def compile(self, options):
+        self.options.append(options)
+        if len(self.options) == 1:
+            raise jax.errors.JaxRuntimeError(self.said)
+        return "compiled"
+
+
+def test_a_product_without_tiles_that_fit_is_left_to_the_library():
+    program = types.SimpleNamespace(plan=types.SimpleNamespace(compiler_options={"a": True}))
+    small = Lowered("INTERNAL: Couldn't find output tile sizes that satisfy hlo: %dot")
+    assert elsewhere.compiled_elsewhere(small, program) == "compiled"
+    assert small.options == [{"a": True}, {"a": True, "xla_gpu_enable_triton_gemm": False}]
+    other = Lowered("INTERNAL: something else")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        elsewhere.compiled_elsewhere(other, program)
+
+
 TWO = """
 import jax, json
 jax.config.update("jax_num_cpu_devices", 2)
@@ -294,7 +318,7 @@ def test_every_algorithm_compiles_without_callback_float64_or_dynamic_shape(case
     built = experiment.build(replace(ExperimentConfig(), changes), machine=there)
     with elsewhere._nothing_kept():
         part = parts_elsewhere(built.program, built.weights)[ROUND]
-        compiled = part.lower().compile(built.program.plan.compiler_options)
+        compiled = elsewhere.compiled_elsewhere(part.lower(), built.program)
     module = hlo.parse(compiled.as_text())
     assert len(module.computations) > 5
     assert hlo.offences(module) == []
@@ -321,7 +345,7 @@ def test_several_devices_of_a_real_target(target):
     built = experiment.build(config, machine=machine(target, 2))
     with elsewhere._nothing_kept():
         part = parts_elsewhere(built.program, built.weights)[ROUND]
-        text = part.lower().compile(built.program.plan.compiler_options).as_text()
+        text = elsewhere.compiled_elsewhere(part.lower(), built.program).as_text()
     assert "2 side by side on each of 2 devices" in str(built.program.plan)
     assert "num_partitions=2" in text
     assert hlo.offences(hlo.parse(text)) == []

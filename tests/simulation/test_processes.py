@@ -99,7 +99,8 @@ def started(arguments, *, slurm=False, own=((), ()), folders=(None, None)):
 def ended(running):
     """Their exit codes, and what they printed."""
     shown = [process.communicate(timeout=TIMEOUT) for process in running]
-    own = lambda text: [x for x in text.splitlines() if x and not x.startswith("[Gloo]")]  # noqa: E731
+    noise = ("[Gloo]", "WARNING:absl")  # the latter from Orbax, as of the oldest JAX
+    own = lambda text: [x for x in text.splitlines() if x and not x.startswith(noise)]  # noqa: E731
     return [process.returncode for process in running], [(own(a), own(b)) for a, b in shown]
 
 
