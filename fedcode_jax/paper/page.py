@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from fedcode_jax.paper.comparing import Row, failures, overall, row, told_apart
-from fedcode_jax.paper.reading import SUBJECT, Paper
+from fedcode_jax.paper.reading import REFERENCE, SUBJECT, Paper
 from fedcode_jax.paper.running import Runs
 from fedcode_jax.results.intervals import Interval
 
@@ -76,7 +76,8 @@ def _task(paper: Paper, runs: Runs) -> list[str]:
         for method, one in paper.methods.items():
             if not one.quirk:
                 found = row(paper, runs, method, partition)
-                rows.append([partition, f"`{method}`", *_accuracies(found), *_reductions(found)])
+                shown = _accuracies(found, method != REFERENCE)
+                rows.append([partition, f"`{method}`", *shown, *_reductions(found)])
     return _table([*head, "measured reduction", "by the paper's count"], rows)
 
 
@@ -113,9 +114,11 @@ def _quirks(paper: Paper, runs: Mapping[str, Runs]) -> list[str]:
     return [*texts, "", *_table(head, rows)]
 
 
-def _accuracies(found: Row) -> list[str]:
-    both = zip(found.accuracy, found.less, strict=True)
-    return [text for level, less in both for text in (f"{level.mean:.1f}", _shown(less))]
+def _accuracies(found: Row, compared: bool) -> list[str]:
+    shown = []
+    for level, less in zip(found.accuracy, found.less, strict=True):
+        shown += [f"{level.mean:.1f}", _shown(less) if compared else ""]
+    return shown
 
 
 def _reductions(found: Row) -> list[str]:
