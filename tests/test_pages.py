@@ -111,9 +111,10 @@ WITH_EXAMPLES = [page for page in PAGES if blocks(page, "bash", "python")]
 @pytest.mark.parametrize("page", WITH_EXAMPLES)
 def test_the_commands_and_examples_of_a_page(page, folder):
     """In their order, in one folder; those for elsewhere are read alone."""
+    names = {"__name__": "example"}
     for before, language, text in blocks(page, "bash", "python"):
         if language == "python":
-            example(before, text)
+            example(before, text, names)
             continue
         for words in commands(text):
             if not any(part in word for part in ELSEWHERE for word in words):
@@ -122,8 +123,8 @@ def test_the_commands_and_examples_of_a_page(page, folder):
                 parse(RunOptions, "fedcode run", words[1:])
 
 
-def example(before, text):
-    """Runs an example, or writes it into the file that is named before it."""
+def example(before, text, names):
+    """Runs an example after those before it, or writes it into the file that is named in front."""
     file = re.search(r"`(my_\w+\.py)`", before)
     if file:
         Path(file[1]).write_text(text)
@@ -131,7 +132,7 @@ def example(before, text):
     for said, small in SMALLER.items():
         text = text.replace(said, small)
     with contextlib.redirect_stdout(io.StringIO()):
-        exec(compile(text, before, "exec"), {"__name__": "example"})
+        exec(compile(text, before, "exec"), names)
 
 
 def test_the_readme_is_read_in_ten_minutes():
