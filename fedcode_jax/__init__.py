@@ -49,7 +49,8 @@ _ROOMS = (
 def __getattr__(name: str) -> Any:
     # Loaded when used: `fedcode --help` should not wait for JAX.
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        found = getattr(importlib.import_module(_HOMES[name]), name)
+        return globals().setdefault(name, found)
     if name in _ROOMS:
         return importlib.import_module(f"fedcode_jax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

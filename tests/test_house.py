@@ -25,6 +25,7 @@ ROOMS = (
     ("results",),
     ("experiment",),
     ("advice", "bench"),
+    ("paper",),
     ("cli",),
 )
 """The rooms of the house; one imports only those above it, or beside it."""

@@ -85,12 +85,13 @@ class Steps(NamedTuple):
         sizes = jnp.where(clients >= 0, self.data.sizes[clients], 0)
         steps = num_steps(sizes, training.epochs, training.batch_size)
 
-        def key_of(purpose: int) -> jax.Array:
+        def key_of(purpose: int, keys: jax.Array) -> jax.Array:
             return self.lift(lambda key: jax.random.fold_in(key, purpose))(keys)
 
-        augment_keys, dropout_keys = key_of(1), key_of(2)
+        draws = self.lift(training.draws)(keys)
+        augment_keys, dropout_keys = key_of(1, draws), key_of(2, keys)
         orders = self.lift(lambda key, n: shuffles(key, n, self.max_size, training.epochs))(
-            key_of(0), sizes
+            key_of(0, draws), sizes
         )
         return Own(clients, sizes, steps, orders, augment_keys, dropout_keys)
 

@@ -47,8 +47,9 @@ def train_reference(
     """
     offset, size = int(data.offsets[client]), int(data.sizes[client])
     own = np.asarray(data.order)[offset : offset + size]
-    shuffled = np.asarray(shuffles(jax.random.fold_in(key, 0), size, size, training.epochs))
-    augment_key, dropout_key = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
+    draws = training.draws(key)
+    shuffled = np.asarray(shuffles(jax.random.fold_in(draws, 0), size, size, training.epochs))
+    augment_key, dropout_key = jax.random.fold_in(draws, 1), jax.random.fold_in(key, 2)
 
     params = start["params"]
     state = {name: value for name, value in start.items() if name != "params"}

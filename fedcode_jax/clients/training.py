@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedcode_jax import randomness
 from fedcode_jax.algorithms.base import At, Objective
 from fedcode_jax.clients.losses import PerSample, cross_entropy, masked_sum
 from fedcode_jax.models.fixing import fixed_norm
@@ -17,6 +18,7 @@ ClientAxis = Literal["vmap", "map"]
 
 BATCH_LOSS = "batch_loss"
 """What comes from a local step's loss and gradient has this in its name in a compiled program."""
+_REPEATED = 42  # the seed of the authors' program
 _VIEW = 0x71E3  # of a step's key, apart from what a model makes of it for dropout
 
 
@@ -36,6 +38,8 @@ class LocalTraining:
         running statistics and the loss are float32 in any case.
       fix_norm_after: the last round in which batch norm takes its statistics from the batches,
         or None: it always does. See :func:`fedcode_jax.models.fixed_norm`.
+      repeat_draws: whether every client has, in every round, the same draws of batches and
+        augmentation; dropout and what the algorithm draws stay its own.
       decay: how the learning rate falls over the rounds, as of ``optimizers.decayed``.
       loss: (logits f32[B, K], labels i32[B]) -> f32[B], of which clients minimise the mean and
         which the test set is scored with.
@@ -48,6 +52,7 @@ class LocalTraining:
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     dtype: Any = jnp.float32
     fix_norm_after: int | None = None
+    repeat_draws: bool = False
     decay: str = "none"
     loss: PerSample = cross_entropy
 
@@ -55,6 +60,10 @@ class LocalTraining:
         """The optimiser at a learning rate, which one that was made with its own ignores."""
         chosen = self.optimizer
         return chosen if isinstance(chosen, tuple) else chosen(jnp.asarray(learning_rate))
+
+    def draws(self, key: jax.Array) -> jax.Array:
+        """The key that a client's batches and augmentation come from, by its key of the round."""
+        return randomness.key(_REPEATED) if self.repeat_draws else key
 
     def norm_is_fixed(self, number: jax.Array) -> jax.Array | None:
         """Whether clients train with fixed running averages in this round, counted from 1.

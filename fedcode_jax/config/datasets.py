@@ -16,7 +16,7 @@ class DataConfig(Choice):
     section: ClassVar[str] = "data."
     default: ClassVar[str] = "digits"
     inputs: ClassVar[frozenset[str]] = frozenset({"seed"})
-    beside: ClassVar[frozenset[str]] = frozenset({"features"})
+    beside: ClassVar[frozenset[str]] = frozenset({"features", "train_part", "test_part"})
 
     name: Annotated[str, checks.text] = ""
     """Data set: digits (scikit-learn's, no download), npz, synthetic, or the name of an
@@ -25,6 +25,10 @@ class DataConfig(Choice):
     features: Literal["raw", "log_mel"] | None = None
     """What the model sees of a sample: raw, or log_mel, the log-mel spectrogram of a waveform of
     16,000 samples a second; None: log_mel for speech_commands, else raw."""
+    train_part: Annotated[int | None, checks.whole(1)] = None
+    """Train samples to take, drawn evenly at random, the same for every seed; None: all."""
+    test_part: Annotated[int | None, checks.whole(1)] = None
+    """Test samples to take, drawn likewise; None: all."""
 
     @classmethod
     def other_member(cls, name: str) -> type[Choice]:
@@ -45,6 +49,7 @@ class DataConfig(Choice):
         built = super().build(**inputs)
         if is_own(self.name):
             built = data.as_dataset(built, self.name)
+        built = data.part_of(built, self.train_part, self.test_part)
         features = self.features or sources.FEATURES.get(self.name, "raw")
         return audio.with_features(built, features)
 

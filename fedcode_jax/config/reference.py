@@ -1,7 +1,6 @@
-"""The settings as a page and as a table, made from their dataclasses.
+"""The settings as a page, made from their dataclasses.
 
-``python -m fedcode_jax.config.reference`` prints SETTINGS.md, and with ``choices`` the table of
-README.
+``python -m fedcode_jax.config.reference`` prints SETTINGS.md.
 """
 
 import ast
@@ -28,6 +27,8 @@ refused. `module:factory` names a part of your own, whose keyword arguments are 
 
 `python -m fedcode_jax.config.reference > fedcode_jax/config/SETTINGS.md` makes this page.
 """
+
+_CHOICES = "Algorithms from `fedpaq` on are `fedavg` with other defaults, and have its settings.\n"
 
 
 @functools.cache
@@ -57,7 +58,8 @@ def documented(section: type[Section]) -> dict[str, str]:
 
 def page() -> str:
     """The reference page, as Markdown."""
-    lines = [_HEAD, "## Of the experiment", "", *_table(ExperimentConfig, "", ())]
+    lines = [_HEAD, "## What there is to choose", "", _CHOICES, _choices()]
+    lines += ["## Of the experiment", "", *_table(ExperimentConfig, "", ())]
     for field in settings_of(ExperimentConfig):
         kind = ExperimentConfig._sections.get(field.name)
         if kind is not None:
@@ -65,7 +67,7 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def choices() -> str:
+def _choices() -> str:
     """The choices and the settings that each has, as a Markdown table."""
     lines = ["| section | choices, with their settings |", "| --- | --- |"]
     for kind in [*ExperimentConfig._sections.values()]:
@@ -153,4 +155,4 @@ def _hashable(value: Any) -> bool:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(choices() if sys.argv[1:] == ["choices"] else page())
+    sys.stdout.write(page())

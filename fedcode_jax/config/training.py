@@ -46,6 +46,9 @@ class LocalConfig(Section):
     fix_norm_after: Annotated[int | None, checks.whole(1)] = None
     """Last round in which batch norm takes its statistics from the batches; in later ones it
     trains with the running averages as they then are (FixBN). None: never fixed."""
+    repeat_draws: bool = False
+    """Whether every client has, in every round and whatever the seed, the same draws of batches and
+    augmentation, as in the program that FedCode's authors published."""
     optimizer_args: Annotated[dict[str, Any], checks.named_values] = dataclasses.field(
         default_factory=dict, hash=False
     )

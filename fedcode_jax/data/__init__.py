@@ -10,6 +10,7 @@ from fedcode_jax.data.audio import log_mel
 from fedcode_jax.data.augment import augmentations, crop_and_flip, spec_augment, time_shift
 from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.data.own import as_dataset
+from fedcode_jax.data.part import part_of
 from fedcode_jax.data.partition import Partition
 from fedcode_jax.data.sources import load, registry
 
@@ -23,6 +24,7 @@ __all__ = [
     "from_arrays",
     "load",
     "log_mel",
+    "part_of",
     "partition",
     "registry",
     "spec_augment",

@@ -194,6 +194,7 @@ class Blueprint:
             augment=self.parts.augment(self.config, self.dataset),
             dtype=plan.dtype,
             fix_norm_after=local.fix_norm_after,
+            repeat_draws=local.repeat_draws,
             decay=local.decay,
             loss=self.parts.loss(self.config, self.dataset.num_classes),
         )

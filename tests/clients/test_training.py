@@ -249,6 +249,23 @@ def test_weights_differ_between_clients_and_keys(data):
     assert not np.allclose(one(1, 0), one(1, 1))
 
 
+@pytest.mark.parametrize("plan", [PLANS[0], PLANS[2]], ids=str)
+def test_repeated_draws_are_those_of_every_key(plan, data):
+    """Two clients with the same samples then train alike, and so in the Python loop."""
+    pair = ClientData.from_arrays(
+        data.x, data.y, data.mean, data.std, (np.arange(13), np.arange(13), np.arange(20), [], [0])
+    )
+    training = make("mlp", lowering=plan.conv, augment=crop_and_flip, repeat_draws=True)
+    outputs = run_plan(training, plan, pair).outputs
+    kernels = outputs["params"]["head"]["kernel"]
+    np.testing.assert_allclose(kernels[0], kernels[1], atol=1e-6)
+    (weights, _), *_ = references(training, pair, [0])
+    assert_close(jax.tree.map(lambda x: x[0], outputs), weights)
+    fresh = make("mlp", lowering=plan.conv, augment=crop_and_flip)
+    kernels = run_plan(fresh, plan, pair).outputs["params"]["head"]["kernel"]
+    assert not np.allclose(kernels[0], kernels[1], atol=1e-4)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 144, 4096])
 @pytest.mark.parametrize("differ_in", ["all bits", "upper bits", "lower bits", "few values"])
 def test_a_packed_sort_is_a_stable_sort(size, differ_in):

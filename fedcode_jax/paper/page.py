@@ -1,0 +1,137 @@
+"""The page of the paper's experiments: our figures beside the published ones."""
+
+from collections.abc import Iterable, Mapping
+
+from fedcode_jax.paper.comparing import Row, failures, overall, row, told_apart
+from fedcode_jax.paper.reading import REFERENCE, SUBJECT, Paper
+from fedcode_jax.paper.running import Runs
+from fedcode_jax.results.intervals import Interval
+
+_MEANING = (
+    "Accuracy is the mean of the last ten rounds, in percent, *server* of the server's weights, "
+    "which no client is sent, *deployed* of the model that clients would receive. Differences are "
+    "taken seed by seed, ± half of their 95 % interval by Student's t. Reductions are of bytes "
+    "both ways against FedAvg's: measured, and by the paper's count of bits."
+)
+PAIRS = (("fedavg", "fedcode"), ("fedavg", "skip"), ("fedcode", "skip"))
+
+
+def page(paper: Paper, runs: Mapping[str, Runs], made_by: str, ran_on: str) -> str:
+    """All of it, as Markdown.
+
+    Args:
+      paper: the experiments.
+      runs: by task.
+      made_by: the command.
+      ran_on: device and versions, in words.
+
+    Returns:
+      The page.
+    """
+    lines = [
+        f"# FedCode's experiments, scale {paper.name}",
+        "",
+        f"{paper.title[:1].upper()}{paper.title[1:]}; {paper.seeds} seeds. Made by `{made_by}` on "
+        f"{ran_on}.",
+        "",
+        _MEANING,
+        "",
+        "## Beside the published figures",
+        "",
+        *_published(paper, runs),
+        "",
+        "Why they differ:",
+        "",
+        *(f"- {text}" for text in paper.explained),
+    ]
+    for task, found in runs.items():
+        lines += ["", f"## {task}", "", *_task(paper, found)]
+    lines += ["", "## Are they told apart?", "", *_pairs(paper, runs)]
+    lines += ["", "## What the published program's ways change", "", *_quirks(paper, runs)]
+    lost = failures(runs.values())
+    if lost:
+        lines += ["", "## Runs that did not complete", "", *(f"- {text}" for text in lost)]
+    return "\n".join(lines) + "\n"
+
+
+def _published(paper: Paper, runs: Mapping[str, Runs]) -> list[str]:
+    rows = []
+    for one in paper.published:
+        measured, formula, loss, places = overall(paper, dict(runs), SUBJECT, one.data)
+        ours = (
+            ["-", "-", "-", "nothing of that kind"]
+            if measured is None
+            else [f"{measured:.1f}x", f"{formula:.1f}x", f"{loss:.2f}", f"{places}"]
+        )
+        rows.append([one.source, one.data, f"{one.reduction:g}x", f"{one.loss:g}", *ours])
+    head = ["source", "data", "published reduction", "published loss"]
+    ours = ["here, measured", "by the paper's count", "loss here", "tasks and partitions"]
+    return _table([*head, *ours], rows)
+
+
+def _task(paper: Paper, runs: Runs) -> list[str]:
+    head = ["split", "method", "server", "less FedAvg", "deployed", "less FedAvg"]
+    rows = []
+    for partition in paper.partitions:
+        for method, one in paper.methods.items():
+            if not one.quirk:
+                found = row(paper, runs, method, partition)
+                shown = _accuracies(found, method != REFERENCE)
+                rows.append([partition, f"`{method}`", *shown, *_reductions(found)])
+    return _table([*head, "measured reduction", "by the paper's count"], rows)
+
+
+def _pairs(paper: Paper, runs: Mapping[str, Runs]) -> list[str]:
+    rows = []
+    for task, found in runs.items():
+        for partition in paper.partitions:
+            for one, other in PAIRS:
+                if one in paper.methods and other in paper.methods:
+                    less = told_apart(found, one, other, partition)
+                    verdict = {
+                        1: f"`{one}` is ahead",
+                        -1: f"`{other}` is ahead",
+                        0: "not told apart",
+                    }
+                    name = f"`{one}` less `{other}`"
+                    rows.append([task, partition, name, _shown(less), verdict[less.sign]])
+    said = "Of the deployed model; told apart is what the 95 % interval over seeds has off 0."
+    return [said, "", *_table(["task", "split", "pair", "points", ""], rows)]
+
+
+def _quirks(paper: Paper, runs: Mapping[str, Runs]) -> list[str]:
+    quirks = {name: one.quirk for name, one in paper.methods.items() if one.quirk}
+    rows = []
+    for task, found in runs.items():
+        for partition in paper.partitions:
+            for name in quirks:
+                one = row(paper, found, name, partition)
+                plain = row(paper, found, SUBJECT, partition)
+                bytes_shown = f"{one.reduction.mean:.1f}x, not {plain.reduction.mean:.1f}x"
+                rows.append([task, partition, name, *map(_shown, one.less), bytes_shown])
+    head = ["task", "split", "", "server, less FedCode", "deployed, less FedCode", "reduction"]
+    texts = [f"- *{name}*: {text}" for name, text in quirks.items()]
+    return [*texts, "", *_table(head, rows)]
+
+
+def _accuracies(found: Row, compared: bool) -> list[str]:
+    shown = []
+    for level, less in zip(found.accuracy, found.less, strict=True):
+        shown += [f"{level.mean:.1f}", _shown(less) if compared else ""]
+    return shown
+
+
+def _reductions(found: Row) -> list[str]:
+    return [f"{each.mean:.1f}x" for each in (found.reduction, found.formula)]
+
+
+def _shown(less: Interval) -> str:
+    if not less.n:
+        return "-"
+    width = "" if less.half_width is None else f" ± {less.half_width:.2f}"
+    return f"{less.mean:+.2f}{width}"
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    ruled = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(cells)} |" for cells in ruled]

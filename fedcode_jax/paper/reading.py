@@ -1,0 +1,179 @@
+"""The paper's experiments as they are written down: what is compared, and at which scale."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import fedcode_jax
+from fedcode_jax.config import ExperimentConfig, replace
+from fedcode_jax.errors import ConfigError, check_name
+
+METHODS = "methods.yaml"
+KINDS = ("IID", "non-IID")
+REFERENCE, SUBJECT = "fedavg", "fedcode"
+"""What all methods are compared with, and what quirks are set on top of."""
+_OF_METHODS = {"published", "partitions", "methods", "quirks", "explained"}
+_OF_SCALE = {"title", "seeds", "settings", "tasks", "partitions", "methods", "quirks"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A published figure.
+
+    Attributes:
+      source: where it is said.
+      data: ``IID``, ``non-IID`` or ``pooled``.
+      reduction: FedAvg's bytes over FedCode's, both ways.
+      loss: points of accuracy below FedAvg.
+    """
+
+    source: str
+    data: str
+    reduction: float
+    loss: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A row of the tables.
+
+    Attributes:
+      settings: by dotted name, on top of those of the task.
+      quirk: what the setting of a quirk is about; empty for a method.
+    """
+
+    settings: Mapping[str, Any]
+    quirk: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """All that is run at a scale.
+
+    Attributes:
+      name: of the scale.
+      title: of it, in words.
+      seeds: of each experiment, from 0 on.
+      tasks: by name, the experiment without method and partition.
+      partitions: by name, its settings.
+      kinds: by name of a partition, ``IID`` or ``non-IID``.
+      methods: by name, FedAvg first; quirks among them.
+      published: what is set beside.
+      explained: why the figures differ.
+    """
+
+    name: str
+    title: str
+    seeds: int
+    tasks: dict[str, ExperimentConfig]
+    partitions: dict[str, Mapping[str, Any]]
+    kinds: dict[str, str]
+    methods: dict[str, Method]
+    published: tuple[Published, ...]
+    explained: tuple[str, ...]
+
+
+def home() -> Path:
+    """The folder of the experiments: that of the working directory, or of the repository."""
+    here = Path("benchmarks", "paper")
+    return here if here.is_dir() else Path(fedcode_jax.__file__).parents[1] / here
+
+
+def read(scale: str, folder: Path | None = None, data: Mapping[str, Any] | None = None) -> Paper:
+    """Reads the experiments of a scale.
+
+    Args:
+      scale: name of a file in the folder, without its ending.
+      folder: of ``methods.yaml`` and the scales; None for ``home()``.
+      data: by name of a data set, settings that are taken in its place, such as
+        ``{"cifar10": {"data.name": "npz", "data.path": ["cifar10.npz"]}}``.
+
+    Returns:
+      The experiments; all settings are known to be good.
+
+    Raises:
+      ConfigError: no such scale, or a file that does not say what it must.
+    """
+    folder = home() if folder is None else folder
+    if not (folder / METHODS).is_file():
+        raise ConfigError(
+            f"folder: {folder} holds no {METHODS}; give the repository's benchmarks/paper, or one "
+            "of your own like it"
+        )
+    scales = sorted(path.stem for path in folder.glob("*.yaml") if path.name != METHODS)
+    check_name("scale", scale, scales)
+    common, own = (
+        _mapping(folder / METHODS, _OF_METHODS),
+        _mapping(folder / f"{scale}.yaml", _OF_SCALE),
+    )
+    place = str(folder / f"{scale}.yaml")
+    subject = _chosen("methods", [SUBJECT], common, place)[SUBJECT]
+    methods = {
+        name: Method(settings)
+        for name, settings in _chosen("methods", own["methods"], common, place).items()
+    }
+    for name, quirk in _chosen("quirks", own["quirks"], common, place).items():
+        methods[name] = Method({**subject, **quirk["settings"]}, " ".join(quirk["text"].split()))
+    if next(iter(methods), None) != REFERENCE or SUBJECT not in methods:
+        raise ConfigError(f"{place}: methods must begin with {REFERENCE}, and have {SUBJECT}")
+    partitions = _chosen("partitions", own["partitions"], common, place)
+    paper = Paper(
+        name=scale,
+        title=own["title"],
+        seeds=own["seeds"],
+        tasks={
+            name: _task(own["settings"], task, data or {}) for name, task in own["tasks"].items()
+        },
+        partitions={name: each["settings"] for name, each in partitions.items()},
+        kinds={name: each["kind"] for name, each in partitions.items()},
+        methods=methods,
+        published=tuple(Published(**each) for each in common["published"]),
+        explained=tuple(" ".join(text.split()) for text in common["explained"]),
+    )
+    for task in paper.tasks:
+        configs(paper, task)
+    return paper
+
+
+def configs(paper: Paper, task: str) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """The settings of each experiment of a task, by method, partition and seed.
+
+    Raises:
+      ConfigError: one that cannot be used.
+    """
+    found = {}
+    for method, one in paper.methods.items():
+        for partition, law in paper.partitions.items():
+            for seed in range(paper.seeds):
+                found[method, partition, seed] = {**law, **one.settings, "seed": seed}
+            replace(paper.tasks[task], found[method, partition, 0])
+    return found
+
+
+def _task(
+    settings: Mapping[str, Any], own: Mapping[str, Any], data: Mapping[str, Any]
+) -> ExperimentConfig:
+    together = {**settings, **own}
+    instead = data.get(together.get("data.name", ""))
+    return replace(ExperimentConfig(), {**together, **(instead or {})})
+
+
+def _mapping(path: Path, keys: set[str]) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    given = set(found) if isinstance(found, dict) else set()
+    if given != keys:
+        wrong = ", ".join(sorted(keys ^ given))
+        raise ConfigError(f"{path}: must have {', '.join(sorted(keys))}; look at {wrong}")
+    return found
+
+
+def _chosen(kind: str, names: list[str], common: Mapping[str, Any], place: str) -> dict[str, Any]:
+    for name in names:
+        check_name(f"{place}: {kind}", name, common[kind])
+    return {name: common[kind][name] for name in names}
