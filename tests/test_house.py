@@ -14,6 +14,7 @@ MOST_LINES = 60
 
 ROOMS = (
     ("errors", "version", "names", "limits", "randomness", "targets", "accelerators", "devices"),
+    ("drawing",),
     ("codebook",),
     ("wire",),
     ("compress", "schedules"),

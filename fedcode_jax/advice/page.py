@@ -5,10 +5,10 @@ import html as escaping
 import math
 from typing import TYPE_CHECKING
 
+from fedcode_jax import drawing
 from fedcode_jax.advice.advising import Advice
 from fedcode_jax.advice.choosing import Estimate, Floor, Objective
 from fedcode_jax.advice.rollout import rollout
-from fedcode_jax.results import drawing
 from fedcode_jax.results.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:

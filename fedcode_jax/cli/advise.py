@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from fedcode_jax import advice as advising
     from fedcode_jax import config as configs
-    from fedcode_jax.results import drawing
+    from fedcode_jax import drawing
     from fedcode_jax.results.sweep_display import SweepProgress
     from fedcode_jax.results.writing import named, write_atomically
 

@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -12,22 +13,29 @@ from fedcode_jax.cli.words import check_names
 
 @dataclasses.dataclass(frozen=True)
 class ReportOptions:
-    """Compare runs: write a table (Markdown, LaTeX, CSV), plots, and a page with both.
+    """Compare runs: write tables (Markdown, LaTeX, CSV), plots (PNG, PDF), and a page with both.
 
     Runs whose settings differ in nothing but the seed are one row: a mean and a standard
-    deviation. Runs that are unfinished, interrupted or diverged are counted, and are in no mean.
-    The same settings and seed in two folders are refused.
+    deviation. Rows are compared with a reference seed by seed, with confidence intervals, and
+    those that are Pareto-best are marked. Runs that are unfinished, interrupted or diverged are
+    counted, and are in no mean. The same settings and seed in two folders are refused.
     """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
     """Run folders, or folders that contain run folders at any depth, such as that of a sweep."""
     out: Path = Path("report")
-    """Folder to write report.md, table.md, table.tex, table.csv and the plots to."""
+    """Folder to write report.md, the tables and the plots to."""
     by: tuple[str, ...] = ()
     """Settings to group by and to label with, such as algorithm.name client_period, instead of all
     that differ; runs of one group that differ in others are averaged, and the page says so."""
     target: float | None = None
     """Accuracy to reach, such as 0.95: adds the rounds, bytes and simulated time until then."""
+    against: str | None = None
+    """What rows are compared with: the label of a row, or a setting that it has, such as
+    num_clusters=8; several settings in one pair of quotes. None: FedAvg with floats both ways if
+    there is one, else the row that sends most bytes."""
+    width: Literal["column", "page"] = "page"
+    """Width of the plots: of a column of a paper (3.4 inches), or of its page (7)."""
     overwrite: bool = False
     """Replace an earlier report in the same folder."""
     debug: bool = False
@@ -63,6 +71,8 @@ def main(arguments: Sequence[str]) -> int:
         options.out,
         by=options.by,
         target=options.target,
+        against=options.against,
+        width=options.width,
         overwrite=options.overwrite,
     )
     console = Console(width=None if sys.stdout.isatty() else 200)

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from fedcode_jax import drawing
 from fedcode_jax.data import Partition, partition
+from fedcode_jax.data.partition import plot
 
 LABELS = np.arange(3000) % 10
 
@@ -76,7 +78,7 @@ def test_plot(tmp_path, num_clients, classes, ending):
         import matplotlib.image
 
         pixels = matplotlib.image.imread(file)
-        assert pixels.shape[1] <= 1680
+        assert 1400 <= pixels.shape[1] <= 2000
         assert len(np.unique(pixels.reshape(-1, 4), axis=0)) > classes  # every class has its colour
     else:
         assert b"<svg" in file.read_bytes()
@@ -88,9 +90,24 @@ def test_plot_shows_the_counts(tmp_path):
     made = Partition("mine", rows(range(30), range(30, 40)))
     made.plot([0] * 20 + [1] * 20, tmp_path / "plot.png", class_names=["cat", "dog"])
     pixels = (matplotlib.image.imread(tmp_path / "plot.png")[..., :3] * 255).round().astype(int)
-    blue = (pixels == [31, 119, 180]).all(axis=-1).sum()
-    orange = (pixels == [255, 127, 14]).all(axis=-1).sum()
-    assert abs(blue / orange - 1) < 0.05  # 20 samples of each class: equal areas
+    dark = (pixels == [68, 1, 84]).all(axis=-1).sum()
+    light = (pixels == [253, 231, 37]).all(axis=-1).sum()
+    assert abs(dark / light - 1) < 0.05  # 20 samples of each class: equal areas
+
+
+def test_the_legend_has_class_names_as_they_are():
+    names = ["_silence_", "$$", "a\tb", "x" * 300, "猫", "狗"]
+    counts = np.arange(12).reshape(2, 6)
+    figure = plot.stacked("$5 {of} _it", counts, names)
+    (axes,) = figure.axes
+    texts = [text.get_text() for text in axes.get_legend().get_texts()][::-1]
+    assert texts[:3] == ["_silence_", "$$", "a b"]
+    assert texts[3].startswith("xxx")
+    assert len(texts[3]) < 30
+    assert texts[4:] == ["? (1)", "? (2)"]
+    assert drawing.png(figure)  # a warning would be an error
+    width = axes.get_window_extent().width / figure.get_window_extent().width
+    assert width > 0.6
 
 
 def test_plot_leaves_pyplot_alone(tmp_path):

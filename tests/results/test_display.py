@@ -41,17 +41,21 @@ def drawn(tmp_path, monkeypatch):
     return draw
 
 
+def legend_of(axes):
+    (legend,) = axes.figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
 def test_curves_show_the_records(drawn):
     run = [record(i, i / 10, i / 20 if i % 2 else None) for i in range(1, 6)]
     (by_round, by_bytes), image = drawn({"fedcode": run})
     solid, dashed = by_round.get_lines()
-    assert solid.get_xydata().tolist() == [[i, i / 10] for i in range(1, 6)]
-    assert dashed.get_xydata().tolist() == [[i, i / 20] for i in (1, 3, 5)]
+    assert solid.get_xydata().tolist() == [[i, 10 * i] for i in range(1, 6)]
+    assert dashed.get_xydata().tolist() == [[i, 5 * i] for i in (1, 3, 5)]
     assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
     assert by_bytes.get_lines()[0].get_xdata().tolist() == [0.002 * i for i in range(1, 6)]
     assert by_bytes.get_xscale() == "linear"
-    texts = [text.get_text() for text in by_round.get_legend().get_texts()]
-    assert texts == ["fedcode", "as deployed"]
+    assert legend_of(by_round) == ["fedcode", "as deployed"]
     assert image.shape[1] > 1000
 
 
@@ -59,10 +63,9 @@ def test_clients_own_models_are_dotted_and_told_of_as_a_run_goes(drawn):
     run = [{**record(i), "personal_accuracy": i / 5} for i in range(1, 4)]
     (by_round, _), _ = drawn({"fedper": run})
     *_, dotted = by_round.get_lines()
-    assert dotted.get_xydata().tolist() == [[i, i / 5] for i in range(1, 4)]
-    assert dotted.get_linestyle() == ":"
-    texts = [text.get_text() for text in by_round.get_legend().get_texts()]
-    assert texts == ["fedper", "as deployed", "own models"]
+    assert dotted.get_xydata().tolist() == [[i, pytest.approx(20 * i)] for i in range(1, 4)]
+    assert len({(line.get_color(), line.get_marker()) for line in by_round.get_lines()}) == 3
+    assert legend_of(by_round) == ["fedper", "as deployed", "own models"]
     out = io.StringIO()
     observer = ProgressObserver(Console(file=out, force_terminal=False, width=200))
     observer.started({}, rounds=3)
@@ -71,13 +74,19 @@ def test_clients_own_models_are_dotted_and_told_of_as_a_run_goes(drawn):
 
 
 def test_curves_take_any_label_and_any_number_of_runs(drawn):
-    labels = [f"$K_{{{i}" for i in range(9)] + ["_hidden"]
+    labels = [f"$K_{{{i}" for i in range(9)] + ["_hidden", "as deployed", "$$", "猫", "狗"]
     (by_round, by_bytes), _ = drawn(
         {label: [record(1, size=10**i)] for i, label in enumerate(labels)}
     )
-    texts = [text.get_text() for text in by_round.get_legend().get_texts()]
-    assert texts == [*labels, "as deployed"]
+    assert legend_of(by_round) == [*labels[:-2], "? (1)", "? (2)", "as deployed"]
     assert by_bytes.get_xscale() == "log"
+
+
+def test_an_image_is_replaced_whole_and_its_ending_gives_the_format(tmp_path):
+    for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
+        plot_curves({"a": [record(1)]}, tmp_path / f"curves.{kind}")
+        assert (tmp_path / f"curves.{kind}").read_bytes().startswith(start)
+    assert {file.name for file in tmp_path.iterdir()} == {"curves.png", "curves.pdf"}
 
 
 @pytest.mark.parametrize(

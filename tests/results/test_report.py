@@ -6,7 +6,7 @@ import fedcode_jax
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.results import write_report
-from fedcode_jax.results.report import FILES, PAGE, frontier
+from fedcode_jax.results.report import FILES, PAGE, frontier, standing
 
 PLOTS = {"curves.png", "accuracy-bytes.png", "frontier.png", "fairness.png", "time.png"}
 
@@ -31,6 +31,8 @@ def test_a_report_holds_its_files_and_a_page_that_shows_them(runs, tmp_path):
         assert (out / plot).read_bytes().startswith(b"\x89PNG")
         after = page.split(f"]({plot})\n\n")[1]
         assert len(after.split("\n\n")[0]) > 50
+        assert (out / plot.replace("png", "pdf")).read_bytes().startswith(b"%PDF")
+    assert (out / "differences.md").read_text() in page
     assert "4 runs in 2 groups. All have: `rounds=2`." in page
     assert f"- `{runs / 'c'}` (unfinished after 1 round) is in no figure." in page
     assert [group.label for group in table.groups] == ["fedcode", "skip"]
@@ -50,6 +52,13 @@ def test_nothing_is_overwritten_before_it_is_asked_for(runs, tmp_path, monkeypat
     with pytest.raises(ConfigError, match=r"already holds report.md; .* --overwrite"):
         write_report([runs], out)
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
+    for name in ("one", "two"):
+        write_report([runs], tmp_path / name)
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
 
 
 def test_overwriting_leaves_nothing_of_the_earlier_report(runs, make_run, tmp_path):
@@ -76,6 +85,37 @@ def test_out_must_be_a_folder_that_can_be_written(runs, tmp_path):
         write_report([runs], tmp_path / "file" / "below")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"against": "fedavgs"}, r"against: 'fedavgs' fits no row; .* rows are 'fedcode', 'skip'"),
+        ({"width": "colum"}, r"width: unknown name 'colum'\. Did you mean 'column'"),
+    ],
+)
+def test_mistakes_stop_the_report_before_it_writes(runs, tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        write_report([runs], tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_long_and_odd_names_are_short_in_pictures_and_whole_on_the_page(make_run, tmp_path):
+    names = ["[`x|_$y\n" + "long" * 30, "[`x|_$y\n" + "long" * 31, "*猫\t狗"]
+    for number, name in enumerate(names):
+        make_run(str(number), [0.3, 0.5 + number / 10], clients=[0.1], settings={"data.name": name})
+    table = write_report([tmp_path / "runs"], tmp_path / "out", width="column")
+    assert [each.label for each in table.groups] == [" ".join(name.split()) for name in names]
+    short = [each.short for each in table.groups]
+    assert len(set(short)) == 3
+    assert max(map(len, short)) < 60
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert f"``{'[`x|_$y ' + 'long' * 30}``" in page.replace("\\|", "|")
+    rows = [line for line in page.splitlines() if line.startswith("| `") and "50" in line]
+    assert len(rows) == 1
+    latex = (tmp_path / "out" / "table.tex").read_text().splitlines()
+    assert latex[4].startswith(r"{}[`x$|$\_\$y long")
+    assert latex[6].startswith(r"{}*? ? & ")
+
+
 def test_a_damaged_run_stops_the_report_before_it_writes(runs, tmp_path):
     (runs / "b" / "metrics.jsonl").write_text("{\n")
     with pytest.raises(CheckpointError, match=r"b/metrics.jsonl, line 1"):
@@ -100,7 +140,7 @@ def test_runs_without_a_period_are_compared_by_their_last_round(make_run, tmp_pa
     for rule, period in others.items():
         make_run(rule, [0.9, 0.3], period=period, settings={"schedule.name": rule})
     table = write_report([tmp_path / "runs"], tmp_path / "out")
-    assert frontier.measure(table) == "final_accuracy"
+    assert standing.measure(table) == "final_accuracy"
     found = {place.accuracy.mean for place in frontier.places(table)}
     assert found == ({0.4, 0.3} if others else {0.4})
     assert len(frontier.places(table)) == 3 + len(others)
@@ -113,7 +153,7 @@ def test_runs_that_all_have_a_period_are_compared_by_it(make_run, tmp_path):
     make_run("a", [0.1, 0.4])
     make_run("b", [0.2, 0.3], settings={"schedule.name": "paired"})
     table = write_report([tmp_path / "runs"], tmp_path / "out")
-    assert frontier.measure(table) == "period_accuracy"
+    assert standing.measure(table) == "period_accuracy"
     assert [place.accuracy.mean for place in frontier.places(table)] == [0.25, 0.25]
     axes = frontier.plot_frontier(table, {}).axes[0]
     assert axes.get_ylabel() == "accuracy, mean of last period (%)"
@@ -133,7 +173,8 @@ def test_real_runs(tmp_path):
         config = replace(ExperimentConfig(), {**base, "seed": seed, "out": out})
         results.append(fedcode_jax.run(config))
     table = write_report([tmp_path / "runs"], tmp_path / "report", target=0.01)
-    assert {file.name for file in (tmp_path / "report").iterdir()} == set(FILES)
+    alone = {name for name in FILES if not name.startswith("differences")}
+    assert {file.name for file in (tmp_path / "report").iterdir()} == alone
     (cells,) = table.cells
     by_name = dict(zip((column.name for column in table.columns), cells, strict=True))
     for name in ("final_accuracy", "period_accuracy", "simulated_seconds"):

@@ -4,13 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fedcode_jax.results import drawing
+from fedcode_jax import drawing
 from fedcode_jax.results.report import bars, group, read_run, table_of
 from fedcode_jax.results.report.curves import mean_curve, plot_costs, plot_rounds
-from fedcode_jax.results.report.frontier import best_first, pareto, plot_frontier
+from fedcode_jax.results.report.frontier import best_first, plot_frontier
 
 
 def groups_of(paths, by=()):
@@ -79,23 +77,6 @@ def test_runs_without_simulated_seconds(make_run):
     assert drawing.png(bars.plot_time(group([run])))
 
 
-numbers = st.integers(0, 6).map(float)
-
-
-@given(st.lists(st.tuples(numbers, numbers), max_size=12))
-def test_the_frontier_against_a_brute_force(points):
-    def beats(a, b):
-        return a[0] <= b[0] and a[1] >= b[1] and a != b
-
-    expected = {
-        i for i, point in enumerate(points) if not any(beats(other, point) for other in points)
-    }
-    found = pareto(points)
-    assert set(found) == expected
-    assert len(found) == len(expected)
-    assert [points[i][0] for i in found] == sorted(points[i][0] for i in found)
-
-
 def test_the_frontier_is_drawn_as_a_step(make_run):
     sizes_and_accuracies = [(1000, 0.5), (2000, 0.4), (3000, 0.9)]
     paths = [
@@ -106,13 +87,28 @@ def test_the_frontier_is_drawn_as_a_step(make_run):
     table = table_of(groups_of(paths))
     styles = {each.label: style for each, style in styled(table.groups[:2])}
     figure = plot_frontier(table, styles)
-    step = figure.axes[0].get_lines()[0]
+    by_bytes, by_time = figure.axes
+    step = by_bytes.get_lines()[0]
     assert step.get_drawstyle() == "steps-post"
     np.testing.assert_allclose(step.get_xydata(), [[0.006, 50], [0.012, 80]])
+    np.testing.assert_allclose(by_time.get_lines()[0].get_xydata(), [[4, 80]])
+    fills = [container[0].get_fillstyle() for container in by_bytes.containers]
+    assert fills == ["full", "bottom", "full"]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["num_clusters=2", "num_clusters=3", "frontier"]
+    assert texts == [
+        "num_clusters=2",
+        "num_clusters=3",
+        "filled: Pareto-best",
+        "half: not told apart from it",
+        "frontier",
+    ]
     ordered = [each.label for each in best_first(table)]
     assert ordered == ["num_clusters=4", "num_clusters=2", "num_clusters=3"]
+
+
+def test_without_simulated_seconds_the_frontier_has_one_panel(make_run):
+    table = table_of(groups_of([make_run("a", [0.5], seconds=None)]))
+    assert len(plot_frontier(table, {}).axes) == 1
 
 
 def test_fairness_takes_the_clients_of_all_seeds(make_run):
@@ -161,5 +157,33 @@ def test_many_groups_with_long_labels_are_drawn_without_a_warning(make_run):
         plot_costs(styled(found)),
         bars.plot_fairness(found),
         bars.plot_time(found),
+        plot_frontier(table_of(found), {}),
     ):
         assert drawing.png(figure)
+
+
+@pytest.mark.parametrize("width", ["column", "page"])
+def test_every_plot_is_as_wide_as_it_is_to_be_and_nothing_leaves_it(make_run, width):
+    names = ("a", "b")
+    paths = [make_run(n, [0.1, 0.9], clients=[0.5], settings={"local.loss": n}) for n in names]
+    groups = groups_of(paths)
+    table = table_of(groups)
+    for figure in (
+        plot_rounds(styled(groups), width),
+        plot_costs(styled(groups), width),
+        plot_frontier(table, {each.label: style for each, style in styled(groups)}, width),
+        bars.plot_fairness(groups, width),
+        bars.plot_time(groups, width),
+    ):
+        assert figure.get_figwidth() == drawing.WIDTHS[width]
+        drawing.png(figure)
+        page = figure.bbox
+        (legend,) = figure.legends
+        below = legend.get_window_extent()
+        for axes in figure.axes:
+            box = axes.get_tightbbox()
+            assert page.x0 <= box.x0 < box.x1 <= page.x1 + 1
+            assert below.y1 <= box.y0 + 1 < box.y1 <= page.y1 + 1
+            sizes = {text.get_size() for text in (axes.xaxis.label, *axes.get_xticklabels())}
+            assert sizes == {8}
+        assert page.x0 <= below.x0 < below.x1 <= page.x1 + 1

@@ -9,7 +9,9 @@ from rich.console import Console
 
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.results.report import for_terminal, group, read_run, table_of
-from fedcode_jax.results.report.rendering import escape, latex, markdown, texts, to_csv
+from fedcode_jax.results.report.cells import figures_grid
+from fedcode_jax.results.report.columns import figures_csv
+from fedcode_jax.results.report.rendering import escape, latex, markdown
 
 CURVES = ([0.2, 0.5, 0.8], [0.1, 0.3, 0.9], [0.3, 0.4, 0.5])
 
@@ -23,8 +25,8 @@ def cell(found, name, row=0):
 
 
 def shown(found, title, row=0):
-    titles, rows = texts(found)
-    return rows[row][titles.index(title)]
+    grid = figures_grid(found)
+    return grid.rows[row][grid.titles.index(title) - 1]
 
 
 def seeds(make_run, **options):
@@ -68,7 +70,7 @@ def test_clients_own_models_have_a_column_where_some_run_has_them(make_run):
 
 def test_cells_for_people(make_run):
     found = table([*seeds(make_run), make_run("big", [0.5] * 3, settings={"rounds": 99})])
-    assert [row[0] for row in texts(found)[1]] == ["rounds=3", "rounds=99"]
+    assert [each.label for each in figures_grid(found).groups] == ["rounds=3", "rounds=99"]
     assert shown(found, "final accuracy (%)") == "73.3 ± 20.8"
     assert shown(found, "final accuracy (%)", 1) == "50.0"  # one run has no deviation
     assert shown(found, "total (kB)") == "18.0 ± 9.0"
@@ -123,7 +125,7 @@ def test_target_must_be_a_fraction(make_run, target):
 
 def test_markdown(make_run):
     found = table([make_run("a", [0.5]), make_run("b", [0.5], settings={"data.name": "x|y"})])
-    lines = markdown(found).splitlines()
+    lines = markdown(figures_grid(found)).splitlines()
     assert lines[0].startswith("| group | seeds | final accuracy (%) |")
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
     assert lines[3].startswith(r"| `x\|y` | 1 | 50.0 |")
@@ -135,9 +137,8 @@ def test_latex_escapes_what_means_something_to_it(make_run):
         r"$<$$|$$\pm$"
     )
     paths = seeds(make_run)
-    lines = latex(table([*paths, make_run("b", [0.5], settings={"data.name": "a_b&c#d"})])).split(
-        "\n"
-    )
+    found = table([*paths, make_run("b", [0.5], settings={"data.name": "a_b&c#d"})])
+    lines = latex(figures_grid(found)).split("\n")
     assert lines[0] == r"% needs \usepackage{booktabs}"
     assert lines[1] == r"\begin{tabular}{ll" + "r" * 9 + "}"
     assert [lines[2], lines[4], lines[7], lines[8]] == [
@@ -157,7 +158,7 @@ def test_latex_escapes_what_means_something_to_it(make_run):
 def test_csv_has_every_figure_in_a_column_of_its_own(make_run):
     paths = [*seeds(make_run), make_run("x", [0.5], settings={"local.optimizer": "a,b"})]
     paths += [make_run("y", [0.5], seed=7, status="diverged", settings={"local.optimizer": "a,b"})]
-    rows = list(csv.DictReader(io.StringIO(to_csv(table(paths, 0.85)))))
+    rows = list(csv.DictReader(io.StringIO(figures_csv(table(paths, 0.85)))))
     first, second = rows
     assert first["local.optimizer"] == "adam"
     assert second["local.optimizer"] == "a,b"
@@ -173,7 +174,7 @@ def test_pooled_rows_say_so(make_run):
     paths = [make_run("a", [0.5]), make_run("b", [0.7], settings={"algorithm.num_clusters": 8})]
     found = table(paths, by=["algorithm.name"])
     assert shown(found, "seeds") == "2 runs, 1 seed"
-    assert "algorithm.num_clusters" in to_csv(found)
+    assert "algorithm.num_clusters" in figures_csv(found)
 
 
 @pytest.mark.parametrize(("width", "turned"), [(300, False), (60, True)])

@@ -4,7 +4,7 @@ from fedcode_jax.results.report.groups import Group, group
 from fedcode_jax.results.report.rendering import for_terminal
 from fedcode_jax.results.report.runs import Run, find, read_run
 from fedcode_jax.results.report.table import Table, table_of
-from fedcode_jax.results.report.writing import FILES, PAGE, write_report
+from fedcode_jax.results.report.writing import FILES, PAGE, judged, write_report
 
 __all__ = [
     "FILES",
@@ -15,6 +15,7 @@ __all__ = [
     "find",
     "for_terminal",
     "group",
+    "judged",
     "read_run",
     "table_of",
     "write_report",

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedcode_jax.results import drawing
+from fedcode_jax import drawing
 from fedcode_jax.results.report.curves import time_unit
 from fedcode_jax.results.report.groups import Group
 from fedcode_jax.results.report.runs import Run
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTS = ("computing", "sending", "waiting")
-_COLOURS = dict(zip(PARTS, ("#0072B2", "#E69F00", "#BBBBBB"), strict=True))
+_BLUE, _ORANGE, _, _VERMILION, _SKY, *_ = drawing.COLOURS
+_COLOURS = dict(zip(PARTS, (_BLUE, _ORANGE, "#CCCCCC"), strict=True))
 _HATCHES = dict(zip(PARTS, ("", "////", "...."), strict=True))
 _WHOLE = "total (parts not recorded)"
+_DIAMOND = {"color": _VERMILION, "mec": "white", "ms": 6}
+_LETTERS: dict[drawing.Width, int] = {"page": 36, "column": 18}  # of a label in a line
 _TALLEST = 60  # inches
 
 
@@ -30,11 +33,13 @@ def client_accuracies(group: Group) -> list[float]:
     return [float(each) for each in found if each is not None and math.isfinite(each)]
 
 
-def plot_fairness(groups: Sequence[Group]) -> "Figure":
+@drawing.styled
+def plot_fairness(groups: Sequence[Group], width: drawing.Width = "page") -> "Figure":
     """Accuracy over clients at the last evaluation, a box a group.
 
     Args:
       groups: from top to bottom.
+      width: of the figure.
 
     Returns:
       The figure; groups without accuracies of clients are not in it. Boxes are quartiles, with
@@ -45,7 +50,7 @@ def plot_fairness(groups: Sequence[Group]) -> "Figure":
 
     all_samples = [(group, client_accuracies(group)) for group in groups]
     drawn = [(group, samples) for group, samples in all_samples if samples]
-    figure, axes = _rows([group for group, _ in drawn])
+    figure, axes = _rows([group for group, _ in drawn], width)
     if drawn:
         boxes = axes.boxplot(
             [[100 * each for each in samples] for _, samples in drawn],
@@ -55,19 +60,19 @@ def plot_fairness(groups: Sequence[Group]) -> "Figure":
             widths=0.55,
             patch_artist=True,
             manage_ticks=False,
-            medianprops={"color": "black", "linewidth": 1.6},
+            medianprops={"color": "black", "linewidth": 1.4},
         )
         for box in boxes["boxes"]:
-            box.set(facecolor="#56B4E9", alpha=0.6)
+            box.set(facecolor=_SKY, alpha=0.6)
     for row, (group, _) in enumerate(drawn):
         worst = statistic(
             (run.summary.get("client_accuracy") or {}).get("worst_decile")
             for run in group.completed
         )
         if worst.mean is not None:
-            axes.plot(100 * worst.mean, row, "D", color="#D55E00", mec="white", ms=7, zorder=4)
+            axes.plot(100 * worst.mean, row, "D", **_DIAMOND, zorder=4)
     axes.set(xlabel="accuracy of a client (%)")
-    diamond = Line2D([], [], marker="D", color="#D55E00", mec="white", ms=7, ls="")
+    diamond = Line2D([], [], marker="D", ls="", **_DIAMOND)
     drawing.legend_below(figure, [diamond] if drawn else [], ["worst tenth of the clients"])
     return figure
 
@@ -100,11 +105,13 @@ def _sum(run: Run, key: str) -> float:
     return math.fsum(values) if values and len(values) == len(run.records) else math.nan
 
 
-def plot_time(groups: Sequence[Group]) -> "Figure":
+@drawing.styled
+def plot_time(groups: Sequence[Group], width: drawing.Width = "page") -> "Figure":
     """Simulated seconds of a run by what passes them, a stacked bar a group.
 
     Args:
       groups: from top to bottom.
+      width: of the figure.
 
     Returns:
       The figure: means over completed runs. A group in which a run does not tell the parts
@@ -114,16 +121,17 @@ def plot_time(groups: Sequence[Group]) -> "Figure":
 
     split = {group.label: _mean_parts(group.completed) for group in groups}
     drawn = [group for group in groups if split[group.label]]
-    figure, axes = _rows(drawn)
+    figure, axes = _rows(drawn, width)
     longest = max((sum(split[group.label].values()) for group in drawn), default=0.0)
     unit, name = time_unit(longest)
     used: dict[str, Any] = {}
     for row, group in enumerate(drawn):
         left = 0.0
         for part, seconds in split[group.label].items():
-            look: dict[str, Any] = {"facecolor": _COLOURS.get(part, "#56B4E9")}
+            look: dict[str, Any] = {"facecolor": _COLOURS.get(part, _SKY)}
             look |= {"edgecolor": "white", "hatch": _HATCHES.get(part, ""), "linewidth": 0.5}
-            axes.barh(row, seconds / unit, left=left / unit, height=0.6, **look)
+            if seconds:
+                axes.barh(row, seconds / unit, left=left / unit, height=0.6, **look)
             used.setdefault(part, Patch(**look))
             left += seconds
     axes.set(xlabel=f"simulated time of a run ({name})")
@@ -145,15 +153,13 @@ def _all(splits: Iterable[dict[str, float]]) -> list[float]:
     return [seconds for split in splits for seconds in split.values()]
 
 
-def _rows(groups: Sequence[Group]) -> "tuple[Figure, Axes]":
+def _rows(groups: Sequence[Group], width: drawing.Width) -> "tuple[Figure, Axes]":
     """An empty figure with a row for each group, the first at the top."""
-    labels = ["\n".join(textwrap.wrap(group.legend, 36)) for group in groups]
+    labels = ["\n".join(textwrap.wrap(group.legend, _LETTERS[width])) for group in groups]
     lines = sum(max(2, label.count("\n") + 1) for label in labels)
-    figure = drawing.blank(8, min(1.2 + 0.2 * max(lines, 4), _TALLEST))
+    figure = drawing.blank(drawing.WIDTHS[width], min(0.8 + 0.15 * max(lines, 4), _TALLEST))
     axes = figure.subplots()
     axes.set_yticks(range(len(groups)), labels)
-    for text in axes.get_yticklabels():
-        text.set_parse_math(False)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     drawing.tidy(axes)
     axes.grid(visible=False, axis="y")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fedcode_jax.results import drawing
+from fedcode_jax import drawing
 from fedcode_jax.results.report.groups import Group
 from fedcode_jax.results.report.runs import Run
 
@@ -55,19 +55,20 @@ def mean_curve(runs: Sequence[Run]) -> Curve | None:
     return Curve(np.array(common), accuracy, sd, sent, seconds)
 
 
-def plot_rounds(styled: Styled) -> "Figure":
+@drawing.styled
+def plot_rounds(styled: Styled, width: drawing.Width = "page") -> "Figure":
     """Accuracy over rounds: means, with a band of one standard deviation to each side.
 
     Args:
       styled: groups with their styles.
+      width: of the figure.
 
     Returns:
       The figure; groups without a curve are not in it.
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = drawing.blank(8, 4.6)
-    axes = figure.subplots()
+    figure, (axes,) = drawing.panels(width, 1)
     handles, labels = [], []
     for group, style in styled:
         curve = mean_curve(group.completed)
@@ -86,17 +87,18 @@ def plot_rounds(styled: Styled) -> "Figure":
     return figure
 
 
-def plot_costs(styled: Styled) -> "Figure":
+@drawing.styled
+def plot_costs(styled: Styled, width: drawing.Width = "page") -> "Figure":
     """Accuracy of the mean curves against what was sent, and against simulated time beside it.
 
     Args:
       styled: groups with their styles.
+      width: of the figure.
 
     Returns:
       The figure; groups without a curve are not in it.
     """
-    figure = drawing.blank(10, 4.4)
-    by_bytes, by_time = figure.subplots(1, 2, sharey=True)
+    figure, (by_bytes, by_time) = drawing.panels(width, 2)
     curves = [(group, style, mean_curve(group.completed)) for group, style in styled]
     known = [(group, style, curve) for group, style, curve in curves if curve is not None]
     timed = [curve.seconds for *_, curve in known if np.isfinite(curve.seconds).all()]
@@ -109,6 +111,8 @@ def plot_costs(styled: Styled) -> "Figure":
             _line(by_time, curve.seconds / unit, curve.mean, style)
     by_bytes.set(xlabel="sent, up and down together (MB)", ylabel="test accuracy (%)")
     by_time.set(xlabel=f"simulated time ({name})")
+    if width == "column":
+        by_time.set(ylabel="test accuracy (%)")
     drawing.scale_log_if_wide(by_bytes, [curve.bytes[-1] for *_, curve in known])
     drawing.scale_log_if_wide(by_time, [seconds[-1] for seconds in timed])
     if known and not timed:
@@ -140,16 +144,18 @@ def time_unit(longest: float) -> tuple[float, str]:
 
 
 def _line(axes: "Axes", x: np.ndarray, accuracy: np.ndarray, style: drawing.Style) -> "Line2D":
+    # A few marks on a long curve tell it from others without its colour; each curve has its own
+    # places, so that marks of curves that run together are all seen.
+    every = max(1, len(x) // 10)
     (line,) = axes.plot(
         x,
         100 * accuracy,
         color=style.colour,
         ls=style.dash,
-        lw=1.5,
         marker=style.marker,
-        ms=4,
-        # A few marks on a long curve tell it from others without its colour.
-        markevery=max(1, len(x) // 10),
+        mec="white",
+        mew=0.4,
+        markevery=(drawing.MARKERS.index(style.marker) % every, every),
     )
     return line
 

@@ -1,14 +1,33 @@
-"""Which groups are not beaten: accuracy against bytes, a point a group."""
+"""The picture of which rows are Pareto-best: accuracy against bytes and against time."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fedcode_jax.results import drawing
+from fedcode_jax import drawing
+from fedcode_jax.results.report.curves import time_unit
 from fedcode_jax.results.report.groups import Group
+from fedcode_jax.results.report.standing import (
+    COSTS,
+    Rank,
+    column,
+    measure,
+    standings,
+    task_of_row,
+)
 from fedcode_jax.results.report.table import Statistic, Table
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+_FILLS: dict[Rank, str] = {"best": "full", "not told apart": "bottom", "dominated": "none"}
+_TOLD: dict[Rank, str] = {
+    "best": "filled: Pareto-best",
+    "not told apart": "half: not told apart from it",
+    "dominated": "hollow: dominated",
+}
+_STEP = {"color": "0.45", "lw": 1.0, "ls": ":"}
 
 
 class Place(NamedTuple):
@@ -16,122 +35,121 @@ class Place(NamedTuple):
 
     Attributes:
       group: the group.
-      bytes: sent in a run, both ways.
+      cost: bytes sent in a run, both ways, or its simulated seconds.
       accuracy: mean of the last period, or of the last round, as ``measure`` says.
+      rank: as accuracy against this cost goes.
+      task: what data and partitions it is of.
     """
 
     group: Group
-    bytes: Statistic
+    cost: Statistic
     accuracy: Statistic
+    rank: Rank
+    task: frozenset[str]
 
 
-def measure(table: Table) -> str:
-    """The accuracy by which the groups are compared: the column that all of them have.
-
-    That is the mean of the last period, unless a group has no period (its schedule goes by what it
-    sees, or its periods are longer than the run): then it is the last round, for all.
-    """
-    names = [column.name for column in table.columns]
-    final, period = names.index("final_accuracy"), names.index("period_accuracy")
-    lacking = any(row[period].mean is None and row[final].mean is not None for row in table.cells)
-    return "final_accuracy" if lacking else "period_accuracy"
-
-
-def places(table: Table) -> list[Place]:
-    """The groups of a table that have both figures, in its order."""
-    names = [column.name for column in table.columns]
-    size, accuracy = names.index("total_bytes"), names.index(measure(table))
-    found = [
-        Place(group, cells[size], cells[accuracy])
-        for group, cells in zip(table.groups, table.cells, strict=True)
-    ]
-    return [each for each in found if None not in (each.bytes.mean, each.accuracy.mean)]
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The points that no other point beats: none costs less at as much gain, or gains more.
+def places(table: Table, cost: str = "bytes") -> list[Place]:
+    """The groups of a table that have both figures, in its order.
 
     Args:
-      points: cost and gain of each.
+      table: the table.
+      cost: ``bytes`` or ``seconds``.
 
     Returns:
-      Their indices, by rising cost; of equal points all.
-
-    Example:
-      >>> pareto([(1.0, 0.5), (2.0, 0.9), (3.0, 0.8), (2.0, 0.7)])
-      [0, 1]
+      Their places.
     """
-    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1]))
-    kept: list[int] = []
-    for i in order:
-        if not kept or points[i][1] > points[kept[-1]][1] or points[i] == points[kept[-1]]:
-            kept.append(i)
-    return kept
+    ranks = [getattr(each, cost) for each in table.standings or standings(table)]
+    figures = zip(column(table, COSTS[cost]), column(table, measure(table)), strict=True)
+    found = [
+        Place(group, *both, rank, task_of_row(group, with_network=cost == "seconds"))
+        for group, both, rank in zip(table.groups, figures, ranks, strict=True)
+    ]
+    return [each for each in found if each.rank]
 
 
 def best_first(table: Table) -> list[Group]:
-    """The groups of a table, those on the frontier first, then by accuracy."""
+    """The groups of a table, those that are best by bytes first, then by accuracy."""
     ranked = places(table)
-    on_frontier = {ranked[i].group.label for i in pareto(_points(ranked))}
     ranked.sort(key=lambda place: -(place.accuracy.mean or 0.0))
-    ranked.sort(key=lambda place: place.group.label not in on_frontier)
+    ranked.sort(key=lambda place: place.rank != "best")
     first = [place.group for place in ranked]
     return first + [group for group in table.groups if group not in first]
 
 
-def plot_frontier(table: Table, styles: dict[str, drawing.Style]) -> "Figure":
-    """Bytes of a run against its accuracy, as of ``measure``, with the frontier as a step.
+@drawing.styled
+def plot_frontier(
+    table: Table, styles: Mapping[str, drawing.Style], width: drawing.Width = "page"
+) -> "Figure":
+    """Accuracy, as of ``measure``, against bytes of a run and, where recorded, against its time.
 
     Args:
       table: the table.
       styles: by label; groups without one are grey and not in the legend.
+      width: of the figure.
 
     Returns:
-      The figure. Bars are one standard deviation to each side.
+      The figure. Bars are one standard deviation to each side; a step joins the best of a task.
     """
     from matplotlib.lines import Line2D
 
-    figure = drawing.blank(8, 4.6)
-    axes = figure.subplots()
-    shown = places(table)
-    points = _points(shown)
-    chosen = [points[i] for i in pareto(points)]
-    handles, labels = [], []
-    if chosen:
-        axes.step(*zip(*chosen, strict=True), where="post", color="0.45", lw=1.2, ls=":", zorder=1)
-    for place, (x, y) in zip(shown, points, strict=True):
-        style = styles.get(place.group.label)
-        colour, marker = (style.colour, style.marker) if style else (drawing.GREY, "o")
-        axes.errorbar(
-            x,
-            y,
-            xerr=None if not place.bytes.sd else place.bytes.sd / 1e6,
-            yerr=None if place.accuracy.sd is None else 100 * place.accuracy.sd,
-            fmt=marker,
-            color=colour,
-            # Hollow where colours and markers come round again.
-            mfc="white" if style and style.dash != drawing.DASHES[0] else colour,
-            ms=7 if style else 5,
-            elinewidth=1,
-            capsize=3,
-            zorder=3 if style else 2,
-        )
-        if style:
-            fill = "white" if style.dash != drawing.DASHES[0] else colour
-            handles.append(Line2D([], [], color=colour, marker=marker, mfc=fill, ms=7, ls=""))
-            labels.append(place.group.legend)
-    if len(chosen) > 1:
-        handles.append(Line2D([], [], color="0.45", lw=1.2, ls=":"))
-        labels.append("frontier")
-    axes.set(xlabel="sent in a run, up and down together (MB)")
+    by_bytes, by_time = places(table), places(table, "seconds")
+    figure, panels = drawing.panels(width, 1 + bool(by_time))
+    longest = max((place.cost.mean or 0.0 for place in by_time), default=0.0)
+    unit, name = time_unit(longest)
+    _draw(panels[0], by_bytes, styles, 1e6)
+    panels[0].set(xlabel="sent in a run, up and down together (MB)")
+    if by_time:
+        _draw(panels[1], by_time, styles, unit)
+        panels[1].set(xlabel=f"simulated time of a run ({name})")
     window = "mean of last period" if measure(table) == "period_accuracy" else "last round"
-    axes.set(ylabel=f"accuracy, {window} (%)")
-    drawing.scale_log_if_wide(axes, [x for x, _ in points])
-    drawing.tidy(axes)
-    drawing.legend_below(figure, handles, labels)
+    for axes in panels[: None if width == "column" else 1]:
+        axes.set(ylabel=f"accuracy, {window} (%)")
+    handles: list[tuple[Any, str]] = [
+        (_marker(styles[place.group.label]), place.group.legend)
+        for place in by_bytes
+        if place.group.label in styles
+    ]
+    ranks = [rank for rank in _TOLD if any(p.rank == rank for p in (*by_bytes, *by_time))]
+    if len(by_bytes) > 1:
+        grey = {"color": "0.45", "ls": "", "marker": "o", "ms": 6}
+        handles += [(Line2D([], [], fillstyle=_FILLS[r], **grey), _TOLD[r]) for r in ranks]
+        handles.append((Line2D([], [], **_STEP), "frontier"))
+    drawing.legend_below(figure, *zip(*handles, strict=True)) if handles else None
     return figure
 
 
-def _points(shown: Sequence[Place]) -> list[tuple[float, float]]:
-    """Megabytes and per cent."""
-    return [((each.bytes.mean or 0.0) / 1e6, 100 * (each.accuracy.mean or 0.0)) for each in shown]
+def _marker(style: drawing.Style) -> "Line2D":
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=style.colour, marker=style.marker, ms=6, ls="")
+
+
+def _draw(
+    axes: "Axes", shown: Sequence[Place], styles: Mapping[str, drawing.Style], unit: float
+) -> None:
+    """The points of a panel with their bars, and a step for each task."""
+    for task in {place.task: None for place in shown}:
+        best = [
+            ((place.cost.mean or 0.0) / unit, 100 * (place.accuracy.mean or 0.0))
+            for place in shown
+            if place.task == task and place.rank == "best"
+        ]
+        axes.step(*zip(*sorted(best), strict=True), where="post", zorder=1, **_STEP)
+    for place in shown:
+        style = styles.get(place.group.label)
+        axes.errorbar(
+            (place.cost.mean or 0.0) / unit,
+            100 * (place.accuracy.mean or 0.0),
+            xerr=None if not place.cost.sd else place.cost.sd / unit,
+            yerr=None if place.accuracy.sd is None else 100 * place.accuracy.sd,
+            fmt=style.marker if style else "o",
+            color=style.colour if style else drawing.GREY,
+            fillstyle=_FILLS[place.rank],
+            markerfacecoloralt="white",
+            ms=6 if style else 4,
+            elinewidth=0.7,
+            capsize=2,
+            zorder=3 if style else 2,
+        )
+    drawing.scale_log_if_wide(axes, [(place.cost.mean or 0.0) / unit for place in shown])
+    drawing.tidy(axes)

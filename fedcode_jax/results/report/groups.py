@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fedcode_jax import drawing
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.results.report.labels import full_name, label
 from fedcode_jax.results.report.runs import Run
@@ -13,6 +14,7 @@ from fedcode_jax.results.report.runs import Run
 # Where things lie and how a machine does its work; precision alone changes the result.
 _WITHOUT_EFFECT = frozenset({"out", "checkpoint_every", "data.dir"})
 _WITH_EFFECT = frozenset({"execution.precision"})
+_LONGEST = 48  # characters of a short label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,17 +22,19 @@ class Group:
     """Runs of one method.
 
     Attributes:
-      label: its name in tables and plots.
+      label: its name in tables.
       settings: those that the label is made of, value by dotted name.
       runs: one a seed, in order of the seeds.
       pooled: settings besides the seed that differ between the runs; only where the settings to
         group by were given.
+      short: the label as pictures and LaTeX have it, cut where it is long; of each group another.
     """
 
     label: str
     settings: Mapping[str, Any]
     runs: tuple[Run, ...]
     pooled: tuple[str, ...] = ()
+    short: str = ""
 
     @property
     def completed(self) -> tuple[Run, ...]:
@@ -49,9 +53,9 @@ class Group:
 
     @property
     def legend(self) -> str:
-        """The label, with how many of the runs it stands for if not all of them."""
+        """The short label, with how many of the runs it stands for if not all of them."""
         done, given = len(self.completed), len(self.runs)
-        return self.label if done == given else f"{self.label} ({done} of {given} runs)"
+        return self.short if done == given else f"{self.short} ({done} of {given} runs)"
 
 
 def group(runs: Sequence[Run], by: Iterable[str] = ()) -> list[Group]:
@@ -74,7 +78,7 @@ def group(runs: Sequence[Run], by: Iterable[str] = ()) -> list[Group]:
     keys = by or _differing(runs, ignored={"seed"})
     gathered: dict[str, list[Run]] = {}
     for run in runs:
-        gathered.setdefault(_values(run, keys), []).append(run)
+        gathered.setdefault(values_of(run, keys), []).append(run)
     groups = []
     for members in gathered.values():
         own = members[0].settings
@@ -83,36 +87,52 @@ def group(runs: Sequence[Run], by: Iterable[str] = ()) -> list[Group]:
         pooled = tuple(_differing(members, ignored={"seed"}))
         name = label(settings, otherwise=members[0].settings["algorithm.name"])
         groups.append(Group(name, settings, tuple(members), pooled))
-    return groups if by else _shortened(groups)
+    groups = groups if by else _telling(groups)
+    short = drawing.shortened([each.label for each in groups], _LONGEST)
+    return [dataclasses.replace(each, short=it) for each, it in zip(groups, short, strict=True)]
 
 
-def _shortened(groups: list[Group]) -> list[Group]:
-    """Leaves out of a label what says nothing: defaults that all groups of the algorithm have."""
+def _telling(groups: list[Group]) -> list[Group]:
+    """Leaves out of a label what says nothing: defaults of all groups of the algorithm, no part."""
     values: dict[tuple[str, str], set[str]] = {}
     for each in groups:
-        algorithm = each.runs[0].settings["algorithm.name"]
         for key in each.settings:
-            values.setdefault((algorithm, key), set()).add(_values(each.runs[0], [key]))
-    short = []
-    for each in groups:
-        algorithm = each.runs[0].settings["algorithm.name"]
-        telling = {
+            values.setdefault((_algorithm(each), key), set()).add(values_of(each.runs[0], [key]))
+    telling = [
+        {
             key: value
             for key, value in each.settings.items()
             if key == "algorithm.name"
+            or (len(values[_algorithm(each), key]) > 1 and not _is_nothing(key, value))
             or value != each.runs[0].defaults.get(key)
-            or len(values[algorithm, key]) > 1
         }
-        short.append(dataclasses.replace(each, label=label(telling, otherwise=algorithm)))
-    return short
+        for each in groups
+    ]
+    if not all(telling):  # where one is the algorithm without more, the others are it with more
+        telling = [
+            {"algorithm.name": _algorithm(g), **t} for g, t in zip(groups, telling, strict=True)
+        ]
+    return [
+        dataclasses.replace(each, label=label(settings, otherwise=_algorithm(each)))
+        for each, settings in zip(groups, telling, strict=True)
+    ]
+
+
+def _algorithm(group: Group) -> str:
+    return str(group.runs[0].settings["algorithm.name"])
+
+
+def _is_nothing(key: str, value: Any) -> bool:
+    """Whether a part of an algorithm is left out, which a label says best by leaving it out."""
+    return key.startswith("algorithm.") and key.endswith(".name") and value == "none"
 
 
 def _check_seeds(runs: Sequence[Run]) -> None:
     """Two runs of the same config and seed would make a spread look smaller than it is."""
-    names = _effective(settings_of(runs))
+    names = effective(settings_of(runs))
     seen: dict[str, Run] = {}
     for run in runs:
-        key = _values(run, names)
+        key = values_of(run, names)
         if key in seen:
             raise ConfigError(
                 f"folders: '{run.folder}' and '{seen[key].folder}' hold the same experiment with"
@@ -121,7 +141,7 @@ def _check_seeds(runs: Sequence[Run]) -> None:
         seen[key] = run
 
 
-def _values(run: Run, names: Sequence[str]) -> str:
+def values_of(run: Run, names: Sequence[str]) -> str:
     """The values of these settings as a key; 1 and 1.0 are the same."""
     values = [run.settings.get(name) for name in names]
     numbers = [float(each) if type(each) is int else each for each in values]
@@ -133,7 +153,8 @@ def settings_of(runs: Iterable[Run]) -> list[str]:
     return list(dict.fromkeys(name for run in runs for name in run.settings))
 
 
-def _effective(names: Iterable[str]) -> list[str]:
+def effective(names: Iterable[str]) -> list[str]:
+    """The settings that change what a run comes to, of some."""
     return [
         name
         for name in names
@@ -145,7 +166,7 @@ def _differing(runs: Sequence[Run], ignored: set[str]) -> list[str]:
     first, rest = runs[0], runs[1:]
     differing = [
         name
-        for name in _effective(settings_of(runs))
+        for name in effective(settings_of(runs))
         if name not in ignored
         and any(run.settings.get(name) != first.settings.get(name) for run in rest)
     ]

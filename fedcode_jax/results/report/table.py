@@ -4,11 +4,16 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.results.report.groups import Group
 from fedcode_jax.results.report.runs import Point, Run
+
+if TYPE_CHECKING:
+    from fedcode_jax.results.report.paired import Comparison
+    from fedcode_jax.results.report.reference import Reference
+    from fedcode_jax.results.report.standing import Standing
 
 Kind = Literal["fraction", "bytes", "seconds", "factor", "count"]
 
@@ -53,11 +58,17 @@ class Table:
       columns: what was measured.
       groups: one a row.
       cells: by row and column.
+      standings: which rows are Pareto-best, one a row; empty where there is but one row.
+      reference: what rows are compared with; None where there is nothing to compare.
+      comparisons: of the rows with it.
     """
 
     columns: tuple[Column, ...]
     groups: tuple[Group, ...]
     cells: tuple[tuple[Statistic, ...], ...]
+    standings: tuple["Standing", ...] = ()
+    reference: "Reference | None" = None
+    comparisons: tuple["Comparison", ...] = ()
 
 
 def statistic(values: Iterable[float | None]) -> Statistic:
@@ -132,7 +143,9 @@ def reached(run: Run, target: float) -> Point | None:
     return next((point for point in run.points() if point.accuracy >= target), None)
 
 
-def _summed(*names: str) -> Callable[[Run], float | None]:
+def summed(*names: str) -> Callable[[Run], float | None]:
+    """The sum of figures of a run's summary; None where one is missing."""
+
     def value(run: Run) -> float | None:
         parts = [run.summary[name] for name in names if run.summary.get(name) is not None]
         return math.fsum(parts) if len(parts) == len(names) else None
@@ -150,20 +163,20 @@ def _personal(run: Run) -> float | None:
 
 _UP, _DOWN = "total_uplink_bytes", "total_downlink_bytes"
 _COLUMNS = (
-    Column("final_accuracy", "final accuracy", "fraction", _summed("final_accuracy")),
-    Column("period_accuracy", "period accuracy", "fraction", _summed("period_accuracy")),
+    Column("final_accuracy", "final accuracy", "fraction", summed("final_accuracy")),
+    Column("period_accuracy", "period accuracy", "fraction", summed("period_accuracy")),
     Column(
         "period_deployed_accuracy",
         "deployed period accuracy",
         "fraction",
-        _summed("period_deployed_accuracy"),
+        summed("period_deployed_accuracy"),
     ),
     Column("worst_decile", "worst tenth of clients", "fraction", _worst_decile),
-    Column("uplink_bytes", "uplink", "bytes", _summed(_UP)),
-    Column("downlink_bytes", "downlink", "bytes", _summed(_DOWN)),
-    Column("total_bytes", "total", "bytes", _summed(_UP, _DOWN)),
-    Column("reduction_vs_fedavg", "reduction vs FedAvg", "factor", _summed("reduction_vs_fedavg")),
-    Column("simulated_seconds", "simulated time", "seconds", _summed("simulated_seconds")),
+    Column("uplink_bytes", "uplink", "bytes", summed(_UP)),
+    Column("downlink_bytes", "downlink", "bytes", summed(_DOWN)),
+    Column("total_bytes", "total", "bytes", summed(_UP, _DOWN)),
+    Column("reduction_vs_fedavg", "reduction vs FedAvg", "factor", summed("reduction_vs_fedavg")),
+    Column("simulated_seconds", "simulated time", "seconds", summed("simulated_seconds")),
 )
 
 
