@@ -97,7 +97,7 @@ def run(
         config = named(config, given)
         _check_before(config, overwrite=overwrite, resume=resume)
     with processes.together():
-        experiment = build(config, **given)
+        experiment = _resumed(config, given) if resume else build(config, **given)
     experiment = _with_common_plan(experiment)
     processes.check_same(_facts(experiment))
     program = experiment.program
@@ -125,6 +125,17 @@ def run(
         weights=jax.tree.map(np.asarray, _server_weights(program, outcome.state)),
         folder=journal.folder.path if journal.folder is not None else None,
     )
+
+
+def _resumed(config: ExperimentConfig, own: Given) -> Experiment:
+    """The experiment of a run that goes on from its checkpoint; what it began with is not read."""
+    noted = ""
+    if processes.is_first() and config.init is not None:
+        text = results.read(config.out or "").config_text
+        noted = str(results.noted_versions(text).get("init") or "")
+    noted = processes.text_from_first(noted)
+    experiment = build(configs.replace(config, {"init": None, "init_skip": ()}), **own)
+    return dataclasses.replace(experiment, config=config, init_checksum=noted or None)
 
 
 def _server_weights(program: Program, state: State | None) -> Any:
@@ -175,6 +186,7 @@ def _facts(experiment: Experiment) -> dict[str, str]:
     return {
         **{section: str(value) for section, value in config.items()},
         "data": experiment.dataset.checksum,
+        "init": str(experiment.init_checksum),
         "partition": experiment.partition.checksum,
         "plan": str(experiment.program.plan),
     }

@@ -225,6 +225,20 @@ def with_versions(config_text: str, versions: Mapping[str, str]) -> str:
     return config_text.rstrip("\n") + "\n" + noted
 
 
+def noted_versions(config_text: str) -> dict[str, Any]:
+    """The versions below the settings in the text of ``config.yaml``.
+
+    Example:
+      >>> noted_versions(with_versions("seed: 0", {"jax": "0.9"}))
+      {'jax': '0.9'}
+    """
+    import yaml
+
+    settings = yaml.safe_load(config_text)
+    found = settings.get("versions") if isinstance(settings, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 def read(path: str | os.PathLike[str]) -> RunFiles:
     """Reads a run folder, also one of a run that was killed while it wrote.
 
