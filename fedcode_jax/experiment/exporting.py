@@ -10,10 +10,8 @@ from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.experiment.given import Given
 from fedcode_jax.experiment.running import Result
 from fedcode_jax.experiment.trained import Trained, trained
+from fedcode_jax.results.folder import CONTENTS, MESSAGE, SAFETENSORS
 from fedcode_jax.results.model_files import (
-    CONTENTS,
-    MESSAGE,
-    SAFETENSORS,
     Model,
     Variables,
     as_safetensors,

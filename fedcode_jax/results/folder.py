@@ -18,6 +18,8 @@ CURVES = "curves.png"
 PARTITION = "partition.txt"
 PARTITION_PLOT = "partition.png"
 CHECKPOINTS = "checkpoints"
+SAFETENSORS, MESSAGE, CONTENTS = "model.safetensors", "model.fedcode", "model.json"
+"""What ``fedcode export`` writes; the last two belong together."""
 _WRITTEN_LATER = (METRICS, SUMMARY, EVALUATION, CURVES, PARTITION, PARTITION_PLOT)
 
 
@@ -107,7 +109,8 @@ class RunFolder:
             if not overwrite:
                 cls.check_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            for name in _WRITTEN_LATER:
+            exported = (SAFETENSORS, MESSAGE, CONTENTS) if overwrite else ()
+            for name in (*_WRITTEN_LATER, *exported):
                 (folder / name).unlink(missing_ok=True)
             for stale in (folder / CHECKPOINTS).glob("round_[0-9]*"):
                 shutil.rmtree(stale)

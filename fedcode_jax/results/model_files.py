@@ -21,9 +21,6 @@ from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.results.writing import to_json
 from fedcode_jax.wire.format import MAGIC
 
-SAFETENSORS, MESSAGE, CONTENTS = "model.safetensors", "model.fedcode", "model.json"
-"""What ``fedcode export`` writes; the last two belong together."""
-
 Variables = dict[str, np.ndarray]
 """float32 by path, such as ``params/head/kernel``."""
 

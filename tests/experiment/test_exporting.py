@@ -137,7 +137,7 @@ def test_a_model_that_diverged_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=message):
         fedcode_jax.export(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ConfigError, match="init: .*not finite"):
+    with pytest.raises(ConfigError, match=r"init: .*not finite"):
         read(str(tmp_path / "run"))
 
 
