@@ -16,7 +16,7 @@ from fedcode_jax.version import VERSION
 if TYPE_CHECKING:
     from fedcode_jax.advice import advise
     from fedcode_jax.config import ExperimentConfig
-    from fedcode_jax.experiment import Result, SweepResult, build, run, sweep
+    from fedcode_jax.experiment import Result, SweepResult, build, export, run, sweep
 
 __version__ = VERSION
 
@@ -27,6 +27,7 @@ __all__ = [
     "__version__",
     "advise",
     "build",
+    "export",
     "run",
     "sweep",
 ]
@@ -37,6 +38,7 @@ _HOMES = {
     "SweepResult": "fedcode_jax.experiment",
     "advise": "fedcode_jax.advice",
     "build": "fedcode_jax.experiment",
+    "export": "fedcode_jax.experiment",
     "run": "fedcode_jax.experiment",
     "sweep": "fedcode_jax.experiment",
 }

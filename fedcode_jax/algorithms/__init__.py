@@ -25,6 +25,7 @@ from fedcode_jax.algorithms.fedpm_mrc import fedpm_mrc
 from fedcode_jax.algorithms.groups import parse
 from fedcode_jax.algorithms.layout import Layout
 from fedcode_jax.algorithms.lbgm import lbgm
+from fedcode_jax.algorithms.portable import Portable
 from fedcode_jax.algorithms.scaffold import scaffold
 from fedcode_jax.algorithms.updates import updates
 
@@ -51,6 +52,7 @@ __all__ = [
     "At",
     "Layout",
     "Objective",
+    "Portable",
     "Start",
     "Work",
     "check_contract",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax.algorithms.layout import Weights
+from fedcode_jax.algorithms.portable import Portable
 from fedcode_jax.schedules import Exchange, Schedule
 from fedcode_jax.wire import Array, Message
 
@@ -137,6 +138,8 @@ class Algorithm(NamedTuple):
       fits_codebooks: whether clients fit codebooks to what they upload, once a round, which takes
         them the time that their ``Links`` say. None: if their messages have ``wire.Coded``
         sections; False where those hold centers that no client had to find.
+      portable: server state -> Portable. The deployed model as sections that say all by themselves,
+        in as few bytes as the method has for them: what ``fedcode export`` writes. None: floats.
 
     Source of the form: optax, for functions and states; Karimireddy et al., arXiv 1910.06378,
     and Seide et al. 2014 for what it must hold: control variates, and residuals of what was sent.
@@ -156,6 +159,7 @@ class Algorithm(NamedTuple):
     personal: Callable[[ServerState, Stored], Weights] | None = None
     heard: Callable[[Stored, Message], tuple[Message, Stored]] | None = None
     fits_codebooks: bool | None = None
+    portable: Callable[[ServerState], Portable] | None = None
 
 
 def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:

@@ -62,6 +62,8 @@ def _round(algorithm: Algorithm, weights: Weights) -> None:
     uploads = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * clients), upload)
     after = algorithm.aggregate(server, uploads, jnp.ones(clients), sends)
     _check_like("aggregate", "the server's state", after, server)
+    if algorithm.portable is not None:
+        _check_like("portable", "weights", algorithm.portable(after).weights, weights)
     if algorithm.personal is not None:
         _check_like("personal", "weights", algorithm.personal(after, stored_after), weights)
     for name, models in zip(("weights", "deployed"), algorithm.report(after, store), strict=True):

@@ -17,10 +17,11 @@ from fedcode_jax.algorithms.base import (
 )
 from fedcode_jax.algorithms.kernels import kernels_of, layout_of, straight_through, with_kernels
 from fedcode_jax.algorithms.layout import Layout, Weights, trainable
+from fedcode_jax.algorithms.portable import Portable
 from fedcode_jax.algorithms.updates import UpdatesClient
 from fedcode_jax.limits import check_whole
 from fedcode_jax.schedules import Exchange
-from fedcode_jax.wire import Bits, Dense, Kind, Message, Section
+from fedcode_jax.wire import Bits, Coded, Dense, Kind, Message, Section
 
 VIRTUAL = 1e-3
 """Of a virtual bit of the lowest plane, how far from 0 it begins at most."""
@@ -181,10 +182,19 @@ def fedbif(bits: int = 3) -> Algorithm:
         message, _ = broadcast(server, schedules.always()(1), randomness.key(0))
         return one(server.weights), one(read(store.layout, message)[0])
 
+    def portable(server: BitServer) -> Portable:
+        message, _ = broadcast(server, schedules.always()(1), randomness.key(0))
+        layout = layout_of(server.weights)
+        _, levels, alphas, _ = read(layout, message)
+        grid = jnp.arange(2**bits)
+        kernels = [Coded(_value(grid, alphas[g], bits), codes) for g, codes in enumerate(levels)]
+        return Portable((*kernels, *message.sections[len(levels) : -1]), layout)
+
     return Algorithm(
         *(init, broadcast, receive, upload, aggregate, report),
         schedule=schedules.always(),
         objective=Objective(view=view),
+        portable=portable,
     )
 
 

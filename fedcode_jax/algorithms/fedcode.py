@@ -10,6 +10,7 @@ from fedcode_jax import codebook
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, mean_of_clients, one, weighted_mean
 from fedcode_jax.algorithms.groups import FLOATS, keeps_any, parse
 from fedcode_jax.algorithms.layout import Layout, Weights
+from fedcode_jax.algorithms.portable import Portable
 from fedcode_jax.compress.coded_group import Coder
 from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.schedules import Exchange
@@ -226,15 +227,14 @@ def fedcode(
         return CodedServer(weights, sections_of(layout, weights))
 
     def report(server: CodedServer, store: CodedClient) -> tuple[Weights, Weights]:
-        layout = Layout.of(server.weights, parsed)
-        sections, vectors = iter(server.sections), []
-        for policy, own in zip(layout.policies, layout.split(server.weights), strict=True):
-            section = None if policy == "local" else next(sections)
-            if isinstance(section, Coded):
-                vectors.append(coder.decode(section, own.size))
-            else:
-                vectors.append(own if section is None else jnp.asarray(section.values))
-        return one(server.weights), one(layout.join(vectors))
+        return one(server.weights), one(portable(server).weights)
+
+    def portable(server: CodedServer) -> Portable:
+        layout, sections = Layout.of(server.weights, parsed), iter(server.sections)
+        parts = zip(layout.policies, layout.split(server.weights), strict=True)
+        return Portable(
+            tuple(Dense(w) if p == "local" else next(sections) for p, w in parts), layout
+        )
 
     def personal(server: CodedServer, stored: CodedClient) -> Weights:
         shared, policies = stored.layout.split(server.weights), stored.layout.policies
@@ -242,7 +242,9 @@ def fedcode(
         return stored.layout.join([own if p == "local" else w for p, w, own in parts])
 
     own = personal if keeps_any(parsed) else None
-    return Algorithm(init, broadcast, receive, upload, aggregate, report, personal=own)
+    return Algorithm(
+        *(init, broadcast, receive, upload, aggregate, report), personal=own, portable=portable
+    )
 
 
 def _kept(section: Coded) -> Coded:

@@ -18,6 +18,7 @@ from fedcode_jax.algorithms.kernels import (
     with_kernels,
 )
 from fedcode_jax.algorithms.layout import Weights, trainable, with_trainable
+from fedcode_jax.algorithms.portable import Portable
 from fedcode_jax.errors import check_name
 from fedcode_jax.limits import check_real, check_whole
 from fedcode_jax.schedules import Exchange
@@ -169,13 +170,16 @@ def fedcompress(
         return with_trainable(weights, params)
 
     def report(server: Server, store: FloatClient) -> tuple[Weights, Weights]:
-        sent = layout_of(server.weights).join(list(map(wire.values, server.sections)))
-        return one(server.weights), one(sent)
+        return one(server.weights), one(portable(server).weights)
+
+    def portable(server: Server) -> Portable:
+        return Portable(server.sections, layout_of(server.weights))
 
     return Algorithm(
         *(init, broadcast, receive, upload, aggregate, report),
         schedule=schedules.always(),
         objective=Objective(view=view),
+        portable=portable,
     )
 
 

@@ -11,6 +11,7 @@ from fedcode_jax import randomness, schedules, wire
 from fedcode_jax.algorithms import masked
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, mean_of_clients, one
 from fedcode_jax.algorithms.layout import Layout, Weights
+from fedcode_jax.algorithms.portable import Portable, of_signs
 from fedcode_jax.compress import random_coding
 from fedcode_jax.errors import check_name
 from fedcode_jax.limits import check_real, check_whole
@@ -174,13 +175,20 @@ def fedpm(
         return jax.tree.map(lambda old, new: jnp.where(count > 0, new, old), server, after)
 
     def report(server: FedPMServer, store: FedPMClient) -> tuple[Weights, None]:
+        return one(sampled(server)), None
+
+    def sampled(server: FedPMServer) -> Weights:
         layout, weights = server.layout, masked.frozen(server.layout, server.seed, scale)
         theta, stats = server.probabilities, server.stats
-        return one(masked.sampled_model(layout, theta, stats, weights, server.sample)), None
+        return masked.sampled_model(layout, theta, stats, weights, server.sample)
+
+    def portable(server: FedPMServer) -> Portable:
+        return of_signs(sampled(server))
 
     return Algorithm(
         *(init, broadcast, receive, upload, aggregate, report),
         schedule=schedules.always(),
         objective=masked.objective(),
         fits_codebooks=False,  # a mask's two centers are 0 and 1
+        portable=portable,
     )

@@ -11,6 +11,7 @@ from fedcode_jax.algorithms import masked
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, mean_of_clients, one
 from fedcode_jax.algorithms.fedpm import FedPMClient
 from fedcode_jax.algorithms.layout import Layout, Weights
+from fedcode_jax.algorithms.portable import Portable, of_signs
 from fedcode_jax.compress import random_coding
 from fedcode_jax.compress.random_coding import from_bits
 from fedcode_jax.limits import check_real, check_whole
@@ -200,6 +201,10 @@ def fedpm_mrc(
         ]
         return one(models[0]), one(models[1])
 
+    def portable(server: MrcServer) -> Portable:
+        _, deployed = report(server, FedPMClient(server.layout))
+        return of_signs(jax.tree.map(lambda leaf: leaf[0], deployed))
+
     return Algorithm(
         *(init, broadcast, receive, upload, aggregate, report),
         schedule=schedules.always(),
@@ -207,4 +212,5 @@ def fedpm_mrc(
         common=common,
         whole=whole,
         fits_codebooks=False,  # a probability's steps are a grid
+        portable=portable,
     )

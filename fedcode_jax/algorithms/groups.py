@@ -140,7 +140,7 @@ def members_of(paths: Sequence[tuple], groups: Sequence[Group]) -> list[tuple[in
     """
     globs = [(g, glob) for g, group in enumerate(groups) for glob in group.names]
     by_kind = {kind: g for g, group in enumerate(groups) for kind in group.kinds}
-    written = ["/".join(_keys(path)) for path in paths]
+    written = names_of(paths)
     owners: list[int | None] = []
     first: set[tuple[int, str]] = set()
     for name, kind in zip(written, kinds_of(paths), strict=True):
@@ -165,6 +165,18 @@ def _told(names: Sequence[str]) -> list[str]:
     return list(
         dict.fromkeys("/".join(each[:2]) + ("/*" if len(each) > 2 else "") for each in parts)
     )
+
+
+def names_of(paths: Sequence[tuple]) -> list[str]:
+    """The path of each variable, as globs and errors have it.
+
+    Example:
+      >>> import jax
+      >>> tree = {"params": {"head": {"bias": 0.0, "kernel": 0.0}}}
+      >>> names_of([path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]])
+      ['params/head/bias', 'params/head/kernel']
+    """
+    return ["/".join(_keys(path)) for path in paths]
 
 
 def _keys(path: tuple) -> tuple[str, ...]:

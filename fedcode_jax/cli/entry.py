@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from fedcode_jax.cli import advise, bench, data, report, reproduce, run, sweep
+from fedcode_jax.cli import advise, bench, data, export, report, reproduce, run, sweep
 from fedcode_jax.errors import FedcodeError, check_name
 from fedcode_jax.version import VERSION
 
@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "advise": ("find a schedule for a network and an accuracy", advise.main),
     "report": ("compare runs in tables and plots", report.main),
     "reproduce": ("run the paper's experiments beside its figures", reproduce.main),
+    "export": ("write a run's trained model for use elsewhere", export.main),
     "data": ("prepare and list data sets", data.main),
     "bench": ("measure how fast this machine runs one", bench.main),
 }

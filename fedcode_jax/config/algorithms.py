@@ -33,6 +33,8 @@ class AlgorithmConfig(Choice):
     """Of a member: whether it says itself in which rounds weights are sent."""
     needs_sgd: ClassVar[bool] = False
     """Of a member: whether it reads gradients off what plain SGD makes of weights."""
+    takes_init: ClassVar[bool] = True
+    """Of a member: whether its model is made of the weights that it starts from."""
 
     name: Annotated[str, checks.text] = ""
     """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold,
@@ -184,6 +186,7 @@ class FedPM(AlgorithmConfig):
 
     name: str = "fedpm"
     own_schedule: ClassVar[bool] = True
+    takes_init: ClassVar[bool] = False
     levels: Annotated[int, checks.whole(0, 255)] = 0
     """To how many steps probabilities are rounded at random on the way down; 0: float32."""
     coding: Literal["fixed", "entropy", "adaptive"] = "entropy"
@@ -201,6 +204,7 @@ class FedPMMrc(AlgorithmConfig):
 
     name: str = "fedpm_mrc"
     own_schedule: ClassVar[bool] = True
+    takes_init: ClassVar[bool] = False
     block: Annotated[int, checks.whole(1)] = 64
     """Values of a mask that share a number."""
     bits: Annotated[int, checks.whole(1, 16)] = 8

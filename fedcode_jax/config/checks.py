@@ -83,6 +83,13 @@ def paths(setting: str, value: Any) -> tuple[str, ...]:
     return tuple(path(setting, each) for each in value)
 
 
+def texts(setting: str, value: Any) -> tuple[str, ...]:
+    """Strings that are not blank, or one; always kept as a tuple."""
+    if not isinstance(value, str | list | tuple):
+        refuse(setting, value, "a string or a list of strings")
+    return tuple(text(setting, each) for each in ([value] if isinstance(value, str) else value))
+
+
 def sizes(setting: str, value: Any) -> tuple[int, ...]:
     """A shape: one or more whole numbers of at least 1."""
     if not isinstance(value, list | tuple) or not value:

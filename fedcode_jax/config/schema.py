@@ -80,6 +80,12 @@ class ExperimentConfig(Section):
     """Folder of the run."""
     metrics: Annotated[tuple[str, ...], checks.metrics] = ()
     """Further figures of each evaluation: top5, or module:function, your own."""
+    init: Annotated[str | None, checks.path] = None
+    """What training starts from: a file that fedcode export wrote, any safetensors file of the
+    model's variables, or the folder of a run, of which the server's weights count; None: random
+    weights."""
+    init_skip: Annotated[tuple[str, ...], checks.texts] = ()
+    """Variables that start at random all the same, by globs on their paths, such as */head/*."""
     data: DataConfig = Digits()
     """The data set."""
     partition: PartitionConfig = Iid()
@@ -107,6 +113,16 @@ class ExperimentConfig(Section):
                 f"{self.algorithm.name}, which reads gradients off what plain SGD makes of "
                 "weights; set local.optimizer sgd, without local.optimizer_args, and a "
                 "local.learning_rate such as 0.05"
+            )
+        if self.init_skip and self.init is None:
+            raise ConfigError(
+                f"init_skip: {list(self.init_skip)} has no use without init; leave it out"
+            )
+        if self.init is not None and not self.algorithm.takes_init:
+            raise ConfigError(
+                f"init: {self.init!r} has no use with algorithm.name {self.algorithm.name}, which "
+                "learns which of its own random weights to keep; leave it out, or take another "
+                "algorithm"
             )
         per_round, clients = self.clients_per_round, getattr(self.partition, "num_clients", None)
         if per_round is not None and isinstance(clients, int) and per_round > clients:

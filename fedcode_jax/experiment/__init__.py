@@ -2,6 +2,7 @@
 
 from fedcode_jax.experiment.building import Experiment, build
 from fedcode_jax.experiment.closing import summary_of
+from fedcode_jax.experiment.exporting import export
 from fedcode_jax.experiment.given import Given
 from fedcode_jax.experiment.running import Observer, Result, run
 from fedcode_jax.experiment.sweeping import SweepObserver, SweepResult, SweepRun, sweep
@@ -15,6 +16,7 @@ __all__ = [
     "SweepResult",
     "SweepRun",
     "build",
+    "export",
     "run",
     "summary_of",
     "sweep",

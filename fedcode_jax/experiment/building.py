@@ -16,6 +16,8 @@ from fedcode_jax.experiment.blueprint import Blueprint
 from fedcode_jax.experiment.cache import keep_compiled_programs
 from fedcode_jax.experiment.given import Given, named
 from fedcode_jax.experiment.parts import Parts
+from fedcode_jax.experiment.starting import first_weights, read
+from fedcode_jax.results.model_files import checksum
 from fedcode_jax.schedules import Exchange, rules
 from fedcode_jax.simulation import Program
 from fedcode_jax.simulation.device_memory import evaluation_batch
@@ -34,6 +36,7 @@ class Experiment:
       program: what runs.
       weights: the initial variables of the model.
       network: the simulated links and devices.
+      init_checksum: of what ``config.init`` names; None without one.
     """
 
     config: ExperimentConfig
@@ -42,6 +45,7 @@ class Experiment:
     program: Program
     weights: Any
     network: Any
+    init_checksum: str | None = None
 
     @property
     def period(self) -> int | None:
@@ -70,6 +74,7 @@ class Experiment:
             "data": str(self.dataset).splitlines()[0],
             "partition": f"{self.partition}; {self.program.cohort} a round",
             "model": f"{self.config.model.name}: {parameters:,} parameters{state}",
+            **({} if self.config.init is None else {"starts from": self.config.init}),
             "plan": str(self.program.plan),
             "device": f"{self.program.plan.devices} x {what}",
         }
@@ -108,12 +113,13 @@ def build(
     claim_cores()
     keep_compiled_programs()
     config = named(config, given)
+    found = None if config.init is None else read(config.init)
     blueprint = Blueprint.of(config, Parts(given), machine)
     devices = device_count(config.execution.devices, blueprint.cohort, machine)
     shape = blueprint.dataset.input_shape
     batch = evaluation_batch(blueprint.model, blueprint.shapes, shape, machine)
     member = Member(
-        blueprint.weights(),
+        first_weights(blueprint, found),
         blueprint.clients(),
         blueprint.test(batch_size=batch, devices=devices),
         blueprint.settings,
@@ -128,6 +134,7 @@ def build(
         program,
         member.weights,
         blueprint.network,
+        None if found is None else checksum(found),
     )
 
 

@@ -24,7 +24,8 @@ def summary_of(
       The figures of ``results.summarise``, the distribution over the clients of the accuracy of
       the server's weights and, where clients have models of their own, of these, each on its
       client's own distribution (``personal_accuracy``), the mean padding waste, the uploads that
-      arrived, the compilations, the plan, the network and the checksums of data and partition.
+      arrived, the compilations, the plan, the network and the checksums of data, partition and,
+      where there is one, of ``init``.
     """
     program, records = experiment.program, outcome.records
     summary = results.summarise(
@@ -52,6 +53,7 @@ def summary_of(
         "plan": str(program.plan),
         "partition_checksum": experiment.partition.checksum,
         "data_checksum": experiment.dataset.checksum,
+        **({} if experiment.init_checksum is None else {"init_checksum": experiment.init_checksum}),
         "network": str(experiment.network),
         "num_clients": experiment.partition.num_clients,
     }

@@ -70,7 +70,8 @@ def run_group(
                     own = program.with_inputs(settings=member.settings)
                     plan = shelf.blueprint(one.config)
                     experiment = Experiment(
-                        one.config, plan.dataset, plan.partition, own, weights, plan.network
+                        *(one.config, plan.dataset, plan.partition, own, weights, plan.network),
+                        shelf.init_checksum(one.config),
                     )
                     summary = summary_of(experiment, outcome, compile_seconds=fleet.compile_seconds)
                     finish(one, outcome.records, summary, evaluation_of(experiment, outcome))

@@ -17,7 +17,9 @@ from fedcode_jax.data.partition import Partition
 from fedcode_jax.errors import FedcodeError
 from fedcode_jax.experiment.blueprint import Blueprint
 from fedcode_jax.experiment.parts import Parts
+from fedcode_jax.experiment.starting import check_fit, first_weights, read
 from fedcode_jax.names import is_given
+from fedcode_jax.results.model_files import Variables, checksum
 from fedcode_jax.simulation import EvaluationData
 from fedcode_jax.simulation.fleet import Member
 
@@ -25,6 +27,8 @@ _TRACED = (
     "seed",
     "out",
     "checkpoint_every",
+    "init",
+    "init_skip",
     "partition",
     "schedule",
     "network",
@@ -79,6 +83,7 @@ class Shelf:
         self._partitions: dict[Any, Partition] = {}
         self._clients: dict[int, ClientData] = {}
         self._tests: dict[int, EvaluationData] = {}
+        self._inits: dict[str, Variables] = {}
 
     def blueprint(self, config: ExperimentConfig) -> Blueprint:
         """What a config comes to."""
@@ -94,6 +99,19 @@ class Shelf:
             self._partitions[dealt] = self.parts.partition(config, dataset)
         return Blueprint(config, self.parts, dataset, self._partitions[dealt])
 
+    def init(self, config: ExperimentConfig) -> Variables | None:
+        """What ``init`` of a config names."""
+        if config.init is None:
+            return None
+        if config.init not in self._inits:
+            self._inits[config.init] = read(config.init)
+        return self._inits[config.init]
+
+    def init_checksum(self, config: ExperimentConfig) -> str | None:
+        """The checksum of what ``init`` names."""
+        found = self.init(config)
+        return None if found is None else checksum(found)
+
     def member(self, blueprint: Blueprint, group: Group, batch_size: int) -> Member:
         """What an experiment is made of, padded to the shapes of its group."""
         partition, which = blueprint.partition, id(blueprint.dataset)
@@ -108,7 +126,7 @@ class Shelf:
             "sizes": sizes,
         }
         return Member(
-            weights=blueprint.weights(),
+            weights=first_weights(blueprint, self.init(blueprint.config)),
             data=self._clients[which]._replace(**rows),
             test=self._tests[which]._replace(shares=blueprint.shares, owners=blueprint.owners),
             settings=blueprint.settings,
@@ -128,7 +146,8 @@ def grouped(
       shelf: of data sets and partitions.
 
     Returns:
-      The groups, and the experiments whose data or partition cannot be made, with the error.
+      The groups, and the experiments whose data, partition or first weights cannot be made, with
+      the error.
     """
     groups: dict[Any, Group] = {}
     datasets: dict[Any, set[int]] = {}
@@ -139,6 +158,9 @@ def grouped(
             key = _signature(blueprint)
             # What is traced may be refused as well.
             shelf.parts.optimizer(one.config)
+            found = shelf.init(one.config)
+            if found is not None:
+                check_fit(blueprint, found)
             check_schedule(one.config, shelf.parts.algorithm(one.config).schedule is not None)
         except FedcodeError as error:
             failed.append((one, error))

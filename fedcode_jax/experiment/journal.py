@@ -58,6 +58,8 @@ class Journal:
         config, first = experiment.config, processes.is_first()
         text = configs.to_yaml(config)
         versions = results.installed_versions(experiment.info["device"])
+        if experiment.init_checksum is not None:
+            versions["init"] = experiment.init_checksum
         journal = cls(experiment, None, observer if first else None, [], 0)
         if resume:
             with processes.together():

@@ -95,9 +95,10 @@ def run(
     claim_cores()  # before the first look at the processes
     with processes.together():
         config = named(config, given)
-        _check_before(config, overwrite=overwrite, resume=resume)
+        noted = _check_before(config, overwrite=overwrite, resume=resume)
+    noted = processes.text_from_first(noted)
     with processes.together():
-        experiment = build(config, **given)
+        experiment = _resumed(config, noted, given) if resume else build(config, **given)
     experiment = _with_common_plan(experiment)
     processes.check_same(_facts(experiment))
     program = experiment.program
@@ -127,6 +128,12 @@ def run(
     )
 
 
+def _resumed(config: ExperimentConfig, noted: str, own: Given) -> Experiment:
+    """The experiment of a run that goes on from its checkpoint; what it began with is not read."""
+    experiment = build(configs.replace(config, {"init": None, "init_skip": ()}), **own)
+    return dataclasses.replace(experiment, config=config, init_checksum=noted or None)
+
+
 def _server_weights(program: Program, state: State | None) -> Any:
     """The first of the models that the algorithm reports.
 
@@ -142,19 +149,22 @@ def _server_weights(program: Program, state: State | None) -> Any:
     return reported(state)
 
 
-def _check_before(config: ExperimentConfig, *, overwrite: bool, resume: bool) -> None:
-    """Checks what can be known before anything is loaded."""
+def _check_before(config: ExperimentConfig, *, overwrite: bool, resume: bool) -> str:
+    """Checks what can be known before anything is loaded.
+
+    Returns:
+      The checksum of what a run to be resumed began with; empty if that was at random.
+    """
     if processes.several() and config.execution.plan == "probe":
         raise ConfigError(
             "execution.plan: 'probe' times one process; find a plan with one, set "
             "execution.client_axis, chunk and conv to it, and use auto"
         )
     if not processes.is_first():
-        return
+        return ""
     if config.out is not None and not (overwrite or resume):
         results.RunFolder.check_free(config.out)
-    if resume:
-        _check_same(config)
+    return _check_same(config) if resume else ""
 
 
 def _with_common_plan(experiment: Experiment) -> Experiment:
@@ -175,13 +185,18 @@ def _facts(experiment: Experiment) -> dict[str, str]:
     return {
         **{section: str(value) for section, value in config.items()},
         "data": experiment.dataset.checksum,
+        "init": str(experiment.init_checksum),
         "partition": experiment.partition.checksum,
         "plan": str(experiment.program.plan),
     }
 
 
-def _check_same(config: ExperimentConfig) -> None:
-    """Checks that a run to be resumed has the config that its folder holds, but for rounds."""
+def _check_same(config: ExperimentConfig) -> str:
+    """Checks that a run to be resumed has the config that its folder holds, but for rounds.
+
+    Returns:
+      The checksum of what it began with; empty if that was at random.
+    """
     if config.out is None:
         raise ConfigError("out: --resume needs the folder of a run; pass --out")
     text = results.read(config.out).config_text
@@ -205,3 +220,4 @@ def _check_same(config: ExperimentConfig) -> None:
             f"{name}: {now.get(name)!r} is not what the run in {config.out!r} has, "
             f"{earlier.get(name)!r}; to resume it, {how}"
         )
+    return str(results.noted_versions(text).get("init") or "")

@@ -5,6 +5,7 @@ from fedcode_jax.results.folder import (
     CURVES,
     RunFiles,
     RunFolder,
+    noted_versions,
     read,
 )
 from fedcode_jax.results.plots import plot_curves
@@ -29,6 +30,7 @@ __all__ = [
     "format_bytes",
     "format_seconds",
     "installed_versions",
+    "noted_versions",
     "plot_curves",
     "read",
     "summarise",

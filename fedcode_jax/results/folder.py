@@ -18,6 +18,8 @@ CURVES = "curves.png"
 PARTITION = "partition.txt"
 PARTITION_PLOT = "partition.png"
 CHECKPOINTS = "checkpoints"
+SAFETENSORS, MESSAGE, CONTENTS = "model.safetensors", "model.fedcode", "model.json"
+"""What ``fedcode export`` writes; the last two belong together."""
 _WRITTEN_LATER = (METRICS, SUMMARY, EVALUATION, CURVES, PARTITION, PARTITION_PLOT)
 
 
@@ -107,7 +109,8 @@ class RunFolder:
             if not overwrite:
                 cls.check_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            for name in _WRITTEN_LATER:
+            exported = (SAFETENSORS, MESSAGE, CONTENTS) if overwrite else ()
+            for name in (*_WRITTEN_LATER, *exported):
                 (folder / name).unlink(missing_ok=True)
             for stale in (folder / CHECKPOINTS).glob("round_[0-9]*"):
                 shutil.rmtree(stale)
@@ -223,6 +226,20 @@ def with_versions(config_text: str, versions: Mapping[str, str]) -> str:
 
     noted = yaml.safe_dump({"versions": dict(versions)}, sort_keys=False)
     return config_text.rstrip("\n") + "\n" + noted
+
+
+def noted_versions(config_text: str) -> dict[str, Any]:
+    """The versions below the settings in the text of ``config.yaml``.
+
+    Example:
+      >>> noted_versions(with_versions("seed: 0", {"jax": "0.9"}))
+      {'jax': '0.9'}
+    """
+    import yaml
+
+    settings = yaml.safe_load(config_text)
+    found = settings.get("versions") if isinstance(settings, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def read(path: str | os.PathLike[str]) -> RunFiles:

@@ -39,16 +39,22 @@ def save(folder: pathlib.Path, state: State) -> pathlib.Path:
     return path
 
 
+def rounds(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+    """The checkpoints in a folder by the round that they were made after, in ascending order."""
+    found = (p for p in pathlib.Path(folder).glob("round_[0-9]*") if p.name[6:].isdigit())
+    return dict(sorted((int(path.name[6:]), path) for path in found))
+
+
 def latest(folder: pathlib.Path) -> pathlib.Path:
     """The checkpoint of the highest round in a folder.
 
     Raises:
       CheckpointError: there is none.
     """
-    found = sorted(p for p in pathlib.Path(folder).glob("round_[0-9]*") if p.name[6:].isdigit())
+    found = rounds(folder)
     if not found:
         raise CheckpointError(f"{folder} holds no checkpoint; start the run anew")
-    return found[-1]
+    return found[max(found)]
 
 
 def restore(path: pathlib.Path, like: State) -> State:
@@ -66,29 +72,56 @@ def restore(path: pathlib.Path, like: State) -> State:
     Raises:
       CheckpointError: it cannot be read, or belongs to another experiment.
     """
-    leaves = jax.tree.leaves(like)
-    expected = {_name(i): np.zeros(x.shape, x.dtype) for i, x in enumerate(leaves) if x.size}
-    found = expected
+    found = _zeros(like)
     with processes.together():
         if processes.is_first():
-            found = _read(path)
-            if _shapes(found) != _shapes(expected):
-                raise CheckpointError(
-                    f"checkpoint {path} does not fit this experiment: its arrays have other "
-                    "shapes; resume with the config of the run folder"
-                )
-    found = processes.from_first(found)
-    leaves = [found.get(_name(i), leaf) for i, leaf in enumerate(leaves)]
+            found = _read(path, found)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, like)
-    return lay(jax.tree.unflatten(jax.tree.structure(like), leaves), shardings)
+    return lay(_filled(like, processes.from_first(found)), shardings)
 
 
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read(path: pathlib.Path, like: State) -> State:
+    """Reads a state back in this process alone, and leaves it on the host.
+
+    Args:
+      path: a checkpoint that ``save`` wrote.
+      like: a state of the same experiment, or its shapes.
+
+    Returns:
+      The saved state, as NumPy arrays.
+
+    Raises:
+      CheckpointError: as of ``restore``.
+    """
+    return _filled(like, _read(path, _zeros(like)))
+
+
+def _zeros(like: State) -> dict[str, np.ndarray]:
+    leaves = enumerate(jax.tree.leaves(like))
+    return {_name(i): np.zeros(leaf.shape, leaf.dtype) for i, leaf in leaves if leaf.size}
+
+
+def _filled(like: State, found: dict[str, np.ndarray]) -> State:
+    """The state of these leaves; those that are not there have no elements."""
+    leaves, structure = jax.tree.flatten(like)
+    return jax.tree.unflatten(
+        structure,
+        [found.get(_name(i), np.zeros(x.shape, x.dtype)) for i, x in enumerate(leaves)],
+    )
+
+
+def _read(path: pathlib.Path, expected: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     try:
         with _checkpointer() as checkpointer:
-            return checkpointer.restore(pathlib.Path(path).absolute())
+            found = checkpointer.restore(pathlib.Path(path).absolute())
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"cannot read checkpoint {path}: {error}") from error
+    if _shapes(found) != _shapes(expected):
+        raise CheckpointError(
+            f"checkpoint {path} does not fit this experiment: its arrays have other shapes; use "
+            "the config of the run folder"
+        )
+    return found
 
 
 def _checkpointer() -> Any:

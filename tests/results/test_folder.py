@@ -79,17 +79,22 @@ def test_overwriting_replaces_what_a_run_wrote_and_nothing_else(tmp_path):
     first = create(tmp_path)
     first.append([{"round": 1}])
     first.finish({"status": "completed"})
-    (tmp_path / "curves.png").write_bytes(b"old")
+    exported = [tmp_path / name for name in ("model.safetensors", "model.fedcode", "model.json")]
+    for file in [tmp_path / "curves.png", *exported]:
+        file.write_bytes(b"old")
     (tmp_path / "notes.txt").write_text("mine")
     second = create(tmp_path, overwrite=True)
     assert read(second.path)[1:] == ([], None)
-    assert not (tmp_path / "curves.png").exists()
+    assert not any(file.exists() for file in [tmp_path / "curves.png", *exported])
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_folder_with_other_files_is_used(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
+    files = [tmp_path / name for name in ("notes.txt", "model.safetensors")]
+    for file in files:
+        file.write_text("mine")
     assert read(create(tmp_path).path).records == []
+    assert [file.read_text() for file in files] == ["mine", "mine"]
 
 
 def test_places_that_cannot_be_a_folder(tmp_path):
