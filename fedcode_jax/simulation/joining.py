@@ -5,6 +5,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -74,7 +75,7 @@ def join(
     claim_cores()
 
 
-def _patience() -> dict[str, int]:
+def _patience() -> dict[str, Any]:
     """How long a process that has ended waits for the others, in seconds, where JAX can be told."""
     wanted = {"shutdown_timeout_seconds": 60}
     known = inspect.signature(jax.distributed.initialize).parameters
