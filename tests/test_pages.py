@@ -25,7 +25,7 @@ PAGES = {
 SMALL = {
     "run": {"rounds": "1", "local.epochs": "1"},
     "sweep": {"rounds": "1", "local.epochs": "1"},
-    "advise": {"rounds": "4", "local.epochs": "1", "seeds": "2", "model.name": "mlp"},
+    "advise": {"rounds": "4", "local.epochs": "1", "seeds": "3", "model.name": "mlp"},
     "bench": {"local.epochs": "1", "model.name": "mlp"},
 }
 """What a command is given in place of its own options or of the defaults."""
