@@ -43,7 +43,7 @@ def by_path(weights: Any) -> Variables:
     """
     leaves = jax.tree_util.tree_flatten_with_path(weights)[0]
     names = names_of([path for path, _ in leaves])
-    arrays = (np.ascontiguousarray(leaf, np.float32) for _, leaf in leaves)
+    arrays = (np.array(leaf, np.float32, order="C") for _, leaf in leaves)
     return dict(zip(names, arrays, strict=True))
 
 
@@ -51,9 +51,8 @@ def checksum(variables: Variables) -> str:
     """SHA-256 (hex) over name, shape and float32 values of every variable, in order of names."""
     digest = hashlib.sha256()
     for name in sorted(variables):
-        array = np.ascontiguousarray(variables[name], "<f4")
-        digest.update(f"{name} {array.shape}\n".encode())
-        digest.update(array.data)
+        digest.update(f"{name} {variables[name].shape}\n".encode())
+        digest.update(variables[name].astype("<f4").tobytes())
     return digest.hexdigest()
 
 

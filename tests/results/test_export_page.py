@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import fedcode_jax
+from fedcode_jax import experiment
 from fedcode_jax.cli import main
+from fedcode_jax.cli.options import parse
+from fedcode_jax.cli.run import RunOptions
 from fedcode_jax.results.model_files import read_model
 
 PAGE = Path(fedcode_jax.__file__).parent / "results" / "EXPORT.md"
@@ -95,17 +98,14 @@ def test_the_message_is_as_long_as_what_a_client_was_sent(folder):
 
 
 def test_other_runs_start_from_it(folder, monkeypatch):
-    """As they stand, but for one round."""
+    """The experiments of the commands, as far as the first round."""
     monkeypatch.chdir(folder)
     deployed = read_model("exported/model.safetensors").about["checksum"]
-    for words in commands(blocks("bash")[1]):
-        assert main([*words, "--rounds", "1", "--local.epochs", "1", "--quiet"]) == 0
-    found = [
-        json.loads(Path("runs", name, "summary.json").read_text())["init_checksum"]
-        for name in ("tuned", "same", "other")
-    ]
-    assert found[0] == found[2] == deployed
-    assert found[1] != deployed
+    given = commands(blocks("bash")[1])
+    configs = [parse(RunOptions, "fedcode run", words).experiment for _, *words in given]
+    found = [experiment.build(config).init_checksum for config in configs]
+    assert len(found) == 3
+    assert found[0] == found[2] == deployed != found[1]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.fedcode", "model.json"])
