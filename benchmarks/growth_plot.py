@@ -3,6 +3,8 @@
 import pathlib
 from typing import Any
 
+from fedcode_jax import drawing
+
 AXES = {
     "clients": "clients (10 a round, CNN of 6,090 parameters)",
     "cohort": "clients a round (of 1,000, MLP of 4,810 parameters)",
@@ -11,16 +13,14 @@ AXES = {
 }
 
 
+@drawing.styled
 def draw(points: list[dict[str, Any]], cores: int | None, path: pathlib.Path) -> None:
-    """Seconds a round (left) and memory (right) against each axis."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """Seconds a round (left) and memory (right) against each axis; as PNG and as PDF."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     plain = FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:g}")
-    time_colour, memory_colour = "#0072B2", "#D55E00"
-    figure = Figure(figsize=(12, 9), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    time_colour, memory_colour = drawing.COLOURS[0], drawing.COLOURS[3]
+    figure = drawing.blank(drawing.WIDTHS["page"], 5.4)
     for axes, (axis, label) in zip(figure.subplots(2, 2).flat, AXES.items(), strict=True):
         own = [point for point in points if point["axis"] == axis]
         found = sorted((p for p in own if "skipped" not in p), key=lambda p: p["x"])
@@ -58,12 +58,12 @@ def draw(points: list[dict[str, Any]], cores: int | None, path: pathlib.Path) ->
         axes.set_ylabel("seconds a round", color=time_colour)
         right.set_ylabel("memory (GB)", color=memory_colour)
         if axis == "parameters":
-            axes.margins(x=0.25)
+            axes.margins(x=0.35)
             for point in found:
                 axes.annotate(
                     point["name"],
                     (point["x"], point["seconds_a_round"]),
-                    xytext=(8, 0),
+                    xytext=(5, 0),
                     textcoords="offset points",
                     va="center",
                 )
@@ -84,10 +84,10 @@ def draw(points: list[dict[str, Any]], cores: int | None, path: pathlib.Path) ->
         for one in (axes.xaxis, axes.yaxis, right.yaxis):
             one.set_major_formatter(plain)
             one.set_minor_formatter(NullFormatter())
-        axes.set_title("\n".join(notes), fontsize="small")
-        axes.grid(alpha=0.3, linewidth=0.6)
+        axes.set_title("\n".join(notes))
+        axes.grid(alpha=0.3)
     handles = [*axes.get_lines()[:2], *right.get_lines()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    drawing.legend_below(figure, handles, [str(handle.get_label()) for handle in handles])
     title = "FedCode on CPU: time (blue, left axes) and memory (orange, right axes)"
     for point in points:
         if point["axis"] == "named" and "skipped" not in point:
@@ -96,4 +96,5 @@ def draw(points: list[dict[str, Any]], cores: int | None, path: pathlib.Path) ->
                 f"{point['peak_resident_bytes'] / 1e9:.1f} GB peak"
             )
     figure.suptitle(title)
-    figure.savefig(path)
+    for file in (path, path.with_suffix(".pdf")):
+        file.write_bytes(drawing.encoded(figure, file.suffix[1:]))

@@ -17,7 +17,7 @@ benchmarks/results/rivals, and a second call runs what is missing, failed or of 
 CIFAR-10 a piece that was cut off goes on from its last checkpoint, in runs/rivals. ``--share 1/2``
 and ``--share 2/2``, side by side, are faster than one call: one compiles while the other runs. The
 tables and pictures of all records, with the methods that need the fewest bytes at
-FedAvg's accuracy, are written to benchmarks/results/rivals-TASK.md and .png.
+FedAvg's accuracy, are written to benchmarks/results/rivals-TASK.md, .png and .pdf.
 """
 
 import argparse
@@ -37,6 +37,7 @@ from rivals_plot import draw
 from rivals_table import page, rows_of
 from rivals_variants import Variant, variants
 
+from fedcode_jax import drawing
 from fedcode_jax.devices import claim_cores
 from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.results.writing import write_atomically
@@ -163,10 +164,12 @@ def report(name: str, task: Task, folder: pathlib.Path) -> None:
     if len(found) < len(todo):
         notes.append(f"{len(todo) - len(found)} of {len(todo)} pieces have not been run yet.")
     picture = folder / f"rivals-{name}.png"
-    draw(name, parts, picture)
+    figure = draw(name, parts)
+    for path in (picture, picture.with_suffix(".pdf")):
+        write_atomically(path, drawing.encoded(figure, path.suffix[1:]))
     text = page(name, parts, [record for _, record in found], notes, picture.name)
     write_atomically(folder / f"rivals-{name}.md", text)
-    print(f"{text}\nwritten to {folder.name}/rivals-{name}.md, .png")
+    print(f"{text}\nwritten to {folder.name}/rivals-{name}.md, .png, .pdf")
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -5,7 +5,7 @@
 
 The rooms: ``codebook``, ``wire``, ``compress``, ``schedules``, ``models``, ``data``, ``network``,
 ``algorithms``, ``clients``, ``simulation``, ``config``, ``experiment``, ``results``, ``advice``,
-``bench``.
+``bench``; beside them ``drawing``.
 """
 
 import importlib
@@ -44,7 +44,8 @@ _HOMES = {
 }
 _ROOMS = (
     "advice", "algorithms", "bench", "clients", "codebook", "compress", "config", "data", "devices",
-    "errors", "experiment", "models", "network", "results", "schedules", "simulation", "wire",
+    "drawing", "errors", "experiment", "models", "network", "results", "schedules", "simulation",
+    "wire",
 )  # fmt: skip
 
 

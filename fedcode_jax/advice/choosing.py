@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from fedcode_jax.advice.choices import Choice
+from fedcode_jax.results import intervals
 
-_QUANTILES = (
-    6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771,
-    1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725,
-)  # fmt: skip
-"""95 % quantile of Student's t with 1, 2, ... degrees of freedom: two-sided intervals are of 90 %,
-and a floor that the lower end keeps is kept with 95 % confidence."""
+_CONFIDENCE = 0.9
+"""Of two-sided intervals: a floor that the lower end keeps is kept with 95 % confidence."""
 
 Objective = Literal["bytes", "seconds"]
 
@@ -103,15 +100,10 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
       >>> [round(x, 3) for x in interval([0.9, 0.92, 0.94])]
       [0.92, 0.034]
     """
-    n = len(values)
-    if n == 0:
+    found = intervals.interval(values, _CONFIDENCE)
+    if not found.n:
         return math.nan, math.nan
-    mean = math.fsum(values) / n
-    if n == 1:
-        return mean, math.inf
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-    quantile = _QUANTILES[n - 2] if n - 2 < len(_QUANTILES) else 1.645 + 1.5 / (n - 1)
-    return mean, quantile * math.sqrt(variance / n)
+    return found.mean, math.inf if found.half_width is None else found.half_width
 
 
 def steady_accuracy(records: Sequence[Mapping[str, Any]], period: int | None) -> float:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURE = "frontier.png"
+_HOURS = "simulated time of a run (h)"
 
 
 def markdown(advice: Advice) -> str:
@@ -204,6 +205,7 @@ _STYLE = (
 )
 
 
+@drawing.styled
 def plot_choices(advice: Advice) -> "Figure":
     """What every choice costs against its accuracy, the recommended one and the floor marked.
 
@@ -213,8 +215,7 @@ def plot_choices(advice: Advice) -> "Figure":
     Returns:
       The figure; bars are 90 % intervals where there are more than two seeds.
     """
-    figure = drawing.blank(8, 4.6)
-    axes = figure.subplots()
+    figure, (axes,) = drawing.panels("page", 1)
     kinds: dict[str, list[Estimate]] = {}
     for each in advice.estimates:
         if each.seeds and math.isfinite(each.accuracy):
@@ -228,21 +229,21 @@ def plot_choices(advice: Advice) -> "Figure":
             bar = 100 * each.half_width if each.seeds > 2 else None
             axes.errorbar(
                 cost(each), 100 * each.accuracy, yerr=bar, fmt=style.marker, color=style.colour,
-                ms=6, elinewidth=1, capsize=3,
+                ms=5, elinewidth=0.7, capsize=2,
             )  # fmt: skip
         (handle,) = axes.plot([], [], style.marker, color=style.colour, label=name)
         handles.append(handle)
     best = advice.verdict.best
     (ring,) = axes.plot(
-        cost(best), 100 * best.accuracy, "o", ms=15, mfc="none", mec="0.2", mew=1.5,
+        cost(best), 100 * best.accuracy, "o", ms=12, mfc="none", mec="0.2", mew=1.2,
         label="recommended" if advice.verdict.status != "impossible" else "most accurate",
     )  # fmt: skip
     floor = advice.floor.accuracy
     if floor is None:
         floor = advice.yardstick.accuracy - (advice.floor.loss or 0)
-    line = axes.axhline(100 * floor, color="0.45", lw=1.2, ls=":", label="floor")
+    line = axes.axhline(100 * floor, color="0.45", lw=1.0, ls=":", label="floor")
     handles += [ring, line]
-    axes.set(xlabel="sent in a run, both ways (MB)" if advice.objective == "bytes" else "hours")
+    axes.set(xlabel="sent in a run, both ways (MB)" if advice.objective == "bytes" else _HOURS)
     axes.set(ylabel="accuracy as deployed (%)")
     drawing.scale_log_if_wide(axes, [cost(each) for each in advice.estimates if each.seeds])
     drawing.tidy(axes)

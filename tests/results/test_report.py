@@ -109,8 +109,7 @@ def test_long_and_odd_names_are_short_in_pictures_and_whole_on_the_page(make_run
     assert max(map(len, short)) < 60
     page = (tmp_path / "out" / PAGE).read_text()
     assert f"``{'[`x|_$y ' + 'long' * 30}``" in page.replace("\\|", "|")
-    rows = [line for line in page.splitlines() if line.startswith("| `") and "50" in line]
-    assert len(rows) == 1
+    assert len((tmp_path / "out" / "table.md").read_text().splitlines()) == 2 + 3
     latex = (tmp_path / "out" / "table.tex").read_text().splitlines()
     assert latex[4].startswith(r"{}[`x$|$\_\$y long")
     assert latex[6].startswith(r"{}*? ? & ")

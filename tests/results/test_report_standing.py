@@ -80,7 +80,7 @@ def test_equal_rows_are_both_best(methods):
 
 
 def test_rows_of_other_partitions_are_not_compared_nor_times_over_other_networks(methods):
-    good, bad = (2, 100, 1.0, [0.9, 0.8]), (2, 200, 2.0, [0.1, 0.2])
+    good, bad = (2, 100, 1.0, [0.9, 0.8]), (2, 200, 2.0, [0.1, 0.01])
     paths = methods(good)
     paths += methods(bad, **{"partition.name": "dirichlet", "partition.alpha": 0.1})
     assert [each.bytes for each in tabled(paths).standings] == ["best", "best"]
