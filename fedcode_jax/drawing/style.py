@@ -28,7 +28,7 @@ MOST_STYLES = len(MARKERS)
 
 _POINTS = 8
 _FONT = "DejaVu Sans"  # comes with matplotlib, so that a picture is the same everywhere
-_LOOK = {
+_LOOK: Any = {
     "font.family": _FONT,
     "font.size": _POINTS,
     "axes.titlesize": _POINTS,

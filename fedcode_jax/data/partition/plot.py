@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def stacked(
     return figure
 
 
-def _explain(axes: "Axes", shapes: Sequence[object], names: Sequence[str]) -> None:
+def _explain(axes: "Axes", shapes: Sequence[Any], names: Sequence[str]) -> None:
     """The legend beside the bars, from the topmost class down."""
     short = drawing.shortened(names, _LONGEST_NAME)
     # The texts afterwards: some versions of matplotlib leave out labels that begin with "_".

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTS = ("computing", "sending", "waiting")
-_BLUE, _ORANGE, _, _VERMILION, _SKY, *_ = drawing.COLOURS
+_BLUE, _ORANGE, _, _VERMILION, _SKY = drawing.COLOURS[:5]
 _COLOURS = dict(zip(PARTS, (_BLUE, _ORANGE, "#CCCCCC"), strict=True))
 _HATCHES = dict(zip(PARTS, ("", "////", "...."), strict=True))
 _WHOLE = "total (parts not recorded)"
-_DIAMOND = {"color": _VERMILION, "mec": "white", "ms": 6}
+_DIAMOND: dict[str, Any] = {"color": _VERMILION, "mec": "white", "ms": 6}
 _LETTERS: dict[drawing.Width, int] = {"page": 36, "column": 18}  # of a label in a line
 _TALLEST = 60  # inches
 

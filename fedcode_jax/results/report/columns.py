@@ -50,10 +50,10 @@ def differences_csv(table: Table) -> str:
         name = f"{each.name}_{'difference' if each.kind == 'points' else 'ratio'}"
         header += [f"{name}_mean", f"{name}_low", f"{name}_high", f"{name}_n", f"{name}_verdict"]
     rows = []
-    for each in table.comparisons:
-        row: list[object] = [each.group.label]
-        row += [each.reference.label if each.reference else None, each.seeds]
-        for quantity, found in zip(measured, each.differences, strict=True):
+    for one in table.comparisons:
+        row: list[object] = [one.group.label]
+        row += [one.reference.label if one.reference else None, one.seeds]
+        for quantity, found in zip(measured, one.differences, strict=True):
             row += _difference(found, quantity.kind)
         rows.append(row)
     return _written([header, *rows])

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-_FILLS: dict[Rank, str] = {"best": "full", "not told apart": "bottom", "dominated": "none"}
+_FILLS: dict[Rank, Any] = {"best": "full", "not told apart": "bottom", "dominated": "none"}
 _TOLD: dict[Rank, str] = {
     "best": "filled: Pareto-best",
     "not told apart": "half: not told apart from it",
     "dominated": "hollow: dominated",
 }
-_STEP = {"color": "0.45", "lw": 1.0, "ls": ":"}
+_STEP: dict[str, Any] = {"color": "0.45", "lw": 1.0, "ls": ":"}
 
 
 class Place(NamedTuple):
@@ -111,7 +111,7 @@ def plot_frontier(
     ]
     ranks = [rank for rank in _TOLD if any(p.rank == rank for p in (*by_bytes, *by_time))]
     if len(by_bytes) > 1:
-        grey = {"color": "0.45", "ls": "", "marker": "o", "ms": 6}
+        grey: dict[str, Any] = {"color": "0.45", "ls": "", "marker": "o", "ms": 6}
         handles += [(Line2D([], [], fillstyle=_FILLS[r], **grey), _TOLD[r]) for r in ranks]
         handles.append((Line2D([], [], **_STEP), "frontier"))
     drawing.legend_below(figure, *zip(*handles, strict=True)) if handles else None
