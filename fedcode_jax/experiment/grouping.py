@@ -25,6 +25,7 @@ _TRACED = (
     "seed",
     "out",
     "checkpoint_every",
+    "log",
     "partition",
     "schedule",
     "network",

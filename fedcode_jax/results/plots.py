@@ -9,14 +9,13 @@ from fedcode_jax.results import drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 _LEGEND = {"frameon": False, "fontsize": "small", "loc": "best"}
 
 
-def plot_curves(
-    records_by_label: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]
-) -> None:
+def draw_curves(records_by_label: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
     """Draws the curves of one run or several: accuracy over rounds, and over megabytes sent.
 
     The server's weights are drawn solid, the deployed model dashed; dotted, the mean of clients'
@@ -26,10 +25,9 @@ def plot_curves(
 
     Args:
       records_by_label: the records of each run by its label in the legend; a run may have none.
-      path: the PNG file to write.
 
-    Raises:
-      OSError: the file cannot be written.
+    Returns:
+      The figure.
     """
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
@@ -63,7 +61,22 @@ def plot_curves(
         legend = by_round.legend(list(entries.values()), list(entries), **_LEGEND)
         for text in legend.get_texts():
             text.set_parse_math(False)
-    figure.savefig(path, format="png")
+    return figure
+
+
+def plot_curves(
+    records_by_label: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]
+) -> None:
+    """Writes ``draw_curves`` into a file.
+
+    Args:
+      records_by_label: the records of each run by its label in the legend.
+      path: the PNG file to write.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    draw_curves(records_by_label).savefig(path, format="png")
 
 
 def _draw(

@@ -36,6 +36,7 @@ CAPTIONS = {
 """By file: what the plot shows."""
 FILES = (PAGE, "table.md", "table.tex", "table.csv", *CAPTIONS)
 _LINES = ("curves.png", "accuracy-bytes.png", "frontier.png")
+_LEFT_OUT = ("seed", "out", "log", "evaluate_clients")
 _MOST_LINES = 14  # as many as have a style of their own
 
 
@@ -179,7 +180,9 @@ def _common(runs: Sequence[Run]) -> str:
     """A sentence on the settings that all runs share and that are not the defaults."""
     shared = {}
     for name, value in runs[0].settings.items():
-        ignored = name in ("seed", "out") or name.startswith("execution.")
+        ignored = name in ("seed", "out", "log", "evaluate_clients") or name.startswith(
+            "execution."
+        )
         is_shared = all(run.settings.get(name) == value for run in runs)
         if is_shared and not ignored and value != runs[0].defaults.get(name):
             shared[name] = value
