@@ -4,8 +4,8 @@
     result = run(ExperimentConfig(rounds=10))
 
 The rooms: ``codebook``, ``wire``, ``compress``, ``schedules``, ``models``, ``data``, ``network``,
-``algorithms``, ``clients``, ``simulation``, ``config``, ``experiment``, ``results``, ``advice``,
-``bench``.
+``algorithms``, ``clients``, ``simulation``, ``loggers``, ``config``, ``experiment``, ``results``,
+``advice``, ``bench``.
 """
 
 import importlib
@@ -42,7 +42,8 @@ _HOMES = {
 }
 _ROOMS = (
     "advice", "algorithms", "bench", "clients", "codebook", "compress", "config", "data", "devices",
-    "errors", "experiment", "models", "network", "results", "schedules", "simulation", "wire",
+    "errors", "experiment", "loggers", "models", "network", "results", "schedules", "simulation",
+    "wire",
 )  # fmt: skip
 
 

@@ -9,14 +9,14 @@ from fedcode_jax.loggers.contract import Beginning
 from fedcode_jax.loggers.figures import SUMMARY, numbers, texts
 from fedcode_jax.loggers.libraries import library
 
-FOLDER = "mlruns"
+STORE = "mlflow.db"
 _STATUS = {"completed": "FINISHED", "interrupted": "KILLED"}
 _MOST_PARAMS = 100
 """In one request."""
 
 
 class MLflow:
-    """Writes a run of MLflow, in the store ``mlruns/`` of the run's or the sweep's folder.
+    """Writes a run of MLflow, into ``mlflow.db`` in the folder of the run, or of its sweep.
 
     ``MLFLOW_TRACKING_URI``, or ``mlflow.set_tracking_uri``, names another store, and
     ``MLFLOW_EXPERIMENT_NAME`` the experiment, which is else the sweep's folder or ``fedcode_jax``.
@@ -30,13 +30,17 @@ class MLflow:
         self._mlflow = library("mlflow", "mlflow", "mlflow")
         self._entities = library("mlflow", "mlflow.entities", "mlflow")
         self.needs_folder = not self._mlflow.is_tracking_uri_set()
+        if self.needs_folder:
+            library("mlflow", "sqlalchemy", "mlflow")
+            library("mlflow", "alembic", "mlflow")
 
     def begin(self, run: Beginning) -> int:
         """Begins a run, or opens that of an earlier start."""
         uri = self._mlflow.get_tracking_uri()
         if self.needs_folder:
             assert run.shared is not None
-            uri = (run.shared / FOLDER).absolute().as_uri()
+            run.shared.mkdir(parents=True, exist_ok=True)
+            uri = f"sqlite:///{(run.shared / STORE).absolute()}"
         self._client = self._mlflow.MlflowClient(tracking_uri=uri)
         self._round = run.done
         if "run_id" in run.kept:

@@ -26,7 +26,8 @@ class TensorBoard:
     needs_folder = True
 
     def __init__(self) -> None:
-        # Its SummaryWriter hands events to a thread, which waits for ever if the disk is full.
+        library("tensorboard", "tensorboardX", "tensorboard")
+        # Its SummaryWriter hands events to a thread, and waits for ever once that has failed.
         self._files = library("tensorboard", "tensorboardX.event_file_writer", "tensorboard")
         self._events = library("tensorboard", "tensorboardX.proto.event_pb2", "tensorboard")
         self._summaries = library("tensorboard", "tensorboardX.summary", "tensorboard")
