@@ -141,9 +141,9 @@ class Journal:
                 path = self.folder.path / results.CURVES
                 results.plot_curves({curves_label(config): outcome.records}, path)
                 self.folder.finish(summary, evaluation_of(self.experiment, outcome))
-            self.loggers.end(summary)
             if self.observer is not None:
                 self.observer.finished(summary)
+            self.loggers.end(summary)
 
     def failed(self, error: BaseException) -> None:
         """Tells the loggers of a run that ends in an error, or by a second interrupt."""

@@ -62,10 +62,11 @@ class Loggers:
                 logger = make()
                 held = logger.begin(dataclasses.replace(run, kept=own))
             except Exception as error:
+                known = isinstance(error, ConfigError)
                 text = f"log: {name!r} could not begin: {one_line(error)}"
+                text = str(error) if known else text
                 if self._strict:
                     self.end({"status": "failed", "error": text, "rounds": 0})
-                    known = isinstance(error, ConfigError)
                     raise (error if known else ConfigError(text)) from error
                 self._warn(name, f"{text}; what follows is not logged there")
                 self._makers.remove((name, make))

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import math
 import sys
 import time
 import uuid
@@ -53,7 +54,7 @@ class _Bar:
     """A bar with a line of text; shown at most some times a second, but for its last state."""
 
     def __init__(self, total: float) -> None:
-        self._total, self._at = total, 0.0
+        self._total, self._at = total, -math.inf
         self._display = _Display()
 
     def show(self, done: float, text: str, *, last: bool = False) -> None:
