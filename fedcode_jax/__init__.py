@@ -4,8 +4,8 @@
     result = run(ExperimentConfig(rounds=10))
 
 The rooms: ``codebook``, ``wire``, ``compress``, ``schedules``, ``models``, ``data``, ``network``,
-``algorithms``, ``clients``, ``simulation``, ``config``, ``experiment``, ``results``, ``advice``,
-``bench``; beside them ``drawing``.
+``algorithms``, ``clients``, ``simulation``, ``loggers``, ``config``, ``experiment``, ``results``,
+``advice``, ``bench``, ``paper``; beside them ``drawing``.
 """
 
 import importlib
@@ -44,7 +44,8 @@ _HOMES = {
 }
 _ROOMS = (
     "advice", "algorithms", "bench", "clients", "codebook", "compress", "config", "data", "devices",
-    "drawing", "errors", "experiment", "models", "network", "results", "schedules", "simulation",
+    "drawing", "errors", "experiment", "loggers", "models", "network", "results", "schedules",
+    "simulation",
     "wire",
 )  # fmt: skip
 

@@ -33,8 +33,9 @@ def simulation(monkeypatch, tmp_path):
     module.status = "completed"
     module.error = None
 
-    def run(config, *, observer=None, overwrite=False, resume=False, wire_check=False):
+    def run(config, *, observer=None, overwrite=False, resume=False, wire_check=False, quiet=False):
         module.calls.append((config, overwrite))
+        assert quiet == (observer is None)
         module.resume = resume
         if observer is not None:
             observer.started({"data": "digits: 1,437 samples", "plan": "vmap"}, 1)

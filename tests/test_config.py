@@ -58,6 +58,8 @@ CHANGED = {
     "checkpoint_every": 6,
     "out": "runs/a: b # c",
     "metrics": ["top5"],
+    "evaluate_clients": True,
+    "log": ["tensorboard", "wandb"],
     "path": ["a.npz", "b.npz"],
     "dir": "sets",
     "num_classes": 4,
@@ -328,7 +330,7 @@ def test_a_table_of_clients_round_trips_with_its_name():
 def test_yaml_keeps_the_order_of_the_fields():
     lines = [line.strip().partition(":")[0] for line in to_yaml(ExperimentConfig()).splitlines()]
     assert lines[:4] == ["seed", "rounds", "clients_per_round", "eval_every"]
-    assert lines[4:8] == ["checkpoint_every", "out", "metrics", "data"]
+    assert lines[4:8] == ["checkpoint_every", "out", "metrics", "evaluate_clients"]
 
 
 CHOICE_OF = {
@@ -362,6 +364,10 @@ CHOICE_OF = {
         ("local.optimizer_args", {"momentum": None}),
         ("metrics", 3),
         ("metrics", ["top5", "top5"]),
+        ("evaluate_clients", 1),
+        ("log", True),
+        ("log", ["given Mine 0"]),
+        ("log", ["wandb", "wandb"]),
         ("seed", -1),
         ("seed", True),
         ("seed", 1.0),
@@ -454,6 +460,8 @@ def test_bad_values_name_the_setting(name, value):
 @pytest.mark.parametrize(
     ("name", "value", "nearest"),
     [
+        ("log", "tensorbord", "tensorboard"),
+        ("log", ["wandb", "ml-flow"], "mlflow"),
         ("data.name", "digit", "digits"),
         ("partition.name", "dirichelt", "dirichlet"),
         ("model.name", "resnet-20", "resnet20"),

@@ -30,8 +30,8 @@ def test_a_run_writes_a_folder_that_repeats_it(tmp_path, capsys):
     assert "side by side" in shown or "one after another" in shown
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "config.yaml", "metrics.jsonl", "summary.json", "evaluation.json", "curves.png",
-        "partition.txt", "partition.png", "checkpoints",
+        "config.yaml", "metrics.jsonl", "metrics.csv", "summary.json", "evaluation.json",
+        "curves.png", "partition.txt", "partition.png", "checkpoints",
     }  # fmt: skip
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [record["round"] for record in records] == [1, 2]
@@ -117,6 +117,10 @@ def test_resume_goes_on_bitwise_from_the_latest_checkpoint(tmp_path, capsys):
         (["--data.name", "npz", "--data.path", "nowhere.npz"], "nowhere.npz"),
         (["--execution.client-axis", "map", "--execution.chunk", "4"], "execution.chunk"),
         (["--resume"], "holds no|cannot be read"),
+        (["--log", "tensorbord"], "log: unknown name 'tensorbord'. Did you mean 'tensorboard'"),
+        (["--log", "my_loggers:mine"], "log: 'my_loggers:mine' cannot be found"),
+        (["--log", "wandb", "wandb"], "log: .* it must be a list of different names"),
+        (["--evaluate-clients", "some"], "evaluate_clients: 'some' cannot be used"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_code_2(

@@ -21,7 +21,7 @@ ROOMS = (
     ("models", "data", "network"),
     ("algorithms",),
     ("clients",),
-    ("simulation",),
+    ("simulation", "loggers"),
     ("config",),
     ("results",),
     ("experiment",),

@@ -18,9 +18,9 @@ class RunOptions(Options):
     """Run one experiment.
 
     Without options: FedCode on scikit-learn's handwritten digits. A run writes config.yaml,
-    metrics.jsonl, summary.json, evaluation.json (accuracy by class and client), curves.png,
-    partition.txt, partition.png and checkpoints/ into the folder --out, which is
-    runs/<algorithm>-<data> if it is not given.
+    metrics.jsonl, metrics.csv, summary.json, evaluation.json (accuracy by class and client),
+    curves.png, partition.txt, partition.png, checkpoints/, and what --evaluate-clients and --log
+    ask for, into the folder --out, which is runs/<algorithm>-<data> if it is not given.
     """
 
     overwrite: bool = False
@@ -78,6 +78,7 @@ def main(arguments: Sequence[str]) -> int:
                 overwrite=options.overwrite,
                 resume=options.resume,
                 wire_check=options.wire_check,
+                quiet=options.quiet,
             )
     except ElsewhereError:
         if first:

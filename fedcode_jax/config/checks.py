@@ -99,12 +99,29 @@ def sizes(setting: str, value: Any) -> tuple[int, ...]:
 
 def metrics(setting: str, value: Any) -> tuple[str, ...]:
     """Names of further metrics: of the registry, ``module:function``, or given in Python."""
+    known = registered("fedcode_jax.clients.losses", "metrics")
+    return _names(setting, value, "[top5]", lambda at, name: is_given(name) or known(at, name))
+
+
+def loggers(setting: str, value: Any) -> tuple[str, ...]:
+    """Names of loggers: of the registry, or ``module:factory``.
+
+    Example:
+      >>> loggers("log", "tensorboard")
+      ('tensorboard',)
+    """
+    known = registered("fedcode_jax.loggers", "registry")
+    return _names(setting, value, "[tensorboard]", known)
+
+
+def _names(setting: str, value: Any, example: str, known: Check) -> tuple[str, ...]:
+    """Different names, each known or one's own; one alone is a list too."""
     values = (value,) if isinstance(value, str) else value
     if not isinstance(values, list | tuple):
-        refuse(setting, value, "a list of names, such as [top5]")
+        refuse(setting, value, f"a list of names, such as {example}")
     for each in values:
-        if not (is_own(text(setting, each)) or is_given(each)):
-            registered("fedcode_jax.clients.losses", "metrics")(setting, each)
+        if not is_own(text(setting, each)):
+            known(setting, each)
     if len(set(values)) < len(values):
         refuse(setting, value, "a list of different names")
     return tuple(values)

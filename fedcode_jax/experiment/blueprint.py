@@ -227,6 +227,7 @@ class Blueprint:
                 max_size=max_size,
                 sketched=self.sketched,
                 metrics=self.metrics,
+                client_losses=self.config.evaluate_clients,
                 machine=self.machine,
             )
 

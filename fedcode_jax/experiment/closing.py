@@ -27,7 +27,7 @@ def summary_of(
       arrived, the compilations, the plan, the network and the checksums of data, partition and,
       where there is one, of ``init``.
     """
-    program, records = experiment.program, outcome.records
+    program, records, last = experiment.program, outcome.records, outcome.evaluation
     summary = results.summarise(
         records,
         period=experiment.period,
@@ -39,13 +39,11 @@ def summary_of(
     wastes = [record["padding_waste"] for record in records]
     return {
         **summary,
-        "client_accuracy": None
-        if outcome.scores is None
-        else _spread(np.asarray(outcome.scores[0].clients)),
+        "client_accuracy": None if last is None else _spread(np.asarray(last.server.clients)),
         **(
             {}
-            if outcome.personal is None
-            else {"personal_accuracy": _spread(np.asarray(outcome.personal.accuracy))}
+            if last is None or last.personal is None
+            else {"personal_accuracy": _spread(np.asarray(last.personal.accuracy))}
         ),
         "padding_waste": sum(wastes) / len(wastes) if wastes else None,
         "arrived_uploads": sum(record["arrived"] for record in records),
@@ -73,10 +71,10 @@ def evaluation_of(experiment: Experiment, outcome: Outcome) -> dict[str, Any] | 
       client's own distribution (``own``) and on the whole test set (``shared``); None if nothing
       was evaluated.
     """
-    if outcome.scores is None:
+    if outcome.evaluation is None:
         return None
-    by_model = dict(zip(("server", "deployed"), outcome.scores, strict=True))
-    own = outcome.personal
+    server, deployed, own = outcome.evaluation
+    by_model = {"server": server, "deployed": deployed}
     personal = {} if own is None else {"own": own.accuracy, "shared": own.shared_accuracy}
     names = experiment.dataset.class_names
     users = experiment.program.test.user_sizes.shape[0] > 0

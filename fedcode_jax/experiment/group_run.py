@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,9 +11,10 @@ import jax
 from fedcode_jax.devices import device_count
 from fedcode_jax.errors import ConfigError, FedcodeError
 from fedcode_jax.experiment.building import Experiment, check_budget
+from fedcode_jax.experiment.clients_table import client_rows
 from fedcode_jax.experiment.closing import evaluation_of, summary_of
 from fedcode_jax.experiment.grouping import Group, Planned, Shelf
-from fedcode_jax.simulation import Outcome, Program
+from fedcode_jax.simulation import Evaluation, Outcome, Program
 from fedcode_jax.simulation.device_memory import clients_that_fit, evaluation_batch
 from fedcode_jax.simulation.fleet import Fleet, Member
 from fedcode_jax.simulation.records import has_diverged, records_of
@@ -27,10 +28,27 @@ _FAILURES = (ConfigError, jax.errors.JaxRuntimeError)
 """What a lack of room on a device is told by."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """What came of an experiment.
+
+    Attributes:
+      records: one a round.
+      summary: the closing figures, or a status and an error.
+      evaluation: accuracy by class and client; None if nothing was evaluated.
+      clients: how every client fared at every evaluation, if that was asked for.
+    """
+
+    records: list[dict]
+    summary: dict[str, Any]
+    evaluation: dict[str, Any] | None = None
+    clients: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
 def run_group(
     group: Group,
     shelf: Shelf,
-    finish: Callable[[Planned, list[dict], dict, Any], None],
+    finish: Callable[[Planned, Ended], None],
     fail: Callable[[Planned, Exception], None],
     advanced: Callable[[float], None],
 ) -> None:
@@ -39,7 +57,7 @@ def run_group(
     Args:
       group: experiments of equal shapes.
       shelf: of data sets and partitions.
-      finish: called with each experiment, its records, summary and evaluation.
+      finish: called with each experiment, and what came of it.
       fail: called with each experiment that cannot run, and why.
       advanced: called with every step: experiments done since the last call, parts of one too.
     """
@@ -66,15 +84,17 @@ def run_group(
         try:
             for crew in _run_crews(fleet, left, member_of, advanced):
                 left = left[len(crew.experiments) :]
-                for one, member, outcome in crew.ended():
-                    own = program.with_inputs(settings=member.settings)
+                for one, member, outcome, evaluations in crew.ended():
+                    own = program.with_inputs(settings=member.settings, test=member.test)
                     plan = shelf.blueprint(one.config)
                     experiment = Experiment(
                         *(one.config, plan.dataset, plan.partition, own, weights, plan.network),
                         shelf.init_checksum(one.config),
                     )
                     summary = summary_of(experiment, outcome, compile_seconds=fleet.compile_seconds)
-                    finish(one, outcome.records, summary, evaluation_of(experiment, outcome))
+                    evaluation = evaluation_of(experiment, outcome)
+                    clients = _client_rows(experiment, evaluations)
+                    finish(one, Ended(outcome.records, summary, evaluation, clients))
         except _FAILURES as error:
             if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE" not in str(error):
                 raise
@@ -84,6 +104,15 @@ def run_group(
             for one in left[: fleet.size]:
                 fail(one, error)
             left = left[fleet.size :]
+
+
+def _client_rows(
+    experiment: Experiment, evaluations: Mapping[int, Evaluation]
+) -> list[dict[str, Any]]:
+    if not experiment.config.evaluate_clients:
+        return []
+    found = evaluations.items()
+    return [row for number, each in found for row in client_rows(experiment, number, each)]
 
 
 def _template(group: Group, shelf: Shelf) -> tuple[Program, Any, int]:
@@ -122,11 +151,11 @@ class _Crew:
     pieces: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
 
-    def ended(self) -> Iterator[tuple[Planned, Member, Outcome]]:
-        """How each experiment ended."""
+    def ended(self) -> Iterator[tuple[Planned, Member, Outcome, dict[int, Evaluation]]]:
+        """How each experiment ended, and its evaluations by their rounds."""
         each = self.seconds / self.experiments[0].config.rounds / len(self.experiments)
         for row, (one, member) in enumerate(zip(self.experiments, self.members, strict=True)):
-            yield one, member, _outcome(self.pieces, row, each)
+            yield one, member, *_outcome(self.pieces, row, each)
 
 
 def _run_crews(
@@ -180,10 +209,13 @@ def _run_crews(
         yield from look()
 
 
-def _outcome(outputs: Sequence[tuple[int, Any]], row: int, round_seconds: float) -> Outcome:
+def _outcome(
+    outputs: Sequence[tuple[int, Any]], row: int, round_seconds: float
+) -> tuple[Outcome, dict[int, Evaluation]]:
     """How one experiment ended: at its last round, or at the evaluation when it diverged."""
     records: list[dict] = []
-    scores = personal = None
+    evaluations: dict[int, Evaluation] = {}
+    last: Evaluation | None = None
     for rounds, output in outputs:
         for evaluation in range(output.score.loss.shape[1]):
             mine = jax.tree.map(lambda leaf, at=evaluation: leaf[row, at], output)
@@ -194,10 +226,10 @@ def _outcome(outputs: Sequence[tuple[int, Any]], row: int, round_seconds: float)
                 seconds=rounds * round_seconds,
             )
             records += new
-            scores, personal = (mine.score, mine.deployed), mine.personal
+            last = evaluations[len(records)] = Evaluation.of(mine)
             if any(has_diverged(record) for record in new):
-                return Outcome(None, records, "diverged", scores, personal)
-    return Outcome(None, records, "completed", scores, personal)
+                return Outcome(None, records, "diverged", last), evaluations
+    return Outcome(None, records, "completed", last), evaluations
 
 
 def _pieces(rounds: int, eval_every: int) -> Iterator[tuple[int, int]]:

@@ -29,6 +29,7 @@ _TRACED = (
     "checkpoint_every",
     "init",
     "init_skip",
+    "log",
     "partition",
     "schedule",
     "network",

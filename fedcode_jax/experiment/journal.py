@@ -2,15 +2,20 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from fedcode_jax import config as configs
 from fedcode_jax import results
+from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.experiment.building import Experiment
+from fedcode_jax.experiment.clients_table import client_rows
 from fedcode_jax.experiment.closing import evaluation_of
-from fedcode_jax.simulation import Outcome, State, checkpoint, processes
+from fedcode_jax.loggers import Beginning, Loggers
+from fedcode_jax.names import one_line
+from fedcode_jax.simulation import Evaluation, Outcome, State, checkpoint, processes
 
 
 class Observer(Protocol):
@@ -28,21 +33,25 @@ class Observer(Protocol):
 
 @dataclasses.dataclass
 class Journal:
-    """What a run tells and writes as it goes; only the first process has a folder and an observer.
+    """What a run tells and writes as it goes; only the first process has any of it but records.
 
     Attributes:
       experiment: what runs.
       folder: of the run, or None.
       observer: who watches, or None.
+      loggers: that are told of every round.
       records: of the rounds that an earlier start has done.
       saved: the last round of which there is a checkpoint.
+      done: the last round that was told.
     """
 
     experiment: Experiment
     folder: results.RunFolder | None
     observer: Observer | None
+    loggers: Loggers
     records: list[dict]
     saved: int
+    done: int = 0
 
     @classmethod
     def opened(
@@ -50,53 +59,79 @@ class Journal:
         experiment: Experiment,
         state: State,
         observer: Observer | None,
+        loggers: Loggers,
         *,
         overwrite: bool,
         resume: bool,
     ) -> tuple["Journal", State]:
         """Makes or reopens the folder; gives the journal, and the state from which to go on."""
-        config, first = experiment.config, processes.is_first()
-        text = configs.to_yaml(config)
-        versions = results.installed_versions(experiment.info["device"])
-        if experiment.init_checksum is not None:
-            versions["init"] = experiment.init_checksum
-        journal = cls(experiment, None, observer if first else None, [], 0)
+        first = processes.is_first()
+        journal = cls(experiment, None, observer if first else None, loggers, [], 0)
         if resume:
             with processes.together():
                 latest = checkpoint.latest(journal.checkpoints) if first else journal.checkpoints
             state = checkpoint.restore(latest, state)
-        journal.saved = int(state.round)
+        journal.saved = journal.done = int(state.round)
         with processes.together():
-            if first and resume:
-                journal.folder, journal.records = results.RunFolder.reopen(
-                    config.out or "", text, versions, rounds=journal.saved
-                )
-            elif first and config.out is not None:
-                folder = results.RunFolder.create(config.out, text, versions, overwrite=overwrite)
-                folder.describe(experiment.dataset, experiment.partition)
-                journal.folder = folder
+            if first:
+                journal._open(overwrite=overwrite, resume=resume)
             if journal.observer is not None:
-                journal.observer.started(experiment.info, config.rounds)
+                journal.observer.started(experiment.info, experiment.config.rounds)
         if resume:
             journal.records = json.loads(processes.text_from_first(json.dumps(journal.records)))
         return journal, state
+
+    def _open(self, *, overwrite: bool, resume: bool) -> None:
+        """Makes or reopens the folder, and begins the logs: of a new run first, which may fail."""
+        experiment, config = self.experiment, self.experiment.config
+        versions = results.installed_versions(experiment.info["device"])
+        if experiment.init_checksum is not None:
+            versions["init"] = experiment.init_checksum
+        about = configs.to_yaml(config), versions
+        run = beginning(config, config.out)
+        kept: dict[str, dict] = {}
+        if resume:
+            told = len(results.read(config.out or "").records)
+            self.folder, self.records = results.RunFolder.reopen(
+                config.out or "", *about, rounds=self.saved
+            )
+            kept = self.folder.kept()
+            run = dataclasses.replace(run, done=self.saved, told=told)
+        self.loggers.begin(run, self.records, kept)
+        if config.out is not None and not resume:
+            try:
+                self.folder = results.RunFolder.create(config.out, *about, overwrite=overwrite)
+                self.folder.describe(experiment.dataset, experiment.partition)
+            except BaseException as error:
+                self.failed(error)
+                raise
+        if self.folder is not None:
+            self.folder.keep(kept)
 
     @property
     def checkpoints(self) -> pathlib.Path:
         """Where they lie."""
         return pathlib.Path(self.experiment.config.out or "") / results.CHECKPOINTS
 
-    def advanced(self, new: list[dict], state: State) -> None:
+    def advanced(self, new: list[dict], state: State, found: Evaluation) -> None:
         """Notes the records of an evaluation, and saves the state when it is time."""
+        config, self.done = self.experiment.config, new[-1]["round"]
         with processes.together():
             if self.folder is not None:
-                self.folder.append(new)
+                clients = []
+                if config.evaluate_clients:
+                    clients = client_rows(self.experiment, self.done, found)
+                self.folder.append(new, clients)
+            self.loggers.rounds(new)
             if self.observer is not None:
                 self.observer.advanced(new)
-        config, done = self.experiment.config, new[-1]["round"]
-        if config.out and config.checkpoint_every and done - self.saved >= config.checkpoint_every:
+        if (
+            config.out
+            and config.checkpoint_every
+            and self.done - self.saved >= config.checkpoint_every
+        ):
             checkpoint.save(self.checkpoints, state)
-            self.saved = done
+            self.saved = self.done
 
     def closed(self, outcome: Outcome, summary: dict[str, Any]) -> None:
         """Saves the last state, and writes what the run came to."""
@@ -106,9 +141,49 @@ class Journal:
             checkpoint.save(self.checkpoints, outcome.state)
         with processes.together():
             if self.folder is not None:
-                label = f"{summary['algorithm']} on {config.data.name}"
                 path = self.folder.path / results.CURVES
-                results.plot_curves({label: outcome.records}, path)
+                results.plot_curves({curves_label(config): outcome.records}, path)
                 self.folder.finish(summary, evaluation_of(self.experiment, outcome))
             if self.observer is not None:
                 self.observer.finished(summary)
+            self.loggers.end(summary)
+
+    def failed(self, error: BaseException) -> None:
+        """Tells the loggers of a run that ends in an error, or by a second interrupt."""
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        self.loggers.end({"status": status, "error": one_line(error), "rounds": self.done})
+
+
+def curves_label(config: ExperimentConfig) -> str:
+    """What the curves of a run are called.
+
+    Example:
+      >>> curves_label(ExperimentConfig())
+      'fedcode on digits'
+    """
+    return f"{config.algorithm.name} on {config.data.name}"
+
+
+def beginning(
+    config: ExperimentConfig,
+    folder: str | os.PathLike[str] | None,
+    group: pathlib.Path | None = None,
+) -> Beginning:
+    """What loggers are told of a new run.
+
+    Args:
+      config: of it.
+      folder: of it, or None.
+      group: the folder of the sweep that it is of, or None.
+    """
+    path = None if folder is None else pathlib.Path(folder)
+    name = f"{config.algorithm.name}-{config.data.name}"
+    if path is not None:
+        name = path.name if group is None else f"{group.name}/{path.name}"
+    return Beginning(
+        settings=configs.flattened(configs.to_dict(config)),
+        name=name,
+        group=None if group is None else group.name,
+        folder=path,
+        shared=path if group is None else group,
+    )

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 import jax
@@ -14,11 +15,14 @@ from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.devices import claim_cores, replicated
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.building import Experiment, build
+from fedcode_jax.experiment.clients_table import check_clients
 from fedcode_jax.experiment.closing import summary_of
 from fedcode_jax.experiment.given import Given, named
-from fedcode_jax.experiment.journal import Journal, Observer
+from fedcode_jax.experiment.journal import Journal, Observer, curves_label
+from fedcode_jax.loggers import Logger, Loggers, makers
 from fedcode_jax.names import PARTS, is_given
 from fedcode_jax.simulation import (
+    Outcome,
     Program,
     State,
     WireCheck,
@@ -49,15 +53,25 @@ class Result:
     weights: Any
     folder: pathlib.Path | None
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """For IPython: the closing table, and in a notebook the curves."""
+        del include, exclude
+        table = results.closing_table(
+            self.summary, network=self.summary["network"], folder=self.folder
+        )
+        return results.shown(table, {curves_label(self.config): self.records})
+
 
 @randomness.standardised
 def run(
     config: ExperimentConfig,
     *,
     observer: Observer | None = None,
+    loggers: Sequence[Logger] = (),
     overwrite: bool = False,
     resume: bool = False,
     wire_check: bool = False,
+    quiet: bool = False,
     **given: Unpack[Given],
 ) -> Result:
     """Runs one experiment, and writes its folder if ``config.out`` names one.
@@ -67,11 +81,15 @@ def run(
 
     Args:
       config: the experiment.
-      observer: is told of the start, of every evaluation and of the end.
+      observer: is told of the start, of every evaluation and of the end; None for a bar and curves
+        in a notebook, and nothing elsewhere.
+      loggers: of your own, told of every round beside those that ``config.log`` names; see
+        ``loggers.Logger``.
       overwrite: replaces a run that ``config.out`` already holds.
       resume: goes on from the latest checkpoint in ``config.out``.
       wire_check: encodes and decodes every message for real, and holds the sizes that the run
         counts against the bytes; the summary then has ``wire_check``.
+      quiet: shows nothing in a notebook either.
       **given: parts of your own in place of those that the config names, by keyword: ``model``,
         ``dataset``, ``algorithm``, ``optimizer``, ``loss``, ``metrics`` and so on, see
         ``experiment.Given``; to resume, give the same again.
@@ -81,7 +99,8 @@ def run(
       ``summary["status"]`` says so.
 
     Raises:
-      ConfigError: a setting that cannot be used, or a folder that holds a run.
+      ConfigError: a setting that cannot be used, a folder that holds a run, a logger that lacks its
+        library or cannot begin; one that fails later costs a warning.
       DataError: the data set is missing or malformed.
       CheckpointError: there is nothing to resume, or it does not fit.
       WireCheckError: a message did not survive, or its counted size is off.
@@ -96,6 +115,9 @@ def run(
     with processes.together():
         config = named(config, given)
         noted = _check_before(config, overwrite=overwrite, resume=resume)
+        told = Loggers(
+            makers(config.log, loggers, folder=config.out) if processes.is_first() else []
+        )
     noted = processes.text_from_first(noted)
     with processes.together():
         experiment = _resumed(config, noted, given) if resume else build(config, **given)
@@ -103,10 +125,33 @@ def run(
     processes.check_same(_facts(experiment))
     program = experiment.program
     state = program.start(experiment.weights)
-    journal, state = Journal.opened(experiment, state, observer, overwrite=overwrite, resume=resume)
+    if observer is None and not quiet:
+        observer = results.notebook_observer(curves_label(config))
+    journal, state = Journal.opened(
+        experiment, state, observer, told, overwrite=overwrite, resume=resume
+    )
+    try:
+        outcome, summary = _simulated(experiment, journal, state, wire_check)
+    except BaseException as error:
+        journal.failed(error)
+        raise
+    return Result(
+        config=config,
+        records=outcome.records,
+        summary=summary,
+        weights=jax.tree.map(np.asarray, _server_weights(program, outcome.state)),
+        folder=journal.folder.path if journal.folder is not None else None,
+    )
+
+
+def _simulated(
+    experiment: Experiment, journal: Journal, state: State, wire_check: bool
+) -> tuple[Outcome, dict[str, Any]]:
+    """Runs the rounds, and writes down what they came to."""
+    config = experiment.config
     check = WireCheck() if wire_check else None
     outcome = simulate(
-        program,
+        experiment.program,
         state,
         rounds=config.rounds,
         eval_every=config.eval_every,
@@ -119,13 +164,7 @@ def run(
     if check is not None:
         summary["wire_check"] = check.figures
     journal.closed(outcome, summary)
-    return Result(
-        config=config,
-        records=outcome.records,
-        summary=summary,
-        weights=jax.tree.map(np.asarray, _server_weights(program, outcome.state)),
-        folder=journal.folder.path if journal.folder is not None else None,
-    )
+    return outcome, summary
 
 
 def _resumed(config: ExperimentConfig, noted: str, own: Given) -> Experiment:
@@ -162,6 +201,7 @@ def _check_before(config: ExperimentConfig, *, overwrite: bool, resume: bool) ->
         )
     if not processes.is_first():
         return ""
+    check_clients(config, config.out)
     if config.out is not None and not (overwrite or resume):
         results.RunFolder.check_free(config.out)
     return _check_same(config) if resume else ""
@@ -203,6 +243,7 @@ def _check_same(config: ExperimentConfig) -> str:
     free: dict[str, Any] = {
         "out": config.out,
         "checkpoint_every": config.checkpoint_every,
+        "log": config.log,
         "execution.devices": config.execution.devices,
     }
     if config.local.decay == "none" and config.schedule.name in _WHATEVER_ROUNDS:

@@ -14,10 +14,13 @@ from fedcode_jax.config.axes import Axes, points
 from fedcode_jax.devices import claim_cores
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.cache import keep_compiled_programs
+from fedcode_jax.experiment.clients_table import check_clients
 from fedcode_jax.experiment.given import Given, named
-from fedcode_jax.experiment.group_run import run_group
+from fedcode_jax.experiment.group_run import Ended, run_group
 from fedcode_jax.experiment.grouping import Planned, Shelf, grouped
 from fedcode_jax.experiment.parts import Parts
+from fedcode_jax.experiment.sweep_logs import SweepLogs
+from fedcode_jax.loggers import Logger
 from fedcode_jax.names import PARTS, is_given
 from fedcode_jax.simulation import processes
 
@@ -70,6 +73,11 @@ class SweepResult:
         """One row an experiment, as in ``results.csv``."""
         return [results.sweep_row(i, run.point, run.summary) for i, run in enumerate(self.runs)]
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """For IPython: the table of the experiments."""
+        del include, exclude
+        return results.shown(results.sweep_table(self.table, list(self.runs[0].point)), {})
+
 
 @randomness.standardised
 def sweep(
@@ -80,6 +88,8 @@ def sweep(
     search_seed: int = 0,
     out: str | None = None,
     observer: SweepObserver | None = None,
+    loggers: Sequence[Logger] = (),
+    quiet: bool = False,
     **given: Unpack[Given],
 ) -> SweepResult:
     """Runs an experiment for every combination of some settings, for some drawn, or as listed.
@@ -98,7 +108,10 @@ def sweep(
       search_seed: of the draws.
       out: folder for ``results.csv``, ``results.parquet``, and a run folder for each experiment in
         ``runs/``. If it holds this very sweep, what is finished there is not run again.
-      observer: is told of the progress.
+      observer: is told of the progress; None for a bar in a notebook, and nothing elsewhere.
+      loggers: of your own, told of one run after another, each when it is done, beside those that
+        ``config.log`` names.
+      quiet: shows nothing in a notebook either.
       **given: parts of your own for all experiments, as of ``run``.
 
     Returns:
@@ -122,6 +135,12 @@ def sweep(
         for number, (point, one) in enumerate(points(base, axes, samples=samples, seed=search_seed))
     ]
     _check_used(base, plan)
+    logs = SweepLogs(loggers, out)
+    for one in plan:
+        check_clients(one.config, out)
+        logs.check(one.config)
+    if observer is None and not quiet:
+        observer = results.notebook_sweep()
     folder = None
     if out is not None:
         versions = results.installed_versions(jax.devices()[0].device_kind)
@@ -136,14 +155,15 @@ def sweep(
     if observer is not None:
         observer.started(len(plan), len(done), len(groups))
 
-    def finish(one: Planned, records: list[dict], summary: dict, evaluation: Any = None) -> None:
-        done[one.number] = SweepRun(one.point, one.config, records, summary)
+    def finish(one: Planned, ended: Ended) -> None:
+        done[one.number] = SweepRun(one.point, one.config, ended.records, ended.summary)
+        path = None
         if folder is not None:
-            text = configs.to_yaml(one.config)
-            folder.write(one.number, text, records, summary, evaluation)
+            path = folder.write(one.number, configs.to_yaml(one.config), **vars(ended))
+        logs.write(one, ended, path)
 
     def fail(one: Planned, error: Exception) -> None:
-        finish(one, [], {"status": "failed", "error": str(error), "rounds": 0})
+        finish(one, Ended([], {"status": "failed", "error": str(error), "rounds": 0}))
         advanced(1)
 
     advanced = observer.advanced if observer is not None else lambda experiments: None
@@ -178,7 +198,9 @@ def _check_used(base: ExperimentConfig, plan: Sequence[Planned]) -> None:
 
 def _description(base: ExperimentConfig, plan: Sequence[Planned]) -> dict[str, Any]:
     """What makes a sweep this one: its settings, and the points of all its experiments."""
+    settings = configs.to_dict(base)
+    del settings["log"]  # it may go on with others
     return {
-        "settings": configs.to_dict(base),
+        "settings": settings,
         "points": [configs.plain(one.point) for one in plan],
     }

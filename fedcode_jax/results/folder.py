@@ -1,17 +1,21 @@
-"""The folder of a run: config.yaml, metrics.jsonl, summary.json; readable at any moment."""
+"""The folder of a run: config.yaml, metrics.jsonl, metrics.csv, summary.json; always readable."""
 
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedcode_jax.errors import CheckpointError, ConfigError
+from fedcode_jax.results.rows import append_rows, columns_of, csv_text, cut_rows
 from fedcode_jax.results.writing import named, to_json, write_atomically
 
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
+METRICS_TABLE = "metrics.csv"
+CLIENTS = "clients.csv"
+LOGS = "logs.json"
 SUMMARY = "summary.json"
 EVALUATION = "evaluation.json"
 CURVES = "curves.png"
@@ -20,7 +24,10 @@ PARTITION_PLOT = "partition.png"
 CHECKPOINTS = "checkpoints"
 SAFETENSORS, MESSAGE, CONTENTS = "model.safetensors", "model.fedcode", "model.json"
 """What ``fedcode export`` writes; the last two belong together."""
-_WRITTEN_LATER = (METRICS, SUMMARY, EVALUATION, CURVES, PARTITION, PARTITION_PLOT)
+_WRITTEN_LATER = (
+    *(METRICS, METRICS_TABLE, CLIENTS, LOGS, SUMMARY, EVALUATION),
+    *(CURVES, PARTITION, PARTITION_PLOT),
+)
 
 
 class RunFiles(NamedTuple):
@@ -156,11 +163,30 @@ class RunFolder:
             )
         folder = cls(Path(path))
         with named(folder.path / METRICS):
-            lines = "".join(to_json(record) + "\n" for record in records)
-            write_atomically(folder.path / METRICS, lines)
+            write_atomically(folder.path / METRICS, _lines(records))
+            write_atomically(folder.path / METRICS_TABLE, csv_text(records, columns_of(records)))
+            cut_rows(folder.path / CLIENTS, rounds)
             (folder.path / SUMMARY).unlink(missing_ok=True)
             _write_config(folder.path, config_text, versions)
         return folder, records
+
+    def kept(self) -> dict[str, dict[str, Any]]:
+        """What loggers have kept here, by their names; nothing in a new folder."""
+        try:
+            found = json.loads((self.path / LOGS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def keep(self, kept: Mapping[str, Mapping[str, Any]]) -> None:
+        """Writes what loggers keep here, if it is anything, to ``logs.json``.
+
+        Raises:
+          CheckpointError: the file cannot be written.
+        """
+        if any(kept.values()):
+            with named(self.path / LOGS):
+                write_atomically(self.path / LOGS, to_json(kept, indent=2) + "\n")
 
     def describe(self, dataset: Any, partition: Any) -> None:
         """Writes what data each client has: ``partition.txt`` and ``partition.png``.
@@ -181,21 +207,27 @@ class RunFolder:
             write_atomically(self.path / PARTITION, text)
             partition.plot(labels, self.path / PARTITION_PLOT, names)
 
-    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Adds records to ``metrics.jsonl``, one object a line; NaN and infinity become null.
+    def append(
+        self, records: Sequence[Mapping[str, Any]], clients: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Adds records to ``metrics.jsonl`` and ``metrics.csv``; NaN and infinity become null.
 
         Args:
           records: one mapping a round.
+          clients: rows for ``clients.csv``.
 
         Raises:
-          CheckpointError: the file cannot be written, e.g. on a full disk.
+          CheckpointError: a file cannot be written, e.g. on a full disk.
         """
-        lines = "".join(to_json(record) + "\n" for record in records)
         with (
             named(self.path / METRICS),
             (self.path / METRICS).open("a", encoding="utf-8") as file,
         ):
-            file.write(lines)
+            file.write(_lines(records))
+        with named(self.path / METRICS_TABLE):
+            append_rows(self.path / METRICS_TABLE, records)
+        with named(self.path / CLIENTS):
+            append_rows(self.path / CLIENTS, clients)
 
     def finish(
         self, summary: Mapping[str, Any], evaluation: Mapping[str, Any] | None = None
@@ -214,6 +246,10 @@ class RunFolder:
                 write_atomically(self.path / EVALUATION, to_json(evaluation, indent=2) + "\n")
         with named(self.path / SUMMARY):
             write_atomically(self.path / SUMMARY, to_json(summary, indent=2) + "\n")
+
+
+def _lines(records: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(to_json(record) + "\n" for record in records)
 
 
 def _write_config(folder: Path, config_text: str, versions: Mapping[str, str]) -> None:

@@ -35,8 +35,8 @@ def plot_curves(records_by_label: Mapping[str, Records], path: str | os.PathLike
       records_by_label: the records of each run by its label in the legend; a run may have none.
       path: the file to write; its ending gives the format (png, pdf, svg).
 
-    Raises:
-      OSError: the file cannot be written.
+    Returns:
+      The figure.
     """
     file = Path(path)
     kind = file.suffix.removeprefix(".") or "png"

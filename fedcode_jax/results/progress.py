@@ -12,6 +12,44 @@ if TYPE_CHECKING:
 _LINES = 10
 
 
+class Standing:
+    """Where a run stands, in figures for people.
+
+    Args:
+      rounds: that it will take.
+
+    Attributes:
+      done: the last round that was done.
+    """
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds, self.done = rounds, 0
+        self._told, self._seconds, self._sent = 0, 0.0, 0
+        self._accuracy: float | None = None
+        self._personal: float | None = None
+
+    def take(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Takes records of rounds; those without an accuracy leave the last one."""
+        for record in records:
+            self._told += 1
+            self._seconds += record.get("wall_seconds") or 0.0
+            if record.get("test_accuracy") is not None:
+                self._accuracy = record["test_accuracy"]
+                self._personal = record.get("personal_accuracy")
+            self.done, self._sent = record["round"], record["cumulative_bytes"]
+
+    def figures(self) -> str:
+        """Accuracy, what was sent, and the time that is left."""
+        found = f"accuracy {format_accuracy(self._accuracy)}"
+        if self._personal is not None:
+            found += f"  clients' own models {format_accuracy(self._personal)}"
+        found += f"  sent {format_bytes(self._sent)}"
+        if self._told and self.done < self.rounds:
+            left = self._seconds / self._told * (self.rounds - self.done)
+            found += f"  {format_seconds(left)} left"
+        return found
+
+
 class ProgressObserver:
     """Shows the facts of a run and then its progress; handed to ``experiment.run``.
 
@@ -37,10 +75,7 @@ class ProgressObserver:
 
         self._console = console or Console()
         self._progress: Progress | None = None
-        self._rounds = self._done = self._shown = 0
-        self._seconds = 0.0
-        self._accuracy: float | None = None
-        self._personal: float | None = None
+        self._shown = 0
 
     def __enter__(self) -> "ProgressObserver":
         return self
@@ -55,7 +90,7 @@ class ProgressObserver:
           info: lines to print, by name: data, partition, model, plan, device.
           rounds: rounds that the run will take.
         """
-        self._rounds = rounds
+        self._standing = Standing(rounds)
         width = max((len(name) for name in info), default=0)
         for name, value in info.items():
             self._print(f"{name:<{width}}  {value}")
@@ -70,26 +105,15 @@ class ProgressObserver:
         """
         if not records:
             return
-        self._done += len(records)
-        for record in records:
-            self._seconds += record.get("wall_seconds") or 0.0
-            if record.get("test_accuracy") is not None:
-                self._accuracy = record["test_accuracy"]
-                self._personal = record.get("personal_accuracy")
-        last = records[-1]
-        figures = f"accuracy {format_accuracy(self._accuracy)}"
-        if self._personal is not None:
-            figures += f"  clients' own models {format_accuracy(self._personal)}"
-        figures += f"  sent {format_bytes(last['cumulative_bytes'])}"
-        if self._done < self._rounds:
-            left = self._seconds / self._done * (self._rounds - self._done)
-            figures += f"  {format_seconds(left)} left"
+        standing = self._standing
+        standing.take(records)
+        figures, done, rounds = standing.figures(), standing.done, standing.rounds
         if self._progress is not None:
             task = self._progress.task_ids[0]
-            self._progress.update(task, completed=self._done, figures=figures)
-        elif self._done * _LINES // self._rounds > self._shown or self._done == self._rounds:
-            self._shown = self._done * _LINES // self._rounds
-            self._print(f"round {last['round']}/{self._rounds}  {figures}")
+            self._progress.update(task, completed=done, figures=figures)
+        elif done * _LINES // rounds > self._shown or done == rounds:
+            self._shown = done * _LINES // rounds
+            self._print(f"round {done}/{rounds}  {figures}")
 
     def finished(self, summary: Mapping[str, Any]) -> None:
         """Takes the bar down; the closing table tells the rest.
@@ -116,7 +140,7 @@ class ProgressObserver:
             TextColumn("{task.fields[figures]}"),
             console=self._console,
         )
-        self._progress.add_task("", total=self._rounds, figures="compiling")
+        self._progress.add_task("", total=self._standing.rounds, figures="compiling")
         self._progress.start()
 
     def _print(self, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.results import folder as run_folder
+from fedcode_jax.results.rows import columns_of, csv_text
 from fedcode_jax.results.writing import named, to_json, write_atomically
 
 SWEEP = "sweep.json"
@@ -98,7 +99,8 @@ class SweepFolder:
         records: Sequence[Mapping[str, Any]],
         summary: Mapping[str, Any],
         evaluation: Mapping[str, Any] | None,
-    ) -> None:
+        clients: Sequence[Mapping[str, Any]] = (),
+    ) -> Path:
         """Writes a finished experiment; its folder appears whole or not at all.
 
         Args:
@@ -107,6 +109,10 @@ class SweepFolder:
           records: one a round.
           summary: the closing figures.
           evaluation: accuracy by class and client, or None.
+          clients: rows for ``clients.csv``.
+
+        Returns:
+          The folder of the experiment.
 
         Raises:
           CheckpointError: it cannot be written.
@@ -119,13 +125,17 @@ class SweepFolder:
             files = {
                 run_folder.CONFIG: run_folder.with_versions(config_text, self.versions),
                 run_folder.METRICS: "".join(to_json(record) + "\n" for record in records),
+                run_folder.METRICS_TABLE: csv_text(records, columns_of(records)),
                 run_folder.SUMMARY: to_json(summary, indent=2) + "\n",
             }
+            if clients:
+                files[run_folder.CLIENTS] = csv_text(clients, columns_of(clients))
             if evaluation is not None:
                 files[run_folder.EVALUATION] = to_json(evaluation, indent=2) + "\n"
             for name, text in files.items():
                 (hidden / name).write_text(text, encoding="utf-8")
             os.replace(hidden, path)
+        return path
 
     def write_table(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes ``results.csv`` and ``results.parquet``.

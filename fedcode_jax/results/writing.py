@@ -38,17 +38,22 @@ def named(path: Path) -> Iterator[None]:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """Strict JSON: array scalars as numbers, NaN and infinity as null."""
-    return json.dumps(_strict(value), allow_nan=False, indent=indent, ensure_ascii=False)
+    return json.dumps(strict(value), allow_nan=False, indent=indent, ensure_ascii=False)
 
 
-def _strict(value: Any) -> Any:
-    """The value in JSON's own types: array scalars as numbers, non-finite numbers as None."""
+def strict(value: Any) -> Any:
+    """The value in JSON's own types: array scalars as numbers, non-finite numbers as None.
+
+    Example:
+      >>> strict({"loss": float("nan"), "sizes": (1, 2)})
+      {'loss': None, 'sizes': [1, 2]}
+    """
     if isinstance(value, Mapping):
-        return {str(key): _strict(each) for key, each in value.items()}
+        return {str(key): strict(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(each) for each in value]
+        return [strict(each) for each in value]
     if hasattr(value, "tolist"):
-        return _strict(value.tolist())
+        return strict(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

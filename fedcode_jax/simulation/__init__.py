@@ -5,7 +5,7 @@ from fedcode_jax.simulation.evaluation_data import EvaluationData
 from fedcode_jax.simulation.personal import PersonalScore, evaluate_personal
 from fedcode_jax.simulation.program import Compiled, Program
 from fedcode_jax.simulation.round import make_round
-from fedcode_jax.simulation.run import Outcome, simulate
+from fedcode_jax.simulation.run import Evaluation, Outcome, simulate
 from fedcode_jax.simulation.segment import SegmentOutput
 from fedcode_jax.simulation.state import (
     RoundMetrics,
@@ -18,6 +18,7 @@ from fedcode_jax.simulation.wire_check import WireCheck
 
 __all__ = [
     "Compiled",
+    "Evaluation",
     "EvaluationData",
     "Outcome",
     "PersonalScore",

@@ -1,5 +1,6 @@
 """Accuracy and loss over a whole test set, exactly, in batches that fit; by class and by client."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ class Score(NamedTuple):
         p_k the share of class k among the client's training samples and a_k the accuracy on
         that class; where there are as many models as clients, each client's own model.
       metrics: f32[] by name, means of further metrics.
+      client_losses: of the shape of ``clients``, mean of the loss on the same samples; None where
+        it was not asked for.
 
     Source: class shares: Chen and Chao, arXiv 2107.00778, section 5.
     """
@@ -36,15 +39,20 @@ class Score(NamedTuple):
     classes: jax.Array
     clients: jax.Array
     metrics: dict[str, jax.Array]
+    client_losses: jax.Array | None = None
 
 
 class _Totals(NamedTuple):
-    """Sums over test samples: right ones by class and by user, the loss, and each metric."""
+    """Sums over test samples: right ones by class and by user, the loss, and each metric.
+
+    ``losses``: the loss by class and by user, if it is asked for.
+    """
 
     classes: jax.Array
     users: jax.Array
     loss: jax.Array
     metrics: dict[str, jax.Array]
+    losses: tuple[jax.Array, jax.Array] | None = None
 
 
 @randomness.standardised
@@ -56,6 +64,7 @@ def evaluate(
     *,
     loss: PerSample = cross_entropy,
     metrics: tuple[tuple[str, PerSample], ...] = (),
+    client_losses: bool = False,
 ) -> Score:
     """Scores one or more models on a test set; every sample counts once, padding never.
 
@@ -66,11 +75,13 @@ def evaluate(
       devices: that share its batches.
       loss: (logits f32[B, K], labels i32[B]) -> f32[B].
       metrics: names, and functions of the same arguments -> f32[B] or bool[B].
+      client_losses: whether the score has them.
 
     Returns:
       The score.
     """
-    (score,) = evaluate_each(model, (models,), data, devices, loss=loss, metrics=metrics)
+    further: Any = {"loss": loss, "metrics": metrics, "client_losses": client_losses}
+    (score,) = evaluate_each(model, (models,), data, devices, **further)
     return score
 
 
@@ -83,6 +94,7 @@ def evaluate_each(
     *,
     loss: PerSample = cross_entropy,
     metrics: tuple[tuple[str, PerSample], ...] = (),
+    client_losses: bool = False,
 ) -> list[Score]:
     """Scores several groups of models by one program, one model after another.
 
@@ -93,6 +105,7 @@ def evaluate_each(
       devices: that share its batches.
       loss: of a sample.
       metrics: further figures.
+      client_losses: whether scores have them.
 
     Returns:
       A score for each group.
@@ -100,7 +113,7 @@ def evaluate_each(
     models = groups[0]
     if len(groups) > 1:
         models = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *groups)
-    found = _totals(model, models, data, devices, loss, metrics)
+    found = _totals(model, models, data, devices, loss, metrics, client_losses)
     scores, first = [], 0
     for group in groups:
         last = first + len(jax.tree.leaves(group)[0])
@@ -117,8 +130,11 @@ def _totals(
     devices: int,
     loss: PerSample,
     metrics: tuple[tuple[str, PerSample], ...],
+    client_losses: bool,
 ) -> _Totals:
     """The sums of each model, with a leading axis of models."""
+    by_class = functools.partial(jax.ops.segment_sum, num_segments=data.class_sizes.shape[0])
+    by_user = functools.partial(jax.ops.segment_sum, num_segments=data.user_sizes.shape[0])
 
     def of_model(weights: Weights, data: EvaluationData) -> _Totals:
         def of_batch(batch: tuple) -> _Totals:
@@ -130,11 +146,16 @@ def _totals(
                 for name, metric in metrics
             }
             right = ((jnp.argmax(logits, axis=-1) == y) & mask).astype(jnp.float32)
+            losses, by_both = loss(logits, y), None
+            if client_losses:
+                counted = jnp.where(mask, losses, 0)
+                by_both = by_class(counted, y), by_user(counted, user)
             return _Totals(
-                jax.ops.segment_sum(right, y, data.class_sizes.shape[0]),
-                jax.ops.segment_sum(right, user, data.user_sizes.shape[0]),
-                masked_sum(loss(logits, y), mask),
+                by_class(right, y),
+                by_user(right, user),
+                masked_sum(losses, mask),
                 further,
+                by_both,
             )
 
         sums = jax.lax.map(of_batch, (data.x, data.y, data.user, data.mask))
@@ -175,17 +196,22 @@ def _score(found: _Totals, data: EvaluationData) -> Score:
     """The score of the models that these sums are of."""
     count = jnp.sum(data.class_sizes)
     classes = found.classes / data.class_sizes
+    losses = None
+    if found.losses is not None:
+        of_classes, of_users = found.losses
+        losses = _of_clients(of_users / data.user_sizes, of_classes / data.class_sizes, data)
     return Score(
         accuracy=jnp.mean(jnp.sum(found.classes, axis=1) / count),
         loss=jnp.mean(found.loss / count),
         classes=jnp.mean(classes, axis=0),
         clients=_of_clients(found.users / data.user_sizes, classes, data),
         metrics={name: jnp.mean(total / count) for name, total in found.metrics.items()},
+        client_losses=losses,
     )
 
 
 def _of_clients(users: jax.Array, classes: jax.Array, data: EvaluationData) -> jax.Array:
-    """Accuracy of each client from those by user f32[M, U] and by class f32[M, K] of M models."""
+    """A mean of each client from those by user f32[M, U] and by class f32[M, K] of M models."""
     if data.user_sizes.shape[0]:
         return jnp.mean(users, axis=0)
     tested = data.class_sizes > 0

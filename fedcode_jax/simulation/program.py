@@ -62,6 +62,7 @@ class Program:
       sketched: whether uploads carry a sketch of the weights.
       metrics: names, and functions (logits f32[B, K], labels i32[B]) -> f32[B] or bool[B], of
         which the means over the test set are reported, as ``test_<name>``.
+      client_losses: whether evaluations tell the loss of each client.
       machine: the one that it is made for, if that is not at hand: it can then be lowered and
         compiled, not run, and its data stay on the host.
       compiled: what has been compiled so far.
@@ -78,6 +79,7 @@ class Program:
     max_size: int
     sketched: bool = False
     metrics: tuple[tuple[str, PerSample], ...] = ()
+    client_losses: bool = False
     machine: Machine | None = None
     compiled: Compiled = dataclasses.field(default_factory=Compiled, init=False)
 
@@ -246,6 +248,7 @@ class Program:
             traffic=traffic,
             loss=self.training.loss,
             metrics=self.metrics,
+            client_losses=self.client_losses,
         )
 
         @randomness.standardised

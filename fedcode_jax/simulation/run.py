@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 
@@ -16,8 +16,28 @@ from fedcode_jax.simulation.evaluation import Score
 from fedcode_jax.simulation.personal import PersonalScore
 from fedcode_jax.simulation.program import Program
 from fedcode_jax.simulation.records import Record, has_diverged, records_of
+from fedcode_jax.simulation.segment import SegmentOutput
 from fedcode_jax.simulation.state import State
 from fedcode_jax.simulation.wire_check import WireCheck
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation found, on the host.
+
+    Attributes:
+      server: of the server's weights.
+      deployed: of the model that clients would receive.
+      personal: of the clients' own models; None if they have none.
+    """
+
+    server: Score
+    deployed: Score
+    personal: PersonalScore | None
+
+    @classmethod
+    def of(cls, output: SegmentOutput) -> "Evaluation":
+        """That at the end of a segment."""
+        return cls(output.score, output.deployed, output.personal)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,16 +49,13 @@ class Outcome:
       records: one a round, those given at the start included.
       status: ``completed``, ``diverged`` (a loss was not finite) or
         ``interrupted``.
-      scores: of the server's weights and as deployed, at the last evaluation; None if there
-        was none.
-      personal: of the clients' own models likewise; None if they have none.
+      evaluation: the last one; None if there was none.
     """
 
     state: State | None
     records: list[Record]
     status: Literal["completed", "diverged", "interrupted"]
-    scores: tuple[Score, Score] | None = None
-    personal: PersonalScore | None = None
+    evaluation: Evaluation | None = None
 
 
 @randomness.standardised
@@ -49,7 +66,7 @@ def simulate(
     rounds: int,
     eval_every: int = 1,
     records: list[Record] | None = None,
-    advanced: Callable[[list[Record], State], None] | None = None,
+    advanced: Callable[[list[Record], State, Evaluation], None] | None = None,
     wire_check: WireCheck | None = None,
 ) -> Outcome:
     """Runs an experiment to its last round, to divergence, or until it is interrupted.
@@ -63,7 +80,7 @@ def simulate(
       rounds: the last round.
       eval_every: rounds between evaluations; the last round is always evaluated.
       records: of the rounds before ``state``.
-      advanced: called with the new records and the state after each evaluation.
+      advanced: called after each evaluation, with the new records, the state, and what it found.
       wire_check: is given every message to encode and decode; those of a run that diverges are
         left out.
 
@@ -72,11 +89,11 @@ def simulate(
     """
     records = list(records or [])
     done = int(state.round)
-    scores = personal = None
+    evaluation: Evaluation | None = None
     with _interruptible() as interrupted:
         while done < rounds:
             if processes.any_of(interrupted()):
-                return Outcome(state, records, "interrupted", scores, personal)
+                return Outcome(state, records, "interrupted", evaluation)
             num_rounds = min(eval_every - done % eval_every, rounds - done)
             compiling = program.compiled.seconds
             began = time.perf_counter()
@@ -91,15 +108,15 @@ def simulate(
                 seconds=seconds,
             )
             records += new
-            scores, personal = (on_host.score, on_host.deployed), on_host.personal
+            evaluation = Evaluation.of(on_host)
             done += num_rounds
             if advanced is not None:
-                advanced(new, state)
+                advanced(new, state, evaluation)
             if any(has_diverged(record) for record in new):
-                return Outcome(state, records, "diverged", scores, personal)
+                return Outcome(state, records, "diverged", evaluation)
             if wire_check is not None and output.traffic is not None:
                 wire_check.take(output.traffic, output.metrics, done - num_rounds + 1)
-    return Outcome(state, records, "completed", scores, personal)
+    return Outcome(state, records, "completed", evaluation)
 
 
 @contextlib.contextmanager

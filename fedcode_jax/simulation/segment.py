@@ -46,6 +46,7 @@ def make_segment(
     traffic: bool,
     loss: PerSample = cross_entropy,
     metrics: tuple[tuple[str, PerSample], ...] = (),
+    client_losses: bool = False,
 ) -> Segment:
     """Rounds and an evaluation after the last.
 
@@ -58,13 +59,15 @@ def make_segment(
       traffic: whether the messages are given.
       loss: that the test set is scored with.
       metrics: names and functions of further figures, as of ``evaluate``.
+      client_losses: whether scores have the loss of each client.
 
     Returns:
       (state, data, test, settings) -> (state, what happened): pure, to be jitted and vmapped.
     """
 
     def scored(groups: Sequence[Weights], test: EvaluationData) -> list[Score]:
-        return evaluate_each(model, groups, test, plan.devices, loss=loss, metrics=metrics)
+        further: Any = {"loss": loss, "metrics": metrics, "client_losses": client_losses}
+        return evaluate_each(model, groups, test, plan.devices, **further)
 
     def segment(
         state: State, data: ClientData, test: EvaluationData, settings: Settings

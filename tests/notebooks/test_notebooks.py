@@ -80,6 +80,13 @@ def test_quickstart_compares_three(executed):
     accuracies = re.findall(r"^(\w+) +accuracy (0\.\d+)", said, re.MULTILINE)
     assert [name for name, _ in accuracies] == ["fedavg", "fedcode", "skip"]
     assert all(float(accuracy) > 0.5 for _, accuracy in accuracies)
+    notebook = executed(by_name("quickstart"))
+    outputs = [output.get("data", {}) for cell in code(notebook) for output in cell.outputs]
+    shown = [data["text/html"] for data in outputs if "text/html" in data]
+    bars = [html for html in shown if "<progress" in html]
+    assert len(bars) == 3
+    assert all('value="4" max="4"' in html for html in bars)
+    assert sum("data:image/png" in html for html in shown) == 3
 
 
 @pytest.mark.filterwarnings("default")
@@ -151,3 +158,40 @@ def test_on_colab_the_set_up_cell_keeps_the_runtimes_jax(tmp_path, monkeypatch):
     pins = (tmp_path / "pins.txt").read_text().splitlines()
     assert f"jax=={jax.__version__}" in pins
     assert f"jaxlib=={importlib.metadata.version('jaxlib')}" in pins
+
+
+CELLS = (
+    """from fedcode_jax import ExperimentConfig, run, sweep
+config = ExperimentConfig(rounds=2, model={"name": "mlp"}, local={"epochs": 1})
+result = run(config, quiet=True)""",
+    "result",
+    "run(config)",
+    'sweep(config, {"seed": [0, 1]})',
+)
+
+
+@pytest.mark.filterwarnings("default")
+def test_runs_and_results_show_themselves(tmp_path):
+    """The displays of one place are one output of its cell, with its last state."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=600, resources=resources).execute()
+    quiet, looked, ran, swept = [
+        [output.data for output in cell.outputs if output.output_type != "stream"]
+        for cell in notebook.cells
+    ]
+    assert quiet == []
+    (table,) = looked
+    for kind in ("text/plain", "text/html"):
+        assert "completed after 2 rounds" in table[kind]
+    assert "data:image/png;base64," in table["text/html"]
+    bar, curves, table = ran
+    assert 'value="2" max="2"' in bar["text/html"]
+    assert "fedcode on digits: round 2/2  accuracy" in bar["text/plain"]
+    assert "data:image/png;base64," in curves["text/html"]
+    assert "completed after 2 rounds" in table["text/html"]
+    assert "data:image/png" not in table["text/html"]  # they stand above it
+    bar, table = swept
+    assert "experiment 2/2" in bar["text/plain"]
+    assert table["text/plain"].count("completed") == 2
+    assert list(tmp_path.iterdir()) == []

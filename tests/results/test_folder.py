@@ -29,7 +29,7 @@ def test_a_run_is_readable_at_every_moment(tmp_path):
     assert files.summary == {"status": "completed"}
     assert from_yaml(files.config_text) == ExperimentConfig(rounds=3)
     names = {file.name for file in folder.path.iterdir()}
-    assert names == {"config.yaml", "metrics.jsonl", "summary.json"}
+    assert names == {"config.yaml", "metrics.jsonl", "metrics.csv", "summary.json"}
 
 
 def test_config_repeats_the_run_and_names_the_versions(tmp_path):
@@ -49,6 +49,10 @@ def test_json_is_strict(tmp_path):
         "list": (1, -math.inf),
     }
     folder.append([record])
+    assert (tmp_path / "metrics.csv").read_text() == (
+        "round,test_loss,train_loss,exchange.server_sends_weights,on_device,list\n"
+        '1,,,true,0.5,"[1, null]"\n'
+    )
     folder.finish({"best_accuracy": math.nan})
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
 
@@ -79,13 +83,18 @@ def test_overwriting_replaces_what_a_run_wrote_and_nothing_else(tmp_path):
     first = create(tmp_path)
     first.append([{"round": 1}])
     first.finish({"status": "completed"})
+    first.keep({"wandb": {"id": "a1"}})
     exported = [tmp_path / name for name in ("model.safetensors", "model.fedcode", "model.json")]
     for file in [tmp_path / "curves.png", *exported]:
         file.write_bytes(b"old")
+    (tmp_path / "clients.csv").write_text("round,client\n1,0\n")
     (tmp_path / "notes.txt").write_text("mine")
     second = create(tmp_path, overwrite=True)
     assert read(second.path)[1:] == ([], None)
     assert not any(file.exists() for file in [tmp_path / "curves.png", *exported])
+    for name in ("clients.csv", "metrics.csv", "logs.json"):
+        assert not (tmp_path / name).exists()
+    assert second.kept() == {}
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

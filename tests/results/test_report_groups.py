@@ -49,12 +49,29 @@ def test_folders_without_runs_say_what_to_do(tmp_path):
         find([tmp_path / "file"])
 
 
+def test_what_a_logger_writes_in_the_folder_of_a_run_is_no_run(make_run):
+    path = make_run("a", [0.5])
+    files = path / "wandb" / "run-1" / "files"
+    files.mkdir(parents=True)
+    (files / "config.yaml").write_text("seed: {value: 0}\n")
+    assert find([path.parent]) == [path]
+
+
 def test_seeds_and_what_has_no_effect_do_not_part_runs(make_run):
     paths = [
         make_run("a", [0.5], seed=1, settings=CIFAR),
         make_run("b", [0.5], seed=0, settings={"execution.chunk": 4, **CIFAR}),
         make_run(
-            "c", [0.5], seed=2, settings={"checkpoint_every": 1, "data.dir": "elsewhere", **CIFAR}
+            "c",
+            [0.5],
+            seed=2,
+            settings={
+                "checkpoint_every": 1,
+                "log": ["wandb"],
+                "evaluate_clients": True,
+                "data.dir": "elsewhere",
+                **CIFAR,
+            },
         ),
     ]
     (one,) = groups_of(paths)

@@ -11,6 +11,7 @@ from scored import CLASSES, MODEL, SHARES, USERS, X, Y, data_of, three_models
 import fedcode_jax
 from fedcode_jax import models
 from fedcode_jax.clients.device_memory import sample_bytes
+from fedcode_jax.clients.losses import cross_entropy
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.simulation import device_memory, evaluate
 from fedcode_jax.simulation.records import worst_decile
@@ -63,6 +64,27 @@ def test_where_every_client_has_a_model_it_is_scored_on_its_own(weights):
     a = [[right[i, k == Y].mean() for k in range(CLASSES - 1)] for i in range(3)]
     expected = [0.5 * a[0][0] + 0.5 * a[0][1], 0.5 * a[1][1] + 0.5 * a[1][2]]
     np.testing.assert_allclose(score.clients[:2], expected, atol=1e-6)
+
+
+def losses_of(weights, data):
+    score = jax.jit(lambda w, d: evaluate(MODEL, w, d, client_losses=True))(weights, data)
+    every = range(len(jax.tree.leaves(weights)[0]))
+    each = [jax.tree.map(lambda leaf, i=i: leaf[i], weights) for i in every]
+    logits = [np.asarray(MODEL.apply(one, X, train=False)) for one in each]
+    return score.client_losses, np.stack([np.asarray(cross_entropy(one, Y)) for one in logits])
+
+
+def test_the_loss_of_a_client_is_on_the_samples_of_its_accuracy(weights):
+    found, losses = losses_of(weights, data_of(users=USERS, shares=SHARES))
+    expected = [losses[:, user == USERS].mean() for user in (3, 4, 90)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    one = jax.tree.map(lambda leaf: leaf[:1], weights)
+    found, losses = losses_of(one, data_of(shares=SHARES))
+    by_class = [losses[0, k == Y].mean() for k in range(CLASSES - 1)]
+    expected = [np.mean(by_class[:2]), np.mean(by_class[1:])]
+    np.testing.assert_allclose(found[:2], expected, rtol=1e-5)
+    assert np.isnan(found[2])  # none of whose classes is tested
+    assert score_of(one, data_of(shares=SHARES)).client_losses is None
 
 
 def test_the_worst_decile_is_a_mean_over_a_tenth_of_the_clients():

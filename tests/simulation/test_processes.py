@@ -115,9 +115,12 @@ def figures(records):
 def test_two_processes_give_what_one_gives(tmp_path):
     changes = {**FLOATS, "rounds": 2}
     one = fedcode_jax.run(replace(ExperimentConfig(), changes))
-    with started([*words({**changes, "out": tmp_path / "2"}), "--quiet"]) as running:
+    pytest.importorskip("tensorboardX")
+    own = {"out": tmp_path / "2", "log": "tensorboard"}
+    with started([*words({**changes, **own}), "--quiet"]) as running:
         codes, shown = ended(running)
     assert codes == [0, 0], shown
+    assert len(list((tmp_path / "2" / "tensorboard").iterdir())) == 1  # the first process logs
     exact, close = figures(results.read(tmp_path / "2").records)
     expected, near = figures(one.records)
     assert exact == expected

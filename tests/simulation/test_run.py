@@ -176,7 +176,7 @@ def test_divergence_of_fedcode_neither_hangs_nor_crashes():
 
 
 def test_one_interrupt_ends_the_run_after_the_present_rounds(first):
-    def interrupt(records, state):
+    def interrupt(records, state, evaluation):
         os.kill(os.getpid(), signal.SIGINT)
 
     program = dataclasses.replace(first.program)
@@ -190,7 +190,7 @@ def test_one_interrupt_ends_the_run_after_the_present_rounds(first):
 
 
 def test_a_second_interrupt_stops_at_once(first):
-    def interrupt_twice(records, state):
+    def interrupt_twice(records, state, evaluation):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 

@@ -11,8 +11,8 @@ from fedcode_jax.errors import ConfigError
 from fedcode_jax.results.report.labels import full_name, label
 from fedcode_jax.results.report.runs import Run
 
-# Where things lie and how a machine does its work; precision alone changes the result.
-_WITHOUT_EFFECT = frozenset({"out", "checkpoint_every", "data.dir"})
+# Where things lie, what is written, how a machine does its work; precision alone counts.
+_WITHOUT_EFFECT = frozenset({"out", "checkpoint_every", "log", "evaluate_clients", "data.dir"})
 _WITH_EFFECT = frozenset({"execution.precision"})
 _LONGEST = 48  # characters of a short label
 

@@ -43,6 +43,8 @@ _WORDS = (
     " the same in all seeds, which bears no claim; with `one seed` there is no interval. Each"
     " interval is for its row alone: of twenty true ones, one is expected to miss."
 )
+_SAY_NOTHING = ("seed", "out", "log", "evaluate_clients")
+"""Settings that are not told as common to all runs: they change no figure, or differ."""
 
 
 def page_of(table: Table, runs: Sequence[Run], plots: Sequence[str], left_out: int) -> str:
@@ -138,7 +140,7 @@ def _common(runs: Sequence[Run]) -> str:
     """A sentence on the settings that all runs share and that are not the defaults."""
     shared = {}
     for name, value in runs[0].settings.items():
-        ignored = name in ("seed", "out") or name.startswith("execution.")
+        ignored = name in _SAY_NOTHING or name.startswith("execution.")
         is_shared = all(run.settings.get(name) == value for run in runs)
         if is_shared and not ignored and value != runs[0].defaults.get(name):
             shared[name] = value

@@ -22,6 +22,8 @@ from fedcode_jax.results.folder import (
 )
 
 UNFINISHED = "unfinished"
+_WITHOUT_RUNS = (CHECKPOINTS, "tensorboard", "wandb")
+"""What else lies in the folder of a run; wandb has files there that look like one."""
 
 
 class Point(NamedTuple):
@@ -123,7 +125,7 @@ def _below(folder: Path) -> Iterator[Path]:
         for entry in entries
         if entry.is_dir(follow_symlinks=False)
         and not entry.name.startswith(".")
-        and not (is_run and entry.name == CHECKPOINTS)
+        and not (is_run and entry.name in _WITHOUT_RUNS)
     ]
     below = [run for each in sorted(subfolders, key=_by_number) for run in _below(each)]
     if is_run or (CONFIG in names and not below):
