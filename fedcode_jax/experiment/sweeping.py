@@ -141,15 +141,7 @@ def sweep(
         logs.check(one.config)
     if observer is None and not quiet:
         observer = results.notebook_sweep()
-    folder = None
-    if out is not None:
-        versions = results.installed_versions(jax.devices()[0].device_kind)
-        folder = results.SweepFolder.open(out, _description(base, plan), versions)
-    done: dict[int, SweepRun] = {}
-    for one in plan:
-        earlier = None if folder is None else folder.read(one.number)
-        if earlier is not None:
-            done[one.number] = SweepRun(one.point, one.config, *earlier)
+    folder, done = _opened(out, base, plan)
     shelf = Shelf(Parts(given))
     groups, failed = grouped([one for one in plan if one.number not in done], shelf)
     if observer is not None:
@@ -180,6 +172,19 @@ def sweep(
             observer.finished()
     runs = [done[one.number] for one in plan]
     return SweepResult(runs, None if folder is None else folder.path)
+
+
+def _opened(
+    out: str | None, base: ExperimentConfig, plan: Sequence[Planned]
+) -> tuple[results.SweepFolder | None, dict[int, SweepRun]]:
+    """The folder, if there is to be one, and by number what is finished in it."""
+    if out is None:
+        return None, {}
+    versions = results.installed_versions(jax.devices()[0].device_kind)
+    folder = results.SweepFolder.open(out, _description(base, plan), versions)
+    earlier = {one.number: (one, folder.read(one.number)) for one in plan}
+    done = {n: SweepRun(one.point, one.config, *kept) for n, (one, kept) in earlier.items() if kept}
+    return folder, done
 
 
 def _check_used(base: ExperimentConfig, plan: Sequence[Planned]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-import fedcode_jax
 from fedcode_jax.config import ExperimentConfig, replace
 from fedcode_jax.errors import ConfigError, check_name
 
@@ -79,7 +78,7 @@ class Paper:
 def home() -> Path:
     """The folder of the experiments: that of the working directory, or of the repository."""
     here = Path("benchmarks", "paper")
-    return here if here.is_dir() else Path(fedcode_jax.__file__).parents[1] / here
+    return here if here.is_dir() else Path(__file__).parents[2] / here
 
 
 def read(scale: str, folder: Path | None = None, data: Mapping[str, Any] | None = None) -> Paper:

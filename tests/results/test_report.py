@@ -111,8 +111,8 @@ def test_long_and_odd_names_are_short_in_pictures_and_whole_on_the_page(make_run
     assert f"``{'[`x|_$y ' + 'long' * 30}``" in page.replace("\\|", "|")
     assert len((tmp_path / "out" / "table.md").read_text().splitlines()) == 2 + 3
     latex = (tmp_path / "out" / "table.tex").read_text().splitlines()
-    assert latex[4].startswith(r"{}[`x$|$\_\$y long")
-    assert latex[6].startswith(r"{}*? ? & ")
+    assert latex[5].startswith(r"{}[`x$|$\_\$y long")
+    assert latex[7].startswith(r"{}*? ? & ")
 
 
 def test_a_damaged_run_stops_the_report_before_it_writes(runs, tmp_path):
