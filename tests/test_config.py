@@ -58,6 +58,8 @@ CHANGED = {
     "checkpoint_every": 6,
     "out": "runs/a: b # c",
     "metrics": ["top5"],
+    "init": "runs/begun",
+    "init_skip": ["*/head/*"],
     "evaluate_clients": True,
     "log": ["tensorboard", "wandb"],
     "path": ["a.npz", "b.npz"],
@@ -67,6 +69,8 @@ CHANGED = {
     "train_size": 100,
     "test_size": 50,
     "features": "log_mel",
+    "train_part": 90,
+    "test_part": 40,
     "num_clients": 6,
     "alpha": 0.1,
     "classes_per_client": 3,
@@ -91,6 +95,7 @@ CHANGED = {
     "local.decay": "cosine",
     "local.augment": "time_shift+spec_augment",
     "local.fix_norm_after": 9,
+    "local.repeat_draws": True,
     "local.optimizer_args": {"momentum": 0.9, "nesterov": True},
     "num_clusters": 32,
     "groups": "everything",
@@ -330,7 +335,7 @@ def test_a_table_of_clients_round_trips_with_its_name():
 def test_yaml_keeps_the_order_of_the_fields():
     lines = [line.strip().partition(":")[0] for line in to_yaml(ExperimentConfig()).splitlines()]
     assert lines[:4] == ["seed", "rounds", "clients_per_round", "eval_every"]
-    assert lines[4:8] == ["checkpoint_every", "out", "metrics", "evaluate_clients"]
+    assert lines[4:8] == ["checkpoint_every", "out", "metrics", "init"]
 
 
 CHOICE_OF = {
