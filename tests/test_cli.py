@@ -33,9 +33,7 @@ def simulation(monkeypatch, tmp_path):
     module.status = "completed"
     module.error = None
 
-    def run(
-        config, *, observer=None, overwrite=False, resume=False, wire_check=False, quiet=False
-    ):
+    def run(config, *, observer=None, overwrite=False, resume=False, wire_check=False, quiet=False):
         module.calls.append((config, overwrite))
         assert quiet == (observer is None)
         module.resume = resume

@@ -138,7 +138,9 @@ def test_a_run_that_ended_early_goes_on_in_the_same_files(whole, tmp_path):
     config = replace(BASE, {"out": str(folder), "checkpoint_every": 2})
     with pytest.raises(KeyboardInterrupt):
         fedcode_jax.run(config, observer=Ending(3, KeyboardInterrupt()), loggers=[noting])
-    assert noting.runs[0][2] == [{"status": "interrupted", "error": "KeyboardInterrupt", "rounds": 3}]
+    assert noting.runs[0][2] == [
+        {"status": "interrupted", "error": "KeyboardInterrupt", "rounds": 3}
+    ]
     assert len(rows_of(folder / "metrics.csv")) == 3
     assert len(rows_of(folder / "clients.csv")) == 9
     assert logged.tensorboard(folder).closing["status"] == "interrupted"

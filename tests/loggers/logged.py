@@ -133,7 +133,10 @@ def _closing(values):
 
 
 def _items(items):
-    return {".".join([item.key] if item.key else item.nested_key): json.loads(item.value_json) for item in items}
+    return {
+        ".".join([item.key] if item.key else item.nested_key): json.loads(item.value_json)
+        for item in items
+    }
 
 
 _BLOCK = 32768

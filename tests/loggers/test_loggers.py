@@ -13,7 +13,12 @@ from fedcode_jax import loggers
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.loggers import Beginning, Loggers, makers
 
-SETTINGS = {"seed": 3, "algorithm.name": "fedcode", "local.learning_rate": 1e-3, "metrics": ["top5"]}
+SETTINGS = {
+    "seed": 3,
+    "algorithm.name": "fedcode",
+    "local.learning_rate": 1e-3,
+    "metrics": ["top5"],
+}
 LIBRARIES = {"tensorboard": ("tensorboardX",), "wandb": ("wandb",), "mlflow": ("mlflow", "alembic")}
 STATUSES = {
     "tensorboard": {"completed": 1, "diverged": 2, "interrupted": None, "failed": None},

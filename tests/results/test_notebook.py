@@ -45,7 +45,7 @@ def outputs(monkeypatch):
     monkeypatch.setattr(notebook, "_PAUSE", 0)
     monkeypatch.setattr(notebook, "_curves_in_cell", [])
     found["shell"] = shell
-    yield found
+    return found
 
 
 def states(outputs):

@@ -62,7 +62,10 @@ def test_seeds_and_what_has_no_effect_do_not_part_runs(make_run):
         make_run("a", [0.5], seed=1, settings=CIFAR),
         make_run("b", [0.5], seed=0, settings={"execution.chunk": 4, **CIFAR}),
         make_run(
-            "c", [0.5], seed=2, settings={
+            "c",
+            [0.5],
+            seed=2,
+            settings={
                 "checkpoint_every": 1,
                 "log": ["wandb"],
                 "evaluate_clients": True,
