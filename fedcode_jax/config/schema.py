@@ -87,8 +87,9 @@ class ExperimentConfig(Section):
     init_skip: Annotated[tuple[str, ...], checks.texts] = ()
     """Variables that start at random all the same, by globs on their paths, such as */head/*."""
     evaluate_clients: bool = False
-    """Write clients.csv: accuracy and loss of every client at every evaluation. The evaluations are
-    those that there are in any case and take next to no longer; the file gets a line a client."""
+    """Write clients.csv into the folder: accuracy and loss of every client (of every user, if the
+    test set has users) at every evaluation. These are made in any case and take next to no longer;
+    the file grows by a line a client each time."""
     log: Annotated[tuple[str, ...], checks.loggers] = ()
     """Where the run is logged besides its folder: tensorboard, wandb, mlflow (each needs its
     package), or module:factory, your own. No figure depends on it."""
