@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from matplotlib.image import imread
 
 from fedcode_jax.cli import main
 from fedcode_jax.config import ExperimentConfig, replace, to_yaml
@@ -42,8 +43,12 @@ def test_a_report_is_written_and_its_table_shown(runs, capsys):
 
 def test_options(runs, capsys):
     words = ["report", "runs/0", "runs/1", "--out", "a/b", "--by", "seed", "algorithm.name"]
-    assert main(words) == 0
-    assert "fedcode seed=1" in capsys.readouterr().out
+    assert main([*words, "--against", "seed=0", "--width", "column"]) == 0
+    out = capsys.readouterr().out
+    assert "fedcode seed=1" in out
+    assert "less fedcode seed=0, seed by seed" in out
+    width = imread(runs.parent / "a" / "b" / "curves.png").shape[1]
+    assert width == round(3.4 * 200)
     assert main(words) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
@@ -57,6 +62,9 @@ def test_options(runs, capsys):
         ("runs --target 95", "target: 95.0 cannot be used"),
         ("runs --by nam", "by: there is no setting 'nam'"),
         ("runs --out runs/0", "out: 'runs/0' holds a run"),
+        ("runs --against fedavgs", "against: 'fedavgs' fits no row"),
+        ("runs --against nothing=1", "against: there is no setting 'nothing'"),
+        ("runs --width wide", "width: unknown name 'wide'"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(runs, capsys, words, message):

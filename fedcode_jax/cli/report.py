@@ -4,10 +4,11 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import cast
 
 import tyro
 
+from fedcode_jax import drawing
 from fedcode_jax.cli.words import check_names
 
 
@@ -34,8 +35,8 @@ class ReportOptions:
     """What rows are compared with: the label of a row, or a setting that it has, such as
     num_clusters=8; several settings in one pair of quotes. None: FedAvg with floats both ways if
     there is one, else the row that sends most bytes."""
-    width: Literal["column", "page"] = "page"
-    """Width of the plots: of a column of a paper (3.4 inches), or of its page (7)."""
+    width: str = "page"
+    """Width of the plots in a paper of two columns: column (3.4 inches) or page (7)."""
     overwrite: bool = False
     """Replace an earlier report in the same folder."""
     debug: bool = False
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         by=options.by,
         target=options.target,
         against=options.against,
-        width=options.width,
+        width=cast("drawing.Width", options.width),
         overwrite=options.overwrite,
     )
     console = Console(width=None if sys.stdout.isatty() else 200)
