@@ -76,7 +76,6 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     from fedcode_jax.results import installed_versions
-    from fedcode_jax.results.report import write_report
     from fedcode_jax.results.sweep_display import SweepProgress
     from fedcode_jax.results.writing import write_atomically
 
@@ -85,15 +84,15 @@ def main(arguments: Sequence[str]) -> int:
         console.print(said(reproduction.expected(paper, out)), highlight=False)
     if options.plan:
         return 0
-    runs = {}
+    runs, reports = {}, []
     for task in paper.tasks:
         with SweepProgress(console, quiet=options.quiet) as progress:
             runs[task] = reproduction.run_task(paper, task, out, progress)
-        write_report([out / task], out / task / "report", overwrite=True)
+        reports += reproduction.write_reports(paper, runs[task], task, out)
     versions = installed_versions(jax.devices()[0].device_kind)
     ran_on = ", ".join(f"{name} {version}" for name, version in versions.items())
     command = shlex.join(["fedcode", "reproduce", *arguments])
-    write_atomically(out / PAGE, reproduction.page(paper, runs, command, ran_on))
+    write_atomically(out / PAGE, reproduction.page(paper, runs, reports, command, ran_on))
     console.print(f"{out / PAGE}", markup=False, highlight=False, soft_wrap=True)
     states = [run.summary["status"] for found in runs.values() for run in found.values()]
     return 0 if set(states) == {"completed"} else 1

@@ -48,12 +48,14 @@ class SweepRun:
       records: one dict a round, as in ``metrics.jsonl``.
       summary: as in ``summary.json``; its ``status`` is ``completed``, ``diverged``, or ``failed``
         with an ``error``.
+      folder: where it was written, or None.
     """
 
     point: dict[str, Any]
     config: ExperimentConfig
     records: list[dict]
     summary: dict[str, Any]
+    folder: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,10 +150,10 @@ def sweep(
         observer.started(len(plan), len(done), len(groups))
 
     def finish(one: Planned, ended: Ended) -> None:
-        done[one.number] = SweepRun(one.point, one.config, ended.records, ended.summary)
         path = None
         if folder is not None:
             path = folder.write(one.number, configs.to_yaml(one.config), **vars(ended))
+        done[one.number] = SweepRun(one.point, one.config, ended.records, ended.summary, path)
         logs.write(one, ended, path)
 
     def fail(one: Planned, error: Exception) -> None:
@@ -183,7 +185,11 @@ def _opened(
     versions = results.installed_versions(jax.devices()[0].device_kind)
     folder = results.SweepFolder.open(out, _description(base, plan), versions)
     earlier = {one.number: (one, folder.read(one.number)) for one in plan}
-    done = {n: SweepRun(one.point, one.config, *kept) for n, (one, kept) in earlier.items() if kept}
+    done = {
+        number: SweepRun(one.point, one.config, *kept, folder.of(number))
+        for number, (one, kept) in earlier.items()
+        if kept
+    }
     return folder, done
 
 

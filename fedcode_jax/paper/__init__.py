@@ -3,6 +3,7 @@
 from fedcode_jax.paper.comparing import overall, row, told_apart
 from fedcode_jax.paper.page import page
 from fedcode_jax.paper.reading import Method, Paper, Published, configs, home, read
+from fedcode_jax.paper.reports import Report, write_reports
 from fedcode_jax.paper.running import Expected, expected, run_task
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Method",
     "Paper",
     "Published",
+    "Report",
     "configs",
     "expected",
     "home",
@@ -19,4 +21,5 @@ __all__ = [
     "row",
     "run_task",
     "told_apart",
+    "write_reports",
 ]

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 
 from fedcode_jax.paper.comparing import Row, failures, overall, row, told_apart
 from fedcode_jax.paper.reading import REFERENCE, SUBJECT, Paper
+from fedcode_jax.paper.reports import Report
 from fedcode_jax.paper.running import Runs
 from fedcode_jax.results.intervals import Interval
 
 _MEANING = (
-    "Accuracy is the mean of the last ten rounds, in percent, *server* of the server's weights, "
+    "Accuracy is the mean of the last ten rounds (both periods of the published schedule), in percent, *server* of the server's weights, "
     "which no client is sent, *deployed* of the model that clients would receive. Differences are "
     "taken seed by seed, ± half of their 95 % interval by Student's t. Reductions are of bytes "
     "both ways against FedAvg's: measured, and by the paper's count of bits."
@@ -16,12 +17,15 @@ _MEANING = (
 PAIRS = (("fedavg", "fedcode"), ("fedavg", "skip"), ("fedcode", "skip"))
 
 
-def page(paper: Paper, runs: Mapping[str, Runs], made_by: str, ran_on: str) -> str:
+def page(
+    paper: Paper, runs: Mapping[str, Runs], reports: Iterable[Report], made_by: str, ran_on: str
+) -> str:
     """All of it, as Markdown.
 
     Args:
       paper: the experiments.
       runs: by task.
+      reports: of all tasks, which the page shows and points to.
       made_by: the command.
       ran_on: device and versions, in words.
 
@@ -46,6 +50,10 @@ def page(paper: Paper, runs: Mapping[str, Runs], made_by: str, ran_on: str) -> s
     ]
     for task, found in runs.items():
         lines += ["", f"## {task}", "", *_task(paper, found)]
+        for one in reports:
+            if one.task == task:
+                lines += ["", f"{one.partition}: [the whole report]({one.page})."]
+                lines += ["", f"![{one.partition}]({one.picture})"] if one.picture else []
     lines += ["", "## Are they told apart?", "", *_pairs(paper, runs)]
     lines += ["", "## What the published program's ways change", "", *_quirks(paper, runs)]
     lost = failures(runs.values())
@@ -103,7 +111,7 @@ def _quirks(paper: Paper, runs: Mapping[str, Runs]) -> list[str]:
     quirks = {name: one.quirk for name, one in paper.methods.items() if one.quirk}
     rows = []
     for task, found in runs.items():
-        for partition in paper.partitions:
+        for partition in paper.quirk_partitions:
             for name in quirks:
                 one = row(paper, found, name, partition)
                 plain = row(paper, found, SUBJECT, partition)

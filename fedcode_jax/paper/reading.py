@@ -15,7 +15,9 @@ KINDS = ("IID", "non-IID")
 REFERENCE, SUBJECT = "fedavg", "fedcode"
 """What all methods are compared with, and what quirks are set on top of."""
 _OF_METHODS = {"published", "partitions", "methods", "quirks", "explained"}
-_OF_SCALE = {"title", "seeds", "settings", "tasks", "partitions", "methods", "quirks"}
+_OF_SCALE = {
+    *("title", "seeds", "settings", "tasks", "partitions", "methods", "quirks", "quirk_partitions")
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Paper:
       partitions: by name, its settings.
       kinds: by name of a partition, ``IID`` or ``non-IID``.
       methods: by name, FedAvg first; quirks among them.
+      quirk_partitions: those on which quirks are measured.
       published: what is set beside.
       explained: why the figures differ.
     """
@@ -71,6 +74,7 @@ class Paper:
     partitions: dict[str, Mapping[str, Any]]
     kinds: dict[str, str]
     methods: dict[str, Method]
+    quirk_partitions: tuple[str, ...]
     published: tuple[Published, ...]
     explained: tuple[str, ...]
 
@@ -118,6 +122,8 @@ def read(scale: str, folder: Path | None = None, data: Mapping[str, Any] | None 
         methods[name] = Method({**subject, **quirk["settings"]}, " ".join(quirk["text"].split()))
     if next(iter(methods), None) != REFERENCE or SUBJECT not in methods:
         raise ConfigError(f"{place}: methods must begin with {REFERENCE}, and have {SUBJECT}")
+    for name in own["quirk_partitions"]:
+        check_name(f"{place}: quirk_partitions", name, own["partitions"])
     partitions = _chosen("partitions", own["partitions"], common, place)
     paper = Paper(
         name=scale,
@@ -129,6 +135,7 @@ def read(scale: str, folder: Path | None = None, data: Mapping[str, Any] | None 
         partitions={name: each["settings"] for name, each in partitions.items()},
         kinds={name: each["kind"] for name, each in partitions.items()},
         methods=methods,
+        quirk_partitions=tuple(own["quirk_partitions"]),
         published=tuple(Published(**each) for each in common["published"]),
         explained=tuple(" ".join(text.split()) for text in common["explained"]),
     )
@@ -145,11 +152,20 @@ def configs(paper: Paper, task: str) -> dict[tuple[str, str, int], dict[str, Any
     """
     found = {}
     for method, one in paper.methods.items():
-        for partition, law in paper.partitions.items():
+        for partition in partitions_of(paper, method):
             for seed in range(paper.seeds):
-                found[method, partition, seed] = {**law, **one.settings, "seed": seed}
+                found[method, partition, seed] = {
+                    **paper.partitions[partition],
+                    **one.settings,
+                    "seed": seed,
+                }
             replace(paper.tasks[task], found[method, partition, 0])
     return found
+
+
+def partitions_of(paper: Paper, method: str) -> tuple[str, ...]:
+    """The partitions on which a method, or a quirk, is run."""
+    return paper.quirk_partitions if paper.methods[method].quirk else tuple(paper.partitions)
 
 
 def _task(

@@ -84,7 +84,7 @@ class SweepFolder:
 
     def read(self, number: int) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
         """Records and summary of an experiment that is finished, else None."""
-        path = self._run(number)
+        path = self.of(number)
         if not path.exists():
             return None
         files = run_folder.read(path)
@@ -117,7 +117,7 @@ class SweepFolder:
         Raises:
           CheckpointError: it cannot be written.
         """
-        path = self._run(number)
+        path = self.of(number)
         hidden = path.with_name(f".{path.name}")
         with named(hidden):
             shutil.rmtree(hidden, ignore_errors=True)
@@ -164,7 +164,8 @@ class SweepFolder:
         with named(parquet_path):
             write_atomically(parquet_path, sink.getvalue().to_pybytes())
 
-    def _run(self, number: int) -> Path:
+    def of(self, number: int) -> Path:
+        """The folder of an experiment, finished or not."""
         return self.path / RUNS / f"{number:04d}"
 
 

@@ -87,7 +87,31 @@ def group(runs: Sequence[Run], by: Iterable[str] = ()) -> list[Group]:
         pooled = tuple(_differing(members, ignored={"seed"}))
         name = label(settings, otherwise=members[0].settings["algorithm.name"])
         groups.append(Group(name, settings, tuple(members), pooled))
-    groups = groups if by else _telling(groups)
+    return _shortened(groups if by else _telling(groups))
+
+
+def with_names(rows: Mapping[str, Sequence[Run]]) -> list[Group]:
+    """The runs of each row by its name, whatever they differ in.
+
+    Args:
+      rows: at least one run each.
+
+    Returns:
+      The groups, in the same order.
+
+    Raises:
+      ConfigError: two runs of a row that do not differ at all.
+    """
+    groups = []
+    for name, runs in rows.items():
+        _check_seeds(runs)
+        members = tuple(sorted(runs, key=lambda run: run.settings["seed"]))
+        pooled = tuple(_differing(members, ignored={"seed"}))
+        groups.append(Group(name, {}, members, pooled))
+    return _shortened(groups)
+
+
+def _shortened(groups: list[Group]) -> list[Group]:
     short = drawing.shortened([each.label for each in groups], _LONGEST)
     return [dataclasses.replace(each, short=it) for each, it in zip(groups, short, strict=True)]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,11 @@ from fedcode_jax.results.folder import CONFIG, METRICS, SUMMARY
 from fedcode_jax.results.report import bars, curves, frontier, rendering
 from fedcode_jax.results.report.cells import differences_grid, figures_grid
 from fedcode_jax.results.report.columns import differences_csv, figures_csv
-from fedcode_jax.results.report.groups import group
+from fedcode_jax.results.report.groups import Group, group, with_names
 from fedcode_jax.results.report.page import CAPTIONS, page_of
 from fedcode_jax.results.report.paired import comparisons, quantities
 from fedcode_jax.results.report.reference import reference_of
-from fedcode_jax.results.report.runs import find, read_run
+from fedcode_jax.results.report.runs import Run, find, read_run
 from fedcode_jax.results.report.standing import measure, standings
 from fedcode_jax.results.report.table import Table, check_target, table_of
 from fedcode_jax.results.writing import named, write_atomically
@@ -24,6 +24,7 @@ from fedcode_jax.results.writing import named, write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Folders = Iterable[str | os.PathLike[str]]
 PAGE = "report.md"
 _VECTORS = tuple(f"{Path(name).stem}.pdf" for name in CAPTIONS)
 _TABLES = tuple(
@@ -33,7 +34,7 @@ FILES = (PAGE, *_TABLES, *CAPTIONS, *_VECTORS)
 
 
 def write_report(
-    folders: Iterable[str | os.PathLike[str]],
+    folders: Folders | Mapping[str, Folders],
     out: str | os.PathLike[str] = "report",
     *,
     by: Sequence[str] = (),
@@ -48,9 +49,11 @@ def write_report(
     Runs that did not complete are counted, and are in no mean. The same runs give the same bytes.
 
     Args:
-      folders: run folders, or folders that contain run folders at any depth.
+      folders: run folders, or folders that contain run folders at any depth. Or those of each row
+        by its name, in place of rows made of what the runs differ in.
       out: folder of the report.
-      by: settings to group by and to label with; empty: all that differ between the runs.
+      by: settings to group by and to label with; empty: all that differ between the runs. Not
+        with rows that have names.
       target: accuracy for columns that say when it is first reached.
       against: what rows are compared with, as of ``reference_of``.
       width: of the plots, in a paper of two columns.
@@ -69,8 +72,9 @@ def write_report(
     _check_free(folder, overwrite)
     check_target(target)
     check_name("width", width, drawing.WIDTHS)
-    runs = [read_run(path) for path in find(folders)]
-    table = judged(table_of(group(runs, by), target), against)
+    groups = _groups(folders, by)
+    runs = [run for each in groups for run in each.runs]
+    table = judged(table_of(groups, target), against)
     contents: dict[str, str | bytes] = {}
     for name, grid in (("table", figures_grid(table)), ("differences", differences_grid(table))):
         if grid is not None:
@@ -94,6 +98,20 @@ def write_report(
         with named(folder / name):
             write_atomically(folder / name, content)
     return table
+
+
+def _groups(folders: Folders | Mapping[str, Folders], by: Sequence[str]) -> list[Group]:
+    if not isinstance(folders, Mapping):
+        return group(_read(folders), by)
+    if by:
+        raise ConfigError(
+            f"by: {', '.join(by)} cannot be used with rows that have names; leave one of them out"
+        )
+    return with_names({name: _read(own) for name, own in folders.items()})
+
+
+def _read(folders: Folders) -> list[Run]:
+    return [read_run(path) for path in find(folders)]
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:
