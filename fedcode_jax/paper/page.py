@@ -9,10 +9,11 @@ from fedcode_jax.paper.running import Runs
 from fedcode_jax.results.intervals import Interval
 
 _MEANING = (
-    "Accuracy is the mean of the last ten rounds (both periods of the published schedule), in percent, *server* of the server's weights, "
-    "which no client is sent, *deployed* of the model that clients would receive. Differences are "
-    "taken seed by seed, ± half of their 95 % interval by Student's t. Reductions are of bytes "
-    "both ways against FedAvg's: measured, and by the paper's count of bits."
+    "Accuracy is the mean of the last ten rounds (both periods of the published schedule), in "
+    "percent, *server* of the server's weights, which no client is sent, *deployed* of the model "
+    "that clients would receive. Differences are taken seed by seed, ± half of their 95 % interval "
+    "by Student's t. Reductions are of bytes both ways against FedAvg's: measured, and by the "
+    "paper's count of bits."
 )
 PAIRS = (("fedavg", "fedcode"), ("fedavg", "skip"), ("fedcode", "skip"))
 
