@@ -149,7 +149,8 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_ends_in_the_same_table(tmp_pat
         name: (broken / "runs" / name / "summary.json").stat().st_mtime_ns for name in finished
     }
     observer = Counting()
-    fedcode_jax.sweep(BASE, axes, out=str(broken), observer=observer)
+    went_on = fedcode_jax.sweep(BASE, axes, out=str(broken), observer=observer)
+    assert [run.folder for run in went_on.runs] == sorted((broken / "runs").iterdir())
     assert observer.before == 3
     assert observer.done == pytest.approx(3)
     assert stamps == {

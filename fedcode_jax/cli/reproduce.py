@@ -33,7 +33,7 @@ class ReproduceOptions:
     """smoke (5 minutes on two cores, no download), cpu (45 minutes, CIFAR-10), full (days on a
     GPU), or another file in the folder of the experiments."""
     folder: Path | None = None
-    """Folder of the experiments; None: benchmarks/paper, here or in the repository."""
+    """Folder of the experiments; None: benchmarks/paper here, else those that come with us."""
     data: tuple[str, ...] = ()
     """Files in place of data sets that would be downloaded, such as cifar10=cifar10.npz."""
     data_dir: str | None = None

@@ -80,9 +80,9 @@ class Paper:
 
 
 def home() -> Path:
-    """The folder of the experiments: that of the working directory, or of the repository."""
+    """The folder of the experiments: that of the working directory, or what comes with us."""
     here = Path("benchmarks", "paper")
-    return here if here.is_dir() else Path(__file__).parents[2] / here
+    return here if here.is_dir() else Path(__file__).parent / "experiments"
 
 
 def read(scale: str, folder: Path | None = None, data: Mapping[str, Any] | None = None) -> Paper:
@@ -122,9 +122,9 @@ def read(scale: str, folder: Path | None = None, data: Mapping[str, Any] | None 
         methods[name] = Method({**subject, **quirk["settings"]}, " ".join(quirk["text"].split()))
     if next(iter(methods), None) != REFERENCE or SUBJECT not in methods:
         raise ConfigError(f"{place}: methods must begin with {REFERENCE}, and have {SUBJECT}")
-    for name in own["quirk_partitions"]:
-        check_name(f"{place}: quirk_partitions", name, own["partitions"])
     partitions = _chosen("partitions", own["partitions"], common, place)
+    for name in own["quirk_partitions"]:
+        check_name(f"{place}: quirk_partitions", name, partitions)
     paper = Paper(
         name=scale,
         title=own["title"],

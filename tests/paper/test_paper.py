@@ -21,6 +21,7 @@ TINY = {
     "partitions": ["IID", "Dirichlet 0.3"],
     "methods": ["fedavg", "fedcode", "skip"],
     "quirks": ["server one round later"],
+    "quirk_partitions": ["IID"],
 }
 
 
@@ -41,7 +42,9 @@ def test_every_scale_of_the_repository_is_good(scale):
     assert len(quirks) == 3
     assert set(found.kinds.values()) == {"IID", "non-IID"}
     each = paper.configs(found, next(iter(found.tasks)))
-    assert len(each) == len(found.methods) * len(found.partitions) * found.seeds
+    methods = len(found.methods) - len(quirks)
+    places = methods * len(found.partitions) + len(quirks) * len(found.quirk_partitions)
+    assert len(each) == places * found.seeds
 
 
 def test_the_published_figures_are_those_of_the_abstracts():
@@ -79,8 +82,21 @@ def test_the_command_writes_the_page_and_a_report_of_each_task(reproduced):
     for heading in ("Beside the published figures", "digits", "Are they told apart?"):
         assert f"## {heading}\n" in page
     assert page.count("| digits | IID | server one round later |") == 1
-    assert (out / "digits" / "report" / "report.md").is_file()
-    assert len(list((out / "digits" / "runs").iterdir())) == 16
+    assert "Dirichlet 0.3 | server one round later" not in page
+    assert len(list((out / "digits" / "runs").iterdir())) == 14
+
+
+def test_each_partition_has_a_report_of_its_methods_by_name(reproduced):
+    _, out, _ = reproduced
+    page = (out / "report.md").read_text()
+    for place in ("digits/iid", "digits/dirichlet-0.3"):
+        assert f"]({place}/report.md)" in page
+        assert f"]({place}/frontier.png)" in page
+        assert (out / place / "frontier.png").is_file()
+    own = (out / "digits" / "iid" / "report.md").read_text()
+    rows = [line.split("`")[1] for line in own.splitlines() if line.startswith("| `")]
+    assert set(rows) == {"fedavg", "fedcode", "skip", "server one round later"}
+    assert "not compared" not in own
 
 
 def test_what_is_finished_is_not_run_again(reproduced, monkeypatch):
@@ -103,8 +119,8 @@ def test_the_plan_is_of_what_is_left_and_measures_once(reproduced, tmp_path):
         return {"figures": {"median_seconds": {"round": 0.5}}, "compile_seconds": 7.0}
 
     (nothing_yet,) = paper.expected(tiny, tmp_path / "new", measure)
-    assert (nothing_yet.experiments, nothing_yet.left) == (16, 16)
-    assert nothing_yet.seconds == pytest.approx(16 * 3 * 0.5 + 4 * 7)
+    assert (nothing_yet.experiments, nothing_yet.left) == (14, 14)
+    assert nothing_yet.seconds == pytest.approx(14 * 3 * 0.5 + 4 * 7)
     paper.expected(tiny, tmp_path / "new", measure)
     assert len(calls) == 1
     (all_done,) = paper.expected(tiny, out, measure)
@@ -163,13 +179,13 @@ def test_runs_that_did_not_complete_are_told_and_count_nowhere(made_up):
     runs["fedcode", "IID", 1] = run_of(0.1, status="diverged")
     row = comparing.row(tiny, runs, "fedcode", "IID")
     assert (row.less[0].mean, row.less[0].n, row.failed) == (pytest.approx(-2), 1, 1)
-    page = paper.page(tiny, {"digits": runs}, "a command", "a device")
+    page = paper.page(tiny, {"digits": runs}, [], "a command", "a device")
     assert "- fedcode, IID, seed 1: diverged" in page
 
 
 def test_told_apart_or_not_is_said_of_each_pair(made_up):
     tiny, runs = made_up
-    page = paper.page(tiny, {"digits": runs}, "a command", "a device")
+    page = paper.page(tiny, {"digits": runs}, [], "a command", "a device")
     pairs = [line for line in page.splitlines() if " less `" in line and "digits" in line]
     assert len(pairs) == 6
     assert "`fedavg` less `fedcode` | +2.50 ± 6.35 | not told apart |" in pairs[0]
@@ -203,6 +219,7 @@ def test_mistakes_are_told_before_anything_runs(name, tmp_path, capsys, monkeypa
         ({"more": 1}, "look at more"),
         ({"tasks": {"digits": {"model.nam": "mlp"}}}, "model.nam"),
         ({"partitions": ["Dirichlet 3"]}, "Dirichlet 0.3"),
+        ({"quirk_partitions": ["Dirichlet 2.0"]}, "quirk_partitions"),
     ],
 )
 def test_a_scale_that_is_wrong_is_told(changes, said, tmp_path):

@@ -1,5 +1,7 @@
 """A whole report, as a folder."""
 
+import shutil
+
 import pytest
 
 import fedcode_jax
@@ -42,6 +44,28 @@ def test_pooled_groups_are_explained(runs, tmp_path):
     write_report([runs], tmp_path / "out", by=["rounds"])
     page = (tmp_path / "out" / PAGE).read_text()
     assert "The runs of `rounds=2` also differ in `algorithm.name`" in page
+
+
+def test_rows_may_be_given_by_name(runs, tmp_path):
+    """Whatever their runs differ in."""
+    rows = {"ours": [runs / "a0", runs / "a1"], "without, and cut off": [runs / "b", runs / "c"]}
+    table = write_report(rows, tmp_path / "out", against="ours")
+    assert [group.label for group in table.groups] == list(rows)
+    assert [len(group.runs) for group in table.groups] == [2, 2]
+    page = (tmp_path / "out" / PAGE).read_text()
+    compared = page.split("## Differences to `ours`")[1]
+    assert "| `without, and cut off` | 1 |" in compared
+    assert "one seed" in compared
+
+
+def test_rows_that_have_names_are_not_grouped_as_well(runs, tmp_path):
+    with pytest.raises(ConfigError, match=r"by: rounds cannot be used with rows that have names"):
+        write_report({"all": [runs]}, tmp_path / "out", by=["rounds"])
+    copy = tmp_path / "copies" / "a0"
+    shutil.copytree(runs / "a0", copy)
+    with pytest.raises(ConfigError, match="same experiment with the same seed"):
+        write_report({"twice": [runs / "a0", copy]}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_overwritten_before_it_is_asked_for(runs, tmp_path, monkeypatch):
