@@ -9,8 +9,8 @@
 Methods are all that ``--algorithm.name`` knows, at the settings of their papers, and some in
 several settings (``rivals_variants.py``), for 30 rounds. ``digits`` is the default experiment with
 5 seeds, IID and Dirichlet 0.3. ``cifar10-lenet5`` and ``cifar10-resnet8`` have the first 10,000
-training and 2,000 test images of the file, 10 clients, Dirichlet 0.3, one epoch a round, Adam at
-1e-3 in batches of 32, and 3 seeds.
+training and 2,000 test images of the file, 10 clients, Dirichlet 0.3, one epoch a round (two for
+methods that need many steps), Adam at 1e-3 in batches of 32, and 3 seeds.
 
 A method is a piece, on CIFAR-10 for each seed. The record of a piece is a file in
 benchmarks/results/rivals, and a second call runs what is missing, failed or of other settings. On
@@ -47,10 +47,10 @@ IMAGES = {"data.name": "npz", "local.epochs": 1}
 TASKS = {
     "digits": Task({"rounds": 30}, ("IID", "Dirichlet 0.3"), 5),
     "cifar10-lenet5": Task(
-        {"rounds": 30, "model.name": "lenet5", **IMAGES}, ("Dirichlet 0.3",), 3, True, True
+        {"rounds": 30, "model.name": "lenet5", **IMAGES}, ("Dirichlet 0.3",), 3, True, True, 2
     ),
     "cifar10-resnet8": Task(
-        {"rounds": 30, "model.name": "resnet8", **IMAGES}, ("Dirichlet 0.3",), 3, True, True
+        {"rounds": 30, "model.name": "resnet8", **IMAGES}, ("Dirichlet 0.3",), 3, True, True, 2
     ),
 }
 SMOKE = {"rounds": 2, "partition.num_clients": 2}
@@ -93,17 +93,18 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def chosen(only: Sequence[str] | None) -> dict[str, Variant]:
+def chosen(only: Sequence[str] | None, long_epochs: int = 10) -> dict[str, Variant]:
     """Those variants that are asked for, with what they are compared with.
 
     Args:
       only: names of variants; the name of a method but FedAvg stands for all variants of it. None:
         all.
+      long_epochs: as of ``variants``.
 
     Raises:
       ConfigError: there is none of a name.
     """
-    every, picked = variants(), set()
+    every, picked = variants(long_epochs), set()
     for name in every if only is None else only:
         check_name("--only", name, every)
         own = {each for each, one in every.items() if one.settings["algorithm.name"] == name}
@@ -149,7 +150,7 @@ def stated(options: argparse.Namespace) -> dict[str, Any]:
 
 def report(name: str, task: Task, folder: pathlib.Path) -> None:
     """Writes and prints the tables of a task, and draws its picture."""
-    known = variants()
+    known = variants(task.long_epochs)
     todo, errors = pieces(name, task, known)
     records = [(piece, record_of(piece, folder / "rivals")) for piece in todo]
     found = [(piece, record) for piece, record in records if record is not None]
@@ -185,7 +186,7 @@ def main(words: Sequence[str] | None = None) -> None:
         for name in options.tasks:
             task = task_of(name, options, scratch)
             if not options.report:
-                todo, _ = pieces(name, task, chosen(options.only))
+                todo, _ = pieces(name, task, chosen(options.only, task.long_epochs))
                 own = todo[options.share]
                 left = [piece for piece in own if not is_done(piece, folder / "rivals")]
                 work = alone(scratch) if task.apart else together

@@ -38,6 +38,7 @@ class Task:
       apart: each partition and seed is a piece, and a run of its own that leaves checkpoints;
         otherwise those of a method are one sweep, which is compiled once.
       images: it needs the images of CIFAR-10.
+      long_epochs: a round's epochs of methods that need many local steps, as of ``variants``.
     """
 
     settings: dict[str, Any]
@@ -45,6 +46,7 @@ class Task:
     seeds: int
     apart: bool = False
     images: bool = False
+    long_epochs: int = 10
 
 
 @dataclasses.dataclass(frozen=True)

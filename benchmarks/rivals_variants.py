@@ -26,10 +26,12 @@ SGD = {"local.optimizer": "sgd", "local.learning_rate": 0.1}
 OTHERWISE: dict[str, dict[str, Any]] = {
     "fedbat": SGD,
     "fedbn": {"model.norm": "batch"},
-    "fedcompress": {"local.epochs": 10, "local.learning_rate": 3e-3},
+    "fedcompress": {"local.learning_rate": 3e-3},
 }
 """By name, what a method needs beside its own settings; it is compared with FedAvg under the same.
 What reads gradients off plain SGD (``needs_sgd``) has that without being named here."""
+LONG = ("fedcompress",)
+"""Those that need many local steps: on a small data set more epochs, as the task says."""
 OF_NO_WEIGHTS: dict[str, dict[str, Any]] = {
     "fedbif": {"local.learning_rate": 1e-4},
     "fedpm": {"local.learning_rate": 0.1},
@@ -53,14 +55,20 @@ class Variant(NamedTuple):
     reference: str
 
 
-def variants() -> dict[str, Variant]:
-    """All rows by name, FedAvg first, every reference before the rows that are compared with it."""
+def variants(long_epochs: int = 10) -> dict[str, Variant]:
+    """All rows by name, FedAvg first, every reference before the rows that are compared with it.
+
+    Args:
+      long_epochs: a round's epochs of those methods that need many local steps.
+    """
     named = {name: {"algorithm.name": name} for name in ("fedavg", *AlgorithmConfig.members)}
     found: dict[str, Variant] = {}
     of_changes = {name: CHANGES[name] for name in CHANGES if name not in ELSEWHERE}
     for name, settings in {**named, **of_changes, **SEVERAL}.items():
         method = settings["algorithm.name"]
         besides, reference = needed(method), "fedavg"
+        if method in LONG:
+            besides = {"local.epochs": long_epochs, **besides}
         if besides and method not in OF_NO_WEIGHTS:
             reference = ", ".join(["fedavg", *map(in_words, besides.items())])
             same = {"algorithm.name": "fedavg", **besides}
