@@ -72,7 +72,7 @@ def told_apart(runs: Runs, one: str, other: str, partition: str) -> Interval:
 
 
 def overall(paper: Paper, runs: dict[str, Runs], method: str, data: str) -> tuple[Any, ...]:
-    """What stands beside a published figure: means over tasks, partitions and seeds.
+    """What stands beside a published figure: means over headline tasks, partitions and seeds.
 
     Args:
       paper: the experiments.
@@ -85,8 +85,8 @@ def overall(paper: Paper, runs: dict[str, Runs], method: str, data: str) -> tupl
       partitions; None where there are none.
     """
     rows = [
-        row(paper, found, method, partition)
-        for found in runs.values()
+        row(paper, runs[task], method, partition)
+        for task in paper.headline
         for partition, kind in paper.kinds.items()
         if data in ("pooled", kind)
     ]

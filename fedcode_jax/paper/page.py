@@ -45,6 +45,8 @@ def page(
         "",
         *_published(paper, runs),
         "",
+        f"Ours: FedCode on {', '.join(paper.headline)}.",
+        "",
         "Why they differ:",
         "",
         *(f"- {text}" for text in paper.explained),

@@ -16,7 +16,8 @@ REFERENCE, SUBJECT = "fedavg", "fedcode"
 """What all methods are compared with, and what quirks are set on top of."""
 _OF_METHODS = {"published", "partitions", "methods", "quirks", "explained"}
 _OF_SCALE = {
-    *("title", "seeds", "settings", "tasks", "partitions", "methods", "quirks", "quirk_partitions")
+    *("title", "seeds", "settings", "tasks", "headline", "partitions", "methods"),
+    *("quirks", "quirk_partitions"),
 }
 
 
@@ -59,6 +60,7 @@ class Paper:
       title: of it, in words.
       seeds: of each experiment, from 0 on.
       tasks: by name, the experiment without method and partition.
+      headline: the tasks whose means stand beside the published figures.
       partitions: by name, its settings.
       kinds: by name of a partition, ``IID`` or ``non-IID``.
       methods: by name, FedAvg first; quirks among them.
@@ -71,6 +73,7 @@ class Paper:
     title: str
     seeds: int
     tasks: dict[str, ExperimentConfig]
+    headline: tuple[str, ...]
     partitions: dict[str, Mapping[str, Any]]
     kinds: dict[str, str]
     methods: dict[str, Method]
@@ -123,6 +126,8 @@ def read(scale: str, folder: Path | None = None, data: Mapping[str, Any] | None 
     if next(iter(methods), None) != REFERENCE or SUBJECT not in methods:
         raise ConfigError(f"{place}: methods must begin with {REFERENCE}, and have {SUBJECT}")
     partitions = _chosen("partitions", own["partitions"], common, place)
+    for name in own["headline"]:
+        check_name(f"{place}: headline", name, own["tasks"])
     for name in own["quirk_partitions"]:
         check_name(f"{place}: quirk_partitions", name, partitions)
     paper = Paper(
@@ -132,6 +137,7 @@ def read(scale: str, folder: Path | None = None, data: Mapping[str, Any] | None 
         tasks={
             name: _task(own["settings"], task, data or {}) for name, task in own["tasks"].items()
         },
+        headline=tuple(own["headline"]),
         partitions={name: each["settings"] for name, each in partitions.items()},
         kinds={name: each["kind"] for name, each in partitions.items()},
         methods=methods,

@@ -18,6 +18,7 @@ TINY = {
     "seeds": 2,
     "settings": {"rounds": 3, "partition.num_clients": 3, "local.epochs": 1},
     "tasks": {"digits": {"model.name": "mlp", "model.hidden": [8]}},
+    "headline": ["digits"],
     "partitions": ["IID", "Dirichlet 0.3"],
     "methods": ["fedavg", "fedcode", "skip"],
     "quirks": ["server one round later"],
@@ -170,6 +171,9 @@ def test_what_stands_beside_a_published_figure_is_of_that_kind(made_up):
     losses = {data: found[2] for data, found in kinds.items()}
     assert losses == pytest.approx({"IID": 2.5, "non-IID": 5.0, "pooled": 3.75})
     assert [found[3] for found in kinds.values()] == [1, 1, 2]
+    elsewhere = dict.fromkeys(runs, run_of(0.1))
+    both = {"digits": runs, "further": elsewhere}
+    assert paper.overall(tiny, both, "fedcode", "IID")[2] == pytest.approx(2.5)
     only_iid = dataclasses.replace(tiny, kinds={"IID": "IID"})
     assert paper.overall(only_iid, {"digits": runs}, "fedcode", "non-IID")[0] is None
 
@@ -219,6 +223,7 @@ def test_mistakes_are_told_before_anything_runs(name, tmp_path, capsys, monkeypa
         ({"more": 1}, "look at more"),
         ({"tasks": {"digits": {"model.nam": "mlp"}}}, "model.nam"),
         ({"partitions": ["Dirichlet 3"]}, "Dirichlet 0.3"),
+        ({"headline": ["digit"]}, "Did you mean 'digits'?"),
         ({"quirk_partitions": ["Dirichlet 2.0"]}, "quirk_partitions"),
     ],
 )
