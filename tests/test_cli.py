@@ -31,6 +31,7 @@ def simulation(monkeypatch, tmp_path):
     module = types.ModuleType("fedcode_jax.experiment")
     module.calls = []
     module.status = "completed"
+    module.signal = "SIGINT"
     module.error = None
 
     def run(config, *, observer=None, overwrite=False, resume=False, wire_check=False, quiet=False):
@@ -43,7 +44,7 @@ def simulation(monkeypatch, tmp_path):
             raise module.error
         summary = summarise(
             [RECORD], period=1, status=module.status, fedavg_bytes=400, fedavg_formula_bits=0
-        ) | {"network": "1 Mbit/s up, 10 Mbit/s down"}
+        ) | {"network": "1 Mbit/s up, 10 Mbit/s down", "signal": module.signal}
         if observer is not None:
             observer.advanced([RECORD])
             observer.finished(summary)
@@ -153,8 +154,28 @@ def test_flags(simulation, capsys):
     assert simulation.resume is False
     assert "round 1/1" not in out
     assert "75.00 %" in out
-    assert main(["run", "--resume"]) == 0
+
+
+def test_a_run_goes_on_by_its_folder_alone(simulation, tmp_path, capsys):
+    first = replace(ExperimentConfig(), {"rounds": 3, "algorithm.num_clusters": 8, "out": "first"})
+    folder = tmp_path / "moved"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(to_yaml(first))
+    assert main(["run", "--resume", "moved", "--rounds", "5"]) == 0
     assert simulation.resume is True
+    config, overwrite = simulation.calls[0]
+    assert config == replace(first, {"rounds": 5, "out": "moved"})
+    assert overwrite is False
+    assert main(["run", "--resume", "moved", "--config", "moved/config.yaml"]) == 2
+    assert "cannot be used with --resume" in capsys.readouterr().err
+    assert main(["run", "--resume", "elsewhere"]) == 2
+    assert "'elsewhere' is not the folder of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_that_ends_a_run_is_told_by_the_exit_code(simulation, name, code):
+    simulation.status, simulation.signal = "interrupted", name
+    assert main(["run"]) == code
 
 
 @pytest.mark.parametrize(

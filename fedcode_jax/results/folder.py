@@ -1,17 +1,20 @@
 """The folder of a run: config.yaml, metrics.jsonl, metrics.csv, summary.json; always readable."""
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedcode_jax.config.files import OF_RUN
 from fedcode_jax.errors import CheckpointError, ConfigError
+from fedcode_jax.results.locking import FolderLock
 from fedcode_jax.results.rows import append_rows, columns_of, csv_text, cut_rows
 from fedcode_jax.results.writing import named, to_json, write_atomically
 
-CONFIG = "config.yaml"
+CONFIG = OF_RUN
 METRICS = "metrics.jsonl"
 METRICS_TABLE = "metrics.csv"
 CLIENTS = "clients.csv"
@@ -56,12 +59,26 @@ class RunFolder:
       ...     folder = RunFolder.create(f"{parent}/run", "seed: 0\n", {"jax": "0.6.0"})
       ...     folder.append([{"round": 1, "test_accuracy": 0.5}])
       ...     folder.finish({"status": "completed"})
+      ...     folder.close()
       ...     read(folder.path).records
       [{'round': 1, 'test_accuracy': 0.5}]
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = FolderLock(path)
+
+    def close(self) -> None:
+        """Lets others write the folder; called when the run has ended, in whichever way."""
+        self._lock.release()
+
+    @contextlib.contextmanager
+    def _released_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def checkpoints(self) -> Path:
@@ -109,20 +126,22 @@ class RunFolder:
           The folder, with an empty ``metrics.jsonl``.
 
         Raises:
-          ConfigError: the folder holds a run already, or cannot be written.
+          ConfigError: the folder holds a run already, is being written, or cannot be written.
         """
         folder = Path(path)
         try:
             if not overwrite:
                 cls.check_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            exported = (SAFETENSORS, MESSAGE, CONTENTS) if overwrite else ()
-            for name in (*_WRITTEN_LATER, *exported):
-                (folder / name).unlink(missing_ok=True)
-            for stale in (folder / CHECKPOINTS).glob("round_[0-9]*"):
-                shutil.rmtree(stale)
-            _write_config(folder, config_text, versions)
-            (folder / METRICS).touch()
+            opened = cls(folder)
+            with opened._released_on_error():
+                exported = (SAFETENSORS, MESSAGE, CONTENTS) if overwrite else ()
+                for name in (*_WRITTEN_LATER, *exported):
+                    (folder / name).unlink(missing_ok=True)
+                for stale in (folder / CHECKPOINTS).glob("round_[0-9]*"):
+                    shutil.rmtree(stale)
+                _write_config(folder, config_text, versions)
+                (folder / METRICS).touch()
         except (FileExistsError, NotADirectoryError) as error:
             raise ConfigError(
                 f"out: {str(folder)!r} is not a folder; choose another --out"
@@ -131,7 +150,7 @@ class RunFolder:
             raise ConfigError(
                 f"out: {str(folder)!r} cannot be written ({error.strerror}); choose another --out"
             ) from error
-        return cls(folder)
+        return opened
 
     @classmethod
     def reopen(
@@ -155,20 +174,29 @@ class RunFolder:
 
         Raises:
           CheckpointError: the folder does not hold so many rounds.
+          ConfigError: it is being written.
         """
-        records = read(path).records[:rounds]
-        if len(records) < rounds:
-            raise CheckpointError(
-                f"{Path(path) / METRICS}: has {len(records)} rounds, but the checkpoint {rounds}"
-            )
         folder = cls(Path(path))
-        with named(folder.path / METRICS):
-            write_atomically(folder.path / METRICS, _lines(records))
-            write_atomically(folder.path / METRICS_TABLE, csv_text(records, columns_of(records)))
-            cut_rows(folder.path / CLIENTS, rounds)
-            (folder.path / SUMMARY).unlink(missing_ok=True)
-            _write_config(folder.path, config_text, versions)
+        with folder._released_on_error():
+            records = read(path).records[:rounds]
+            if len(records) < rounds:
+                raise CheckpointError(
+                    f"{folder.path / METRICS}: has {len(records)} rounds, the checkpoint {rounds}"
+                )
+            with named(folder.path / METRICS):
+                folder._cut_back(records)
+                _write_config(folder.path, config_text, versions)
         return folder, records
+
+    def _cut_back(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Leaves these rounds alone, and nothing that tells of later ones."""
+        write_atomically(self.path / METRICS, _lines(records))
+        write_atomically(self.path / METRICS_TABLE, csv_text(records, columns_of(records)))
+        cut_rows(self.path / CLIENTS, len(records))
+        (self.path / SUMMARY).unlink(missing_ok=True)
+        for later in self.checkpoints.glob("round_[0-9]*"):
+            if int(later.name[6:]) > len(records):  # damaged, and of rounds that are run again
+                shutil.rmtree(later)
 
     def kept(self) -> dict[str, dict[str, Any]]:
         """What loggers have kept here, by their names; nothing in a new folder."""

@@ -30,7 +30,17 @@ def is_first() -> bool:
       >>> is_first()
       True
     """
-    return not several() or jax.process_index() == 0
+    return number() == 0
+
+
+def number() -> int:
+    """The number of this process, from 0.
+
+    Example:
+      >>> number()
+      0
+    """
+    return jax.process_index() if several() else 0
 
 
 @contextlib.contextmanager
@@ -91,7 +101,17 @@ def any_of(flag: bool) -> bool:
       >>> any_of(False)
       False
     """
-    return any(gather("x" if flag else ""))
+    return bool(some("x" if flag else ""))
+
+
+def some(text: str) -> str:
+    """The first text of any process that is not empty, in all of them; else an empty one.
+
+    Example:
+      >>> some("SIGTERM")
+      'SIGTERM'
+    """
+    return next((each for each in gather(text) if each), "")
 
 
 def check_same(facts: Mapping[str, str]) -> None:
@@ -151,21 +171,6 @@ def text_from_first(text: str) -> str:
     data = np.frombuffer(text.encode(), np.uint8)
     size = int(from_first(np.int32(data.size)))
     return bytes(from_first(np.resize(data, size)) if size else b"").decode()
-
-
-def whole(array: jax.Array) -> np.ndarray:
-    """All of an array, also where it is cut over the devices of several processes.
-
-    Every process must ask for it.
-
-    Example:
-      >>> whole(jax.numpy.arange(3)).tolist()
-      [0, 1, 2]
-    """
-    if not (array.is_fully_addressable or array.is_fully_replicated):
-        everywhere = NamedSharding(array.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]
-        array = jax.jit(_same, out_shardings=everywhere)(array)
-    return np.asarray(array)
 
 
 def _between() -> tuple[NamedSharding, NamedSharding]:
