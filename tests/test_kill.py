@@ -40,16 +40,31 @@ def begun_or_gone_on(method, out, rounds):
     return [*arguments(method, out, rounds), "--overwrite"]
 
 
-def killed_after(words, seconds, log):
-    """Whether the command was still there after some seconds, and so was killed."""
+def rounds_in(folder):
+    path = folder / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def started(words, log):
     with log.open("a") as file:
-        running = subprocess.Popen([*FEDCODE, *words], stdout=file, stderr=subprocess.STDOUT)
-        try:
-            code = running.wait(seconds)
-        except subprocess.TimeoutExpired:
-            running.send_signal(signal.SIGKILL)
-            running.wait(60)
-            return True
+        return subprocess.Popen([*FEDCODE, *words], stdout=file, stderr=subprocess.STDOUT)
+
+
+def finished(words, log):
+    assert started(words, log).wait(300) == 0, log.read_text()
+
+
+def killed(words, out, rounds, seconds, log):
+    """Whether the command was killed: some seconds after it had done so many more rounds."""
+    running, goal = started(words, log), rounds_in(out) + rounds
+    while rounds_in(out) < goal and running.poll() is None:
+        time.sleep(0.005)
+    try:
+        code = running.wait(seconds)
+    except subprocess.TimeoutExpired:
+        running.send_signal(signal.SIGKILL)
+        running.wait(60)
+        return True
     assert code == 0, log.read_text()
     return False
 
@@ -63,21 +78,15 @@ def without_time(folder):
 
 
 def check_kills(tmp_path, method, kills, rounds):
+    """Kills a run at random moments, also while it starts; how many came before its end."""
     whole, part, log = tmp_path / "whole", tmp_path / "part", tmp_path / "log"
-    began = time.monotonic()
-    assert not killed_after(arguments(method, whole, rounds), 300, log)
-    longest = time.monotonic() - began
+    finished(arguments(method, whole, rounds), log)
     rng, done = random.Random(method), 0
-    for _ in range(kills):
-        again = (part / "checkpoints").is_dir() and any((part / "checkpoints").glob("round_*"))
-        words = (
-            ["run", "--resume", str(part), "--quiet"] if again else arguments(method, part, rounds)
-        )
-        if not again:
-            words.append("--overwrite")
-        done += killed_after(words, rng.uniform(0.5, 1.1) * longest, log)
-    last = ["run", "--resume", str(part), "--quiet"]
-    assert not killed_after(last, 300, log), log.read_text()
+    for number in range(kills):
+        further = 0 if number % 5 == 4 else rng.randint(1, rounds // kills)
+        seconds = rng.uniform(0, 5 if further == 0 else 0.1)
+        done += killed(begun_or_gone_on(method, part, rounds), part, further, seconds, log)
+    finished(begun_or_gone_on(method, part, rounds), log)
     assert without_time(part) == without_time(whole)
     assert results.read(part).summary["status"] == "completed"
     np.testing.assert_array_equal(weights(part), weights(whole))
@@ -87,7 +96,7 @@ def check_kills(tmp_path, method, kills, rounds):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_twenty_kills_change_nothing(tmp_path, method):
-    assert check_kills(tmp_path, method, 20, rounds=400) >= 5
+    assert check_kills(tmp_path, method, 20, rounds=2000) >= 19
 
 
 def test_a_kill_between_any_two_files_of_a_checkpoint_changes_nothing(tmp_path, monkeypatch):

@@ -173,6 +173,21 @@ def text_from_first(text: str) -> str:
     return bytes(from_first(np.resize(data, size)) if size else b"").decode()
 
 
+def whole(array: jax.Array) -> np.ndarray:
+    """All of an array, also where it is cut over the devices of several processes.
+
+    Every process must ask for it.
+
+    Example:
+      >>> whole(jax.numpy.arange(3)).tolist()
+      [0, 1, 2]
+    """
+    if not (array.is_fully_addressable or array.is_fully_replicated):
+        everywhere = NamedSharding(array.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]
+        array = jax.jit(_same, out_shardings=everywhere)(array)
+    return np.asarray(array)
+
+
 def _between() -> tuple[NamedSharding, NamedSharding]:
     """One row a process, and all rows in each; one device of a process speaks for it."""
     speakers: dict[int, jax.Device] = {}

@@ -38,7 +38,8 @@ def save(
 ) -> pathlib.Path:
     """Writes a state to ``folder/round_NNNNNN``; an interrupted write leaves no such folder.
 
-    All processes of a run call it, on a file system that they share; each writes what it holds.
+    All processes of a run call it. Each writes what it holds, if all see the folder; else the first
+    one writes all of it.
 
     Args:
       folder: where the checkpoints of a run lie; made if needed.
@@ -59,20 +60,18 @@ def save(
         if processes.is_first():
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir(parents=True)
+    if processes.any_of(not hidden.is_dir()):
+        state = jax.tree.map(processes.whole, state)
+    written = ""
     with processes.together(), _told(path):
-        name = f"part_{processes.number():03d}.safetensors"
         data = shards.encoded(state)
-        _write(hidden / name, data)
-        written = json.dumps([name, hashlib.sha256(data).hexdigest()])
-    files = dict(map(json.loads, processes.gather(written)))
+        if data is not None:
+            name = f"part_{processes.number():03d}.safetensors"
+            _write(hidden / name, data)
+            written = json.dumps([name, hashlib.sha256(data).hexdigest()])
+    files = dict(json.loads(text) for text in processes.gather(written) if text)
     with processes.together(), _told(path):
         if processes.is_first():
-            lost = [name for name in files if not (hidden / name).is_file()]
-            if lost:
-                raise CheckpointError(
-                    f"checkpoint {path}: {lost[0]} is not seen by process 0; give all processes a "
-                    "folder on one file system"
-                )
             manifest = Manifest(number, dict(origin or {}), described(state), files)
             _write(hidden / MANIFEST, manifest.encoded())
             _take_place(hidden, path)

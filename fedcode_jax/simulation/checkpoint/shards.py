@@ -17,7 +17,7 @@ _TYPES = {
 """Those of safetensors that are written; others, such as bfloat16, go as unsigned integers."""
 
 
-def encoded(state: Any) -> bytes:
+def encoded(state: Any) -> bytes | None:
     """This process's parts of the arrays of a state, as a safetensors file.
 
     Args:
@@ -25,7 +25,8 @@ def encoded(state: Any) -> bytes:
         written by the first of them.
 
     Returns:
-      The file. A tensor is called after the array's number; its metadata say where parts lie.
+      The file, or None if nothing is to be written here. A tensor is called after the array's
+      number; the metadata say where parts lie.
     """
     from safetensors.numpy import save
 
@@ -36,6 +37,8 @@ def encoded(state: Any) -> bytes:
             name = f"{number:04d}.{part}"
             tensors[name] = _plain(values)
             places[name] = place
+    if not tensors:
+        return None
     return save(tensors, {"places": json.dumps(places)})
 
 
