@@ -98,9 +98,9 @@ def updates(
       The algorithm.
 
     Raises:
-      ConfigError: running statistics in a compressed group, a ``coded`` group with a compressor
-        that needs shapes, or a compressor down that has a memory; once the model is known, also
-        local groups that keep nothing or everything.
+      ConfigError: a compressor that is none, running statistics in a compressed group, a ``coded``
+        group with a compressor that needs shapes, or a compressor down that has a memory; once the
+        model is known, also local groups that keep nothing or everything.
 
     Source: changes, and the server's optimiser: Reddi et al., arXiv 2003.00295, algorithm 1;
     compressed both ways: Sattler et al., arXiv 1903.02891; local groups: Arivazhagan et al., arXiv
@@ -118,6 +118,12 @@ def updates(
       >>> message.sections[0].positions.tolist()
       [1, 2]
     """
+    for direction, compressor in (("up", up), ("down", down)):
+        if compressor is not None and not isinstance(compressor, Compressor):
+            raise ConfigError(
+                f"algorithm.{direction}: {type(compressor).__name__} is no compressor; wrap a "
+                "function (vector, key) -> section in compress.stateless"
+            )
     if down is not None and down.has_memory:
         raise ConfigError(
             "algorithm.down: a compressor with a memory, such as error feedback or dgc, cannot be "

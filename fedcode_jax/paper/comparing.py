@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fedcode_jax.experiment import SweepRun
 from fedcode_jax.paper.reading import REFERENCE, SUBJECT, Paper
@@ -71,7 +71,24 @@ def told_apart(runs: Runs, one: str, other: str, partition: str) -> Interval:
     )
 
 
-def overall(paper: Paper, runs: dict[str, Runs], method: str, data: str) -> tuple[Any, ...]:
+class Overall(NamedTuple):
+    """What stands beside a published figure.
+
+    Attributes:
+      reduction: FedAvg's measured bytes over the method's, both ways.
+      formula: the same by the paper's count of bits.
+      below: points of accuracy below FedAvg, of the server's weights and of the deployed model;
+        with an interval over seeds where there is one task and partition.
+      places: of how many tasks and partitions these are means.
+    """
+
+    reduction: float
+    formula: float
+    below: tuple[Interval, Interval]
+    places: int
+
+
+def overall(paper: Paper, runs: dict[str, Runs], method: str, data: str) -> Overall | None:
     """What stands beside a published figure: means over headline tasks, partitions and seeds.
 
     Args:
@@ -81,8 +98,7 @@ def overall(paper: Paper, runs: dict[str, Runs], method: str, data: str) -> tupl
       data: ``IID``, ``non-IID`` or ``pooled``, which is both.
 
     Returns:
-      Mean reduction, the same by formula, points below FedAvg, and of how many tasks and
-      partitions; None where there are none.
+      The means; None where there is nothing of the kind.
     """
     rows = [
         row(paper, runs[task], method, partition)
@@ -92,13 +108,38 @@ def overall(paper: Paper, runs: dict[str, Runs], method: str, data: str) -> tupl
     ]
     rows = [each for each in rows if each.less[0].n]
     if not rows:
-        return None, None, None, 0
-    return (
+        return None
+    below = [
+        Interval(
+            -statistics.mean(each.less[model].mean for each in rows),
+            rows[0].less[model].half_width if len(rows) == 1 else None,
+            min(each.less[model].n for each in rows),
+        )
+        for model in range(len(ACCURACIES))
+    ]
+    return Overall(
         statistics.mean(each.reduction.mean for each in rows),
         statistics.mean(each.formula.mean for each in rows),
-        -statistics.mean(each.less[0].mean for each in rows),
+        (below[0], below[1]),
         len(rows),
     )
+
+
+def rise(runs: Runs, method: str, partition: str) -> tuple[float, float] | None:
+    """The accuracy of the server's weights at the first and last of the rounds that count.
+
+    Returns:
+      Means over seeds in percent; None where no run completed.
+    """
+    found = completed(runs, method, partition).values()
+    if not found:
+        return None
+    counted = [
+        [record[ACCURACIES[0]] for record in run.records[-WINDOW:] if record[ACCURACIES[0]]]
+        for run in found
+    ]
+    first, last = (100 * statistics.mean(each[end] for each in counted) for end in (0, -1))
+    return first, last
 
 
 def completed(runs: Runs, method: str, partition: str) -> dict[int, SweepRun]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
-from fedcode_jax.paper.comparing import Row, failures, overall, row, told_apart
+from fedcode_jax.config import ExperimentConfig, flattened, replace, to_dict
+from fedcode_jax.paper.comparing import Row, failures, overall, rise, row, told_apart
 from fedcode_jax.paper.reading import REFERENCE, SUBJECT, Paper
 from fedcode_jax.paper.reports import Report
 from fedcode_jax.paper.running import Runs
 from fedcode_jax.results.intervals import Interval
+from fedcode_jax.results.report.labels import label
 
 _MEANING = (
     "Accuracy is the mean of the last ten rounds (both periods of the published schedule), in "
@@ -14,6 +16,10 @@ _MEANING = (
     "that clients would receive. Differences are taken seed by seed, ± half of their 95 % interval "
     "by Student's t. Reductions are of bytes both ways against FedAvg's: measured, and by the "
     "paper's count of bits."
+)
+_OF_THE_METHOD = (
+    "algorithm.num_clusters",
+    *(f"schedule.{name}" for name in ("start", "server_period", "client_period")),
 )
 PAIRS = (("fedavg", "fedcode"), ("fedavg", "skip"), ("fedcode", "skip"))
 
@@ -45,14 +51,14 @@ def page(
         "",
         *_published(paper, runs),
         "",
-        f"Ours: FedCode on {', '.join(paper.headline)}.",
+        *_ours(paper, runs),
         "",
         "Why they differ:",
         "",
         *(f"- {text}" for text in paper.explained),
     ]
     for task, found in runs.items():
-        lines += ["", f"## {task}", "", *_task(paper, found)]
+        lines += ["", f"## {task}", "", _settings(paper, task), "", *_task(paper, found)]
         for one in reports:
             if one.task == task:
                 lines += ["", f"{one.partition}: [the whole report]({one.page})."]
@@ -68,16 +74,40 @@ def page(
 def _published(paper: Paper, runs: Mapping[str, Runs]) -> list[str]:
     rows = []
     for one in paper.published:
-        measured, formula, loss, places = overall(paper, dict(runs), SUBJECT, one.data)
-        ours = (
-            ["-", "-", "-", "nothing of that kind"]
-            if measured is None
-            else [f"{measured:.1f}x", f"{formula:.1f}x", f"{loss:.2f}", f"{places}"]
-        )
+        found = overall(paper, dict(runs), SUBJECT, one.data)
+        ours = ["-"] * 5
+        if found is not None:
+            reductions = [f"{found.reduction:.1f}x", f"{found.formula:.1f}x"]
+            ours = [*reductions, *(_width(each) for each in found.below), f"{found.places}"]
         rows.append([one.source, one.data, f"{one.reduction:g}x", f"{one.loss:g}", *ours])
-    head = ["source", "data", "published reduction", "published loss"]
-    ours = ["here, measured", "by the paper's count", "loss here", "tasks and partitions"]
-    return _table([*head, *ours], rows)
+    head = ["source", "data", "published reduction", "published loss", "here, measured"]
+    head += ["by the paper's count", "loss here, server", "loss here, deployed"]
+    return _table([*head, "tasks and splits"], rows)
+
+
+def _ours(paper: Paper, runs: Mapping[str, Runs]) -> list[str]:
+    """What of ours stands beside the published figures, and whether it has learned to the end."""
+    config = replace(paper.tasks[paper.headline[0]], paper.methods[SUBJECT].settings)
+    settings = flattened(to_dict(config))
+    told = {name: settings[name] for name in _OF_THE_METHOD if name in settings}
+    lines = [f"Ours: FedCode with `{label(told)}` on {', '.join(paper.headline)}."]
+    for task in paper.headline:
+        for partition in paper.partitions:
+            found = rise(runs[task], REFERENCE, partition)
+            if found is not None:
+                lines.append(
+                    f"Over the rounds that count FedAvg goes from {found[0]:.1f} to "
+                    f"{found[1]:.1f} % on {task}, {partition}."
+                )
+    return [*lines, "Where it still learns, being slower counts as being worse."]
+
+
+def _settings(paper: Paper, task: str) -> str:
+    """What of a task is not the default."""
+    own, usual = (flattened(to_dict(each)) for each in (paper.tasks[task], ExperimentConfig()))
+    hidden = ("data.path", "data.dir")
+    unlike = {n: v for n, v in own.items() if n not in hidden and usual.get(n) != v}
+    return f"Settings that are not the defaults: `{label(unlike, otherwise='none')}`."
 
 
 def _task(paper: Paper, runs: Runs) -> list[str]:
@@ -118,7 +148,8 @@ def _quirks(paper: Paper, runs: Mapping[str, Runs]) -> list[str]:
             for name in quirks:
                 one = row(paper, found, name, partition)
                 plain = row(paper, found, SUBJECT, partition)
-                bytes_shown = f"{one.reduction.mean:.1f}x, not {plain.reduction.mean:.1f}x"
+                shown, before = (f"{each.reduction.mean:.1f}x" for each in (one, plain))
+                bytes_shown = shown if shown == before else f"{shown}, not {before}"
                 rows.append([task, partition, name, *map(_shown, one.less), bytes_shown])
     head = ["task", "split", "", "server, less FedCode", "deployed, less FedCode", "reduction"]
     texts = [f"- *{name}*: {text}" for name, text in quirks.items()]
@@ -137,10 +168,14 @@ def _reductions(found: Row) -> list[str]:
 
 
 def _shown(less: Interval) -> str:
-    if not less.n:
+    return _width(less, sign="+")
+
+
+def _width(found: Interval, sign: str = "") -> str:
+    if not found.n:
         return "-"
-    width = "" if less.half_width is None else f" ± {less.half_width:.2f}"
-    return f"{less.mean:+.2f}{width}"
+    width = "" if found.half_width is None else f" ± {found.half_width:.2f}"
+    return f"{found.mean:{sign}.2f}{width}"
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:

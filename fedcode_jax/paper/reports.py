@@ -1,10 +1,10 @@
-"""A report for each partition of a task, whose rows are the methods by name."""
+"""A report for each partition of a task, whose rows are the methods by name, quirks left out."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-from fedcode_jax.paper.reading import REFERENCE, Paper, partitions_of
+from fedcode_jax.paper.reading import REFERENCE, Paper
 from fedcode_jax.paper.running import Runs
 from fedcode_jax.results.report import PAGE, write_report
 
@@ -48,8 +48,8 @@ def write_reports(paper: Paper, runs: Runs, task: str, out: Path) -> list[Report
                 for (name, where, _), run in runs.items()
                 if (name, where) == (method, partition) and (folder := run.folder) is not None
             ]
-            for method in paper.methods
-            if partition in partitions_of(paper, method)
+            for method, one in paper.methods.items()
+            if not one.quirk
         }
         write_report(rows, out / place, against=REFERENCE, overwrite=True)
         drawn = (out / place / PICTURE).is_file()

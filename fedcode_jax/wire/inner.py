@@ -32,7 +32,10 @@ class OuterHandling(Handling[S]):
         """What there is for the section inside."""
         handling = self._inner.get(type(section.values))
         if handling is None:
-            raise ValueError(f"{self.called} with values of type {type(section.values)}")
+            raise ValueError(
+                f"{self.called} with values of type {type(section.values).__name__}; it takes a "
+                "section, such as wire.Dense or wire.Coded"
+            )
         return handling
 
     def sent_values(self, section: S, kind: Kind) -> Any:

@@ -40,7 +40,10 @@ def handling_of(section: Section) -> Handling[Any]:
     """
     handling = _TABLE.get(type(section))
     if handling is None:
-        raise TypeError(f"{type(section).__name__} is no section of a message")
+        raise TypeError(
+            f"{type(section).__name__} is no section of a message; wrap values in wire.Dense or "
+            "wire.Coded, or another of the wire's"
+        )
     return handling
 
 

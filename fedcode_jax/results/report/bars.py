@@ -132,11 +132,12 @@ def plot_time(groups: Sequence[Group], width: drawing.Width = "page") -> "Figure
             look |= {"edgecolor": "white", "hatch": _HATCHES.get(part, ""), "linewidth": 0.5}
             if seconds:
                 axes.barh(row, seconds / unit, left=left / unit, height=0.6, **look)
-            used.setdefault(part, Patch(**look))
+                used.setdefault(part, Patch(**look))
             left += seconds
     axes.set(xlabel=f"simulated time of a run ({name})")
     order = [part for part in (*PARTS, _WHOLE) if part in used]
-    drawing.legend_below(figure, [used[part] for part in order], order)
+    if order:
+        drawing.legend_below(figure, [used[part] for part in order], order)
     return figure
 
 

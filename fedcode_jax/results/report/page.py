@@ -21,10 +21,12 @@ CAPTIONS = {
     " has no period, as the axis says, against bytes of a whole run, both ways, and against its"
     " simulated time; bars are one standard deviation to each side. The dotted step joins the"
     " Pareto-best rows of the same data and partition.",
-    "fairness.png": "Accuracy over the clients at the last evaluation, all seeds together: median"
-    " and quartiles, whiskers to the extremes, and the mean over seeds of the worst tenth.",
+    "fairness.png": "Accuracy over the clients at the last evaluation, all seeds together, so that"
+    " a box is as wide as seeds differ too: median and quartiles, whiskers to the extremes, and the"
+    " mean over seeds of the worst tenth of a run's clients, at least one.",
     "time.png": "Simulated time of a run, mean over seeds: what the mean client spends on"
-    " computing, sending and waiting, as far as the runs recorded it.",
+    " computing, sending and waiting. Computing takes none where `network.samples_per_second` is"
+    " not set.",
 }
 """By file: what the plot shows."""
 _LINES = ("curves.png", "accuracy-bytes.png", "frontier.png")
@@ -62,7 +64,8 @@ def page_of(table: Table, runs: Sequence[Run], plots: Sequence[str], left_out: i
     groups = table.groups
     blocks = [
         "# Report",
-        f"{_counted(len(runs), 'run')} in {_counted(len(groups), 'group')}.{_common(runs)}",
+        f"{_counted(len(runs), 'run')} in {_counted(len(groups), 'group')}.{_common(runs)}"
+        f"{_network(runs)}",
         markdown(figures_grid(table)).rstrip("\n"),
         _FIGURES,
         *([RULE] if table.standings else []),
@@ -145,6 +148,13 @@ def _common(runs: Sequence[Run]) -> str:
         if is_shared and not ignored and value != runs[0].defaults.get(name):
             shared[name] = value
     return f" All have: {code(label(shared))}." if shared else ""
+
+
+def _network(runs: Sequence[Run]) -> str:
+    """A sentence on the network, if all runs have the same."""
+    found = {run.summary.get("network") for run in runs if run.summary}
+    (network,) = found if len(found) == 1 else (None,)
+    return f" Network of all: {network}." if network else ""
 
 
 def _counted(number: int, what: str) -> str:
