@@ -1,6 +1,7 @@
 """The command, with a stand-in for the simulation; the real run is tested beside it."""
 
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -10,10 +11,12 @@ import pytest
 
 import fedcode_jax
 from fedcode_jax.cli import main
+from fedcode_jax.cli.entry import COMMANDS
 from fedcode_jax.config import ExperimentConfig, UpConfig, replace, setting_names, to_yaml
 from fedcode_jax.errors import ConfigError, DataError
 from fedcode_jax.results import summarise
 
+FEDCODE = [sys.executable, "-c", "import sys; from fedcode_jax.cli import main; sys.exit(main())"]
 RECORD = {
     "round": 1,
     "test_accuracy": 0.75,
@@ -333,3 +336,34 @@ def test_help_does_not_wait_for_jax():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_ends_any_command_in_good_order(name, code, monkeypatch, capsys):
+    number, tidied = getattr(signal, name), []
+    before = signal.getsignal(number)
+
+    def command(arguments):
+        try:
+            signal.raise_signal(number)
+        finally:
+            tidied.append(True)
+
+    monkeypatch.setitem(COMMANDS, "data", ("", command))
+    assert main(["data"]) == code
+    assert tidied == [True]
+    assert "fedcode: interrupted" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("words", [["run", "--help"], ["--help"], ["bench", "--help"]])
+def test_nobody_need_read_all_that_is_printed(words):
+    """As with ``| head -1``."""
+    with subprocess.Popen(
+        [*FEDCODE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        running.stdout.close()
+        said = running.stderr.read().decode()
+        code = running.wait(60)
+    assert said == ""
+    assert code in (0, 141)  # argparse keeps to itself that nobody reads
