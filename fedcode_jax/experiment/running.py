@@ -13,7 +13,7 @@ from fedcode_jax import config as configs
 from fedcode_jax import randomness, results
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.devices import claim_cores, replicated
-from fedcode_jax.errors import ConfigError
+from fedcode_jax.errors import ConfigError, WireCheckError
 from fedcode_jax.experiment.building import Experiment, build
 from fedcode_jax.experiment.clients_table import check_clients
 from fedcode_jax.experiment.closing import summary_of
@@ -176,6 +176,8 @@ def _simulated(
     if check is not None:
         summary["wire_check"] = check.figures
     journal.closed(outcome, summary)
+    if check is not None and not check.messages and outcome.status == "completed":
+        raise WireCheckError("no message was checked: the run had no round left to do")
     return outcome, summary
 
 
