@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -14,11 +14,27 @@ METHODS = "methods.yaml"
 KINDS = ("IID", "non-IID")
 REFERENCE, SUBJECT = "fedavg", "fedcode"
 """What all methods are compared with, and what quirks are set on top of."""
-_OF_METHODS = {"published", "partitions", "methods", "quirks", "explained"}
-_OF_SCALE = {
-    *("title", "seeds", "settings", "tasks", "headline", "partitions", "methods"),
-    *("quirks", "quirk_partitions"),
+_OF_METHODS = {
+    "published": list,
+    "partitions": dict,
+    "methods": dict,
+    "quirks": dict,
+    "explained": list,
 }
+_OF_SCALE = {
+    "title": str,
+    "seeds": int,
+    "settings": dict,
+    "tasks": dict,
+    "headline": list,
+    "partitions": list,
+    "methods": list,
+    "quirks": list,
+    "quirk_partitions": list,
+}
+"""What a file must have, and of which type."""
+_MAY_BE_EMPTY = ("settings", "quirks", "quirk_partitions")
+_IN_WORDS = {str: "a text", int: "a whole number of at least 1", list: "a list", dict: "a mapping"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,16 +198,32 @@ def _task(
     return replace(ExperimentConfig(), {**together, **(instead or {})})
 
 
-def _mapping(path: Path, keys: set[str]) -> dict[str, Any]:
+def _mapping(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """What a file says, each part of the type that it must have."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     given = set(found) if isinstance(found, dict) else set()
-    if given != keys:
-        wrong = ", ".join(sorted(keys ^ given))
-        raise ConfigError(f"{path}: must have {', '.join(sorted(keys))}; look at {wrong}")
+    if given != set(kinds):
+        wrong = ", ".join(sorted(map(str, set(kinds) ^ given)))
+        raise ConfigError(f"{path}: must have {', '.join(sorted(kinds))}; look at {wrong}")
+    for name, kind in kinds.items():
+        value = found[name]
+        fits = isinstance(value, kind) and not isinstance(value, bool)
+        if not fits or (name not in _MAY_BE_EMPTY and not value) or (kind is int and value < 1):
+            _refuse(path, name, value, _IN_WORDS[kind])
+        texts = value if kind is list and name != "published" else []
+        named = value.values() if kind is dict and name != "settings" else []
+        if not all(isinstance(each, str) for each in texts):
+            _refuse(path, name, value, "a list of texts")
+        if not all(isinstance(each, dict) for each in named):
+            _refuse(path, name, value, "a mapping of names to mappings")
     return found
+
+
+def _refuse(path: Path, name: str, value: Any, what: str) -> NoReturn:
+    raise ConfigError(f"{path}: {name}: {value!r} cannot be used; it must be {what}")
 
 
 def _chosen(kind: str, names: list[str], common: Mapping[str, Any], place: str) -> dict[str, Any]:

@@ -227,9 +227,24 @@ def test_mistakes_are_told_before_anything_runs(name, tmp_path, capsys, monkeypa
         ({"tasks": {"digits": {"model.nam": "mlp"}}}, "model.nam"),
         ({"partitions": ["Dirichlet 3"]}, "Dirichlet 0.3"),
         ({"headline": ["digit"]}, "Did you mean 'digits'?"),
+        ({"headline": []}, r"headline: \[\] cannot be used; it must be a list"),
+        ({"seeds": "two"}, "seeds: 'two' cannot be used; it must be a whole number of at least 1"),
+        ({"seeds": 0}, "seeds: 0 cannot be used"),
+        ({"seeds": True}, "seeds: True cannot be used"),
+        ({"tasks": ["digits"]}, "tasks: .* it must be a mapping"),
+        ({"tasks": {"digits": "mlp"}}, "it must be a mapping of names to mappings"),
+        ({"methods": [["fedavg"]]}, "methods: .* it must be a list of texts"),
+        ({"settings": None}, "settings: None cannot be used"),
         ({"quirk_partitions": ["Dirichlet 2.0"]}, "quirk_partitions"),
     ],
 )
 def test_a_scale_that_is_wrong_is_told(changes, said, tmp_path):
     with pytest.raises(ConfigError, match=said):
         paper.read("tiny", folder_with(tmp_path, **changes))
+
+
+def test_quirks_may_be_left_out(tmp_path):
+    found = paper.read("tiny", folder_with(tmp_path, quirks=[], quirk_partitions=[]))
+    assert len(paper.configs(found, "digits")) == 3 * 2 * 2
+    without = paper.read("tiny", folder_with(tmp_path, quirk_partitions=[]))
+    assert len(paper.configs(without, "digits")) == 3 * 2 * 2
