@@ -171,6 +171,10 @@ def test_a_run_goes_on_by_its_folder_alone(simulation, tmp_path, capsys):
     assert overwrite is False
     assert main(["run", "--resume", "moved", "--config", "moved/config.yaml"]) == 2
     assert "cannot be used with --resume" in capsys.readouterr().err
+    assert main(["run", "--resume", "moved", "--out", "other"]) == 2
+    assert "out: cannot be used with --resume" in capsys.readouterr().err
+    assert main(["run", "--resume", "moved", "--overwrite"]) == 2
+    assert "overwrite: has no use with --resume" in capsys.readouterr().err
     assert main(["run", "--resume", "elsewhere"]) == 2
     assert "'elsewhere' is not the folder of a run" in capsys.readouterr().err
 

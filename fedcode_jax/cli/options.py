@@ -78,6 +78,11 @@ def parse(
             options[name] = options.get(name, ()) + value if several else value
         elif name != "help":
             settings[name] = given
+    if "out" in settings and "resume" in options:
+        raise ConfigError(
+            f"out: cannot be used with --resume, which goes on in {str(options['resume'])!r}; copy "
+            "the folder, and resume the copy"
+        )
     base = _base(options, load)
     if any(name == "help" for name, _ in words.options_of(arguments)):
         with unchecked():  # what a choice needs may not be given yet

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedcode_jax.cli.options import Options, parse
 from fedcode_jax.config import replace
-from fedcode_jax.errors import ElsewhereError
+from fedcode_jax.errors import ConfigError, ElsewhereError
 
 _EXIT_CODES = {"completed": 0, "diverged": 1}
 _OF_SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
@@ -59,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = parse(RunOptions, "fedcode run", arguments)
     config = options.experiment
+    if options.resume is not None and options.overwrite:
+        raise ConfigError("overwrite: has no use with --resume, which goes on; leave one out")
     if config.out is None:
         name = f"{config.algorithm.name}-{config.data.name}"
         config = replace(config, {"out": "runs/" + re.sub(r"[^\w.-]+", "-", name)})

@@ -42,11 +42,17 @@ def check_same(config: ExperimentConfig) -> str:
     return str(results.noted_versions(files.config_text).get("init") or "")
 
 
-def is_finished(config: ExperimentConfig) -> bool:
-    """Whether the run in a folder has done all of its rounds, and written what it came to."""
+def is_finished(config: ExperimentConfig, path: pathlib.Path) -> bool:
+    """Whether a run has done all of its rounds, and written what it came to.
+
+    Args:
+      config: of the run, with its folder.
+      path: its latest whole checkpoint.
+    """
     files = results.read(config.out or "")
     status = (files.summary or {}).get("status")
-    return status == "completed" and len(files.records) == config.rounds
+    done = len(files.records), checkpoint.load(path).round
+    return status == "completed" and done == (config.rounds, config.rounds)
 
 
 def going_on(experiment: Experiment) -> pathlib.Path:

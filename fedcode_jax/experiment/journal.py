@@ -114,7 +114,12 @@ class Journal:
             )
             kept = self.folder.kept()
             run = dataclasses.replace(run, done=self.saved, told=told)
-        self.loggers.begin(run, self.records, kept)
+        try:
+            self.loggers.begin(run, self.records, kept)
+        except BaseException:
+            if self.folder is not None:
+                self.folder.close()
+            raise
         if config.out is not None and not resume:
             try:
                 self.folder = results.RunFolder.create(config.out, *about, overwrite=overwrite)

@@ -131,7 +131,7 @@ def run(
     if resume:
         with processes.together():
             from_path = going_on(experiment) if processes.is_first() else None
-            finished = processes.is_first() and is_finished(config)
+            finished = from_path is not None and is_finished(config, from_path)
         if processes.any_of(finished):
             return _as_kept(experiment, from_path, state)
     if observer is None and not quiet:

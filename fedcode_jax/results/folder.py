@@ -138,7 +138,7 @@ class RunFolder:
                 exported = (SAFETENSORS, MESSAGE, CONTENTS) if overwrite else ()
                 for name in (*_WRITTEN_LATER, *exported):
                     (folder / name).unlink(missing_ok=True)
-                for stale in (folder / CHECKPOINTS).glob("round_[0-9]*"):
+                for stale in _checkpoints(folder).values():
                     shutil.rmtree(stale)
                 _write_config(folder, config_text, versions)
                 (folder / METRICS).touch()
@@ -190,12 +190,12 @@ class RunFolder:
 
     def _cut_back(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Leaves these rounds alone, and nothing that tells of later ones."""
+        cut_rows(self.path / CLIENTS, len(records))  # first: it may be damaged
         write_atomically(self.path / METRICS, _lines(records))
         write_atomically(self.path / METRICS_TABLE, csv_text(records, columns_of(records)))
-        cut_rows(self.path / CLIENTS, len(records))
         (self.path / SUMMARY).unlink(missing_ok=True)
-        for later in self.checkpoints.glob("round_[0-9]*"):
-            if int(later.name[6:]) > len(records):  # damaged, and of rounds that are run again
+        for done, later in _checkpoints(self.path).items():
+            if done > len(records):  # damaged, and of rounds that are run again
                 shutil.rmtree(later)
 
     def kept(self) -> dict[str, dict[str, Any]]:
@@ -276,6 +276,12 @@ class RunFolder:
             write_atomically(self.path / SUMMARY, to_json(summary, indent=2) + "\n")
 
 
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a run by their rounds."""
+    found = [path for path in (folder / CHECKPOINTS).glob("round_*") if path.is_dir()]
+    return {int(path.name[6:]): path for path in found if path.name[6:].isdigit()}
+
+
 def _lines(records: Iterable[Mapping[str, Any]]) -> str:
     return "".join(to_json(record) + "\n" for record in records)
 
@@ -331,6 +337,8 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{folder}: holds a damaged file ({error})") from error
+    if summary is not None and not isinstance(summary, dict):
+        raise CheckpointError(f"{done}: is damaged: it holds no figures; remove it")
     # Every whole line ends with a line break, so what follows the last one was cut off.
     records = []
     for number, line in enumerate(lines[:-1], start=1):

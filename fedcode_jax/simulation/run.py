@@ -99,6 +99,9 @@ def simulate(
     records = list(records or [])
     done = int(state.round)
     evaluation: Evaluation | None = None
+    if done == rounds:  # all is done but what it came to
+        state, output = program.advance(state, 0)
+        evaluation = Evaluation.of(jax.device_get(output._replace(traffic=None)))
     with _interruptible() as interrupted:
         while done < rounds:
             stopped = processes.some(interrupted())

@@ -111,6 +111,75 @@ def test_a_finished_run_is_left_as_it_is(whole, capsys):
     assert content(whole.folder) == before
 
 
+def test_a_run_that_was_killed_as_it_closed_is_closed(whole, tmp_path):
+    folder = tmp_path / "part"
+    shutil.copytree(whole.folder, folder)
+    expected = json.loads((folder / "summary.json").read_text())
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    (folder / "summary.json").unlink()
+    (folder / "evaluation.json").unlink()
+    found = run(folder, {"checkpoint_every": 1, "checkpoint_keep": None}, resume=True)
+    same(found, whole)
+    machine = {"compile_seconds", "compilations", "wall_seconds"}
+    again = json.loads((folder / "summary.json").read_text())
+    assert {k: v for k, v in again.items() if k not in machine} == {
+        k: v for k, v in expected.items() if k not in machine
+    }
+    assert json.loads((folder / "evaluation.json").read_text()) == evaluation
+
+
+def test_a_finished_run_whose_last_checkpoint_is_lost_does_its_last_rounds_again(whole, tmp_path):
+    folder = tmp_path / "part"
+    shutil.copytree(whole.folder, folder)
+    shutil.rmtree(folder / "checkpoints" / "round_000005")
+    found = run(folder, {"checkpoint_every": 1, "checkpoint_keep": None}, resume=True)
+    same(found, whole)
+    assert max(checkpoint.rounds(folder / "checkpoints")) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("summary.json", "[1]", "summary.json: is damaged"),
+        ("clients.csv", "garbage\n1,2\n", "clients.csv: is damaged"),
+        ("clients.csv", "round,client\nx,1\n", "clients.csv: is damaged"),
+        ("config.yaml", "seed: [", "config.yaml|YAML|line"),
+        ("metrics.jsonl", "[1]\n", "is not a record of a round"),
+    ],
+)
+def test_a_damaged_file_is_told_and_nothing_is_lost(part, name, text, said):
+    (part / name).write_text(text)
+    before = content(part)
+    with pytest.raises((CheckpointError, ConfigError), match=said):
+        run(part, {"checkpoint_every": 1}, resume=True)
+    assert content(part) == before
+
+
+def test_what_is_no_checkpoint_is_left_alone(whole, part):
+    kept = part / "checkpoints"
+    shutil.copytree(kept / "round_000002", kept / "round_000002_backup")
+    (kept / "round_000009").write_text("mine")
+    same(run(part, {"checkpoint_every": 1, "checkpoint_keep": None}, resume=True), whole)
+    assert (kept / "round_000002_backup").is_dir()
+    assert (kept / "round_000009").read_text() == "mine"
+
+
+class Refusing:
+    """A logger that cannot begin."""
+
+    def begin(self, run):
+        raise RuntimeError("no")
+
+    round = end = begin
+
+
+def test_a_logger_that_cannot_begin_lets_go_of_the_folder(whole, part):
+    more = {"checkpoint_every": 1, "checkpoint_keep": None}
+    with pytest.raises(ConfigError, match="could not begin"):
+        run(part, more, resume=True, loggers=[Refusing()])
+    same(run(part, more, resume=True), whole)
+
+
 def test_fewer_rounds_than_are_done_are_refused(whole):
     before = content(whole.folder)
     with pytest.raises(ConfigError, match="rounds: 2 is less than the 5 that the run in"):

@@ -82,8 +82,8 @@ def save(
 
 def rounds(folder: pathlib.Path) -> dict[int, pathlib.Path]:
     """The checkpoints in a folder by the round that they were made after, in ascending order."""
-    found = (p for p in pathlib.Path(folder).glob(f"{_ROUND}[0-9]*") if p.name[6:].isdigit())
-    return dict(sorted((int(path.name[6:]), path) for path in found))
+    found = (path for path in pathlib.Path(folder).glob(f"{_ROUND}*") if path.is_dir())
+    return dict(sorted((int(p.name[6:]), p) for p in found if p.name[6:].isdigit()))
 
 
 def latest(folder: pathlib.Path) -> tuple[pathlib.Path, Manifest]:
