@@ -17,7 +17,7 @@ import tomllib
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
-FAMILY = ("jax", "flax", "optax", "chex", "orbax-checkpoint")
+FAMILY = ("jax", "flax", "optax", "chex")
 
 
 def pins(pyproject: Path = HOME / "pyproject.toml") -> list[str]:

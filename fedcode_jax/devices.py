@@ -14,6 +14,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 
 from fedcode_jax.accelerators import tell_unused
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.host import available_memory, granted_cores
 from fedcode_jax.targets import Machine, here
 
 CLIENTS = "clients"
@@ -24,7 +25,7 @@ _AUTO = (AxisType.Auto,)
 
 
 def claim_cores() -> None:
-    """Makes every core of the CPU a device, unless JAX is in use or was told otherwise.
+    """Makes every core that is granted a device, unless JAX is in use or was told otherwise.
 
     One client a core is faster than one client on all cores: inside a small convolution there
     is little to share. To be called before anything runs; other backends are not affected. If an
@@ -35,9 +36,10 @@ def claim_cores() -> None:
     """
     told = getattr(jax.config, "jax_num_cpu_devices", 0) > 0
     if not told and "device_count" not in os.environ.get("XLA_FLAGS", ""):
-        # The first: JAX has begun; the second: a system without affinities.
-        with contextlib.suppress(RuntimeError, AttributeError):
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        cores = granted_cores()
+        if cores is not None:
+            with contextlib.suppress(RuntimeError):  # JAX has begun
+                jax.config.update("jax_num_cpu_devices", cores)
     _begin()
     tell_unused()
 
@@ -185,10 +187,8 @@ def free_bytes(machine: Machine | None = None) -> int | None:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    if device.platform == "cpu" and hasattr(os, "sysconf"):
-        pages = os.sysconf("SC_AVPHYS_PAGES")
-        return pages * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
-    return None
+    memory = available_memory() if device.platform == "cpu" else None
+    return None if memory is None else memory // jax.local_device_count()
 
 
 def compiled_memory(program: Any) -> dict[str, int] | None:

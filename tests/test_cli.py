@@ -1,6 +1,7 @@
 """The command, with a stand-in for the simulation; the real run is tested beside it."""
 
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -10,10 +11,12 @@ import pytest
 
 import fedcode_jax
 from fedcode_jax.cli import main
+from fedcode_jax.cli.entry import COMMANDS
 from fedcode_jax.config import ExperimentConfig, UpConfig, replace, setting_names, to_yaml
 from fedcode_jax.errors import ConfigError, DataError
 from fedcode_jax.results import summarise
 
+FEDCODE = [sys.executable, "-c", "import sys; from fedcode_jax.cli import main; sys.exit(main())"]
 RECORD = {
     "round": 1,
     "test_accuracy": 0.75,
@@ -31,6 +34,7 @@ def simulation(monkeypatch, tmp_path):
     module = types.ModuleType("fedcode_jax.experiment")
     module.calls = []
     module.status = "completed"
+    module.signal = "SIGINT"
     module.error = None
 
     def run(config, *, observer=None, overwrite=False, resume=False, wire_check=False, quiet=False):
@@ -43,7 +47,7 @@ def simulation(monkeypatch, tmp_path):
             raise module.error
         summary = summarise(
             [RECORD], period=1, status=module.status, fedavg_bytes=400, fedavg_formula_bits=0
-        ) | {"network": "1 Mbit/s up, 10 Mbit/s down"}
+        ) | {"network": "1 Mbit/s up, 10 Mbit/s down", "signal": module.signal}
         if observer is not None:
             observer.advanced([RECORD])
             observer.finished(summary)
@@ -153,8 +157,32 @@ def test_flags(simulation, capsys):
     assert simulation.resume is False
     assert "round 1/1" not in out
     assert "75.00 %" in out
-    assert main(["run", "--resume"]) == 0
+
+
+def test_a_run_goes_on_by_its_folder_alone(simulation, tmp_path, capsys):
+    first = replace(ExperimentConfig(), {"rounds": 3, "algorithm.num_clusters": 8, "out": "first"})
+    folder = tmp_path / "moved"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(to_yaml(first))
+    assert main(["run", "--resume", "moved", "--rounds", "5"]) == 0
     assert simulation.resume is True
+    config, overwrite = simulation.calls[0]
+    assert config == replace(first, {"rounds": 5, "out": "moved"})
+    assert overwrite is False
+    assert main(["run", "--resume", "moved", "--config", "moved/config.yaml"]) == 2
+    assert "cannot be used with --resume" in capsys.readouterr().err
+    assert main(["run", "--resume", "moved", "--out", "other"]) == 2
+    assert "out: cannot be used with --resume" in capsys.readouterr().err
+    assert main(["run", "--resume", "moved", "--overwrite"]) == 2
+    assert "overwrite: has no use with --resume" in capsys.readouterr().err
+    assert main(["run", "--resume", "elsewhere"]) == 2
+    assert "'elsewhere' is not the folder of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_that_ends_a_run_is_told_by_the_exit_code(simulation, name, code):
+    simulation.status, simulation.signal = "interrupted", name
+    assert main(["run"]) == code
 
 
 @pytest.mark.parametrize(
@@ -312,3 +340,34 @@ def test_help_does_not_wait_for_jax():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_ends_any_command_in_good_order(name, code, monkeypatch, capsys):
+    number, tidied = getattr(signal, name), []
+    before = signal.getsignal(number)
+
+    def command(arguments):
+        try:
+            signal.raise_signal(number)
+        finally:
+            tidied.append(True)
+
+    monkeypatch.setitem(COMMANDS, "data", ("", command))
+    assert main(["data"]) == code
+    assert tidied == [True]
+    assert "fedcode: interrupted" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("words", [["run", "--help"], ["--help"], ["bench", "--help"]])
+def test_nobody_need_read_all_that_is_printed(words):
+    """As with ``| head -1``."""
+    with subprocess.Popen(
+        [*FEDCODE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        running.stdout.close()
+        said = running.stderr.read().decode()
+        code = running.wait(60)
+    assert said == ""
+    assert code in (0, 141)  # argparse keeps to itself that nobody reads

@@ -56,6 +56,8 @@ CHANGED = {
     "clients_per_round": 5,
     "eval_every": 3,
     "checkpoint_every": 6,
+    "checkpoint_seconds": 90.0,
+    "checkpoint_keep": 3,
     "out": "runs/a: b # c",
     "metrics": ["top5"],
     "init": "runs/begun",
@@ -335,7 +337,7 @@ def test_a_table_of_clients_round_trips_with_its_name():
 def test_yaml_keeps_the_order_of_the_fields():
     lines = [line.strip().partition(":")[0] for line in to_yaml(ExperimentConfig()).splitlines()]
     assert lines[:4] == ["seed", "rounds", "clients_per_round", "eval_every"]
-    assert lines[4:8] == ["checkpoint_every", "out", "metrics", "init"]
+    assert lines[4:8] == ["checkpoint_every", "checkpoint_seconds", "checkpoint_keep", "out"]
 
 
 CHOICE_OF = {

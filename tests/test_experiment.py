@@ -116,7 +116,7 @@ def test_resume_goes_on_bitwise_from_the_latest_checkpoint(tmp_path, capsys):
         (["--data.name", "npz"], "data.path"),
         (["--data.name", "npz", "--data.path", "nowhere.npz"], "nowhere.npz"),
         (["--execution.client-axis", "map", "--execution.chunk", "4"], "execution.chunk"),
-        (["--resume"], "holds no|cannot be read"),
+        (["--resume", "nowhere"], "'nowhere' is not the folder of a run"),
         (["--log", "tensorbord"], "log: unknown name 'tensorbord'. Did you mean 'tensorboard'"),
         (["--log", "my_loggers:mine"], "log: 'my_loggers:mine' cannot be found"),
         (["--log", "wandb", "wandb"], "log: .* it must be a list of different names"),

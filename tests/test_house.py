@@ -13,7 +13,17 @@ FILES = sorted(HOME.rglob("*.py"))
 MOST_LINES = 60
 
 ROOMS = (
-    ("errors", "version", "names", "limits", "randomness", "targets", "accelerators", "devices"),
+    (
+        "errors",
+        "version",
+        "names",
+        "limits",
+        "randomness",
+        "host",
+        "targets",
+        "accelerators",
+        "devices",
+    ),
     ("drawing",),
     ("codebook",),
     ("wire",),

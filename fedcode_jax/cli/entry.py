@@ -1,13 +1,18 @@
 """Finds the subcommand, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 the run diverged, 2 a mistake in the options, the config or the data,
-130 interrupted.
+Exit codes: 0 done, 1 the run diverged, 2 a mistake in the options, the config or the data, 130
+interrupted, 143 and 129 ended by SIGTERM and SIGHUP, 141 nobody reads what it prints.
 """
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from fedcode_jax.cli import advise, bench, data, export, report, reproduce, run, sweep
 from fedcode_jax.errors import FedcodeError, check_name
@@ -44,17 +49,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(given)
+        with _ended_as_by_ctrl_c():
+            code = _dispatch(given)
+            sys.stdout.flush()
+            return code
     except FedcodeError as error:
         if "--debug" in given:
             traceback.print_exc()
         print(f"fedcode: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("fedcode: interrupted", file=sys.stderr)
-        return 130
+        return 128 + int(getattr(stop, "number", signal.SIGINT))
+    except BrokenPipeError:
+        # Else Python writes what is left once more as it ends, and says that it could not.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except SystemExit as stop:  # the parsers end with it, after --help too
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
+
+
+class _EndedError(KeyboardInterrupt):
+    """Another signal than Ctrl-C's that asks for an end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM and SIGHUP, where nobody heeds them, as Ctrl-C: what is done is kept."""
+
+    def end(number: int, frame: Any) -> None:
+        raise _EndedError(number)
+
+    heeded = []
+    if threading.current_thread() is threading.main_thread():
+        names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        numbers = [getattr(signal, name) for name in names]
+        heeded = [each for each in numbers if signal.getsignal(each) is signal.SIG_DFL]
+    for number in heeded:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _dispatch(arguments: list[str]) -> int:

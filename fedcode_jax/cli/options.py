@@ -78,13 +78,35 @@ def parse(
             options[name] = options.get(name, ()) + value if several else value
         elif name != "help":
             settings[name] = given
-    file = options.get("config")
-    base = load(str(file)) if file is not None else ExperimentConfig()
+    if "out" in settings and "resume" in options:
+        raise ConfigError(
+            f"out: cannot be used with --resume, which goes on in {str(options['resume'])!r}; copy "
+            "the folder, and resume the copy"
+        )
+    base = _base(options, load)
     if any(name == "help" for name, _ in words.options_of(arguments)):
         with unchecked():  # what a choice needs may not be given yet
             shown = kind(experiment=_changed(base, settings, [*own, "help"]), **options)
         return _by_tyro(kind, command, ["--help"], shown)
     return kind(experiment=_changed(base, settings, [*own, "help"]), **options)
+
+
+def _base(options: Mapping[str, Any], load: Callable[[str], ExperimentConfig]) -> ExperimentConfig:
+    """What the settings that are given change: of a file, of a run that goes on, or defaults."""
+    file, folder = options.get("config"), options.get("resume")
+    if folder is None:
+        return load(str(file)) if file is not None else ExperimentConfig()
+    if file is not None:
+        raise ConfigError(
+            f"config: {str(file)!r} cannot be used with --resume, which takes the config of the "
+            "run; leave it out"
+        )
+    own = folder / config_files.OF_RUN
+    if not own.is_file():
+        raise ConfigError(
+            f"resume: {str(folder)!r} is not the folder of a run (no {own.name}); give its --out"
+        )
+    return replace(load(str(own)), {"out": str(folder)})
 
 
 def _hints(kind: type) -> list[Any]:

@@ -5,12 +5,14 @@ import dataclasses
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from fedcode_jax.cli.options import Options, parse
 from fedcode_jax.config import replace
-from fedcode_jax.errors import ElsewhereError
+from fedcode_jax.errors import ConfigError, ElsewhereError
 
-_EXIT_CODES = {"completed": 0, "diverged": 1, "interrupted": 130}
+_EXIT_CODES = {"completed": 0, "diverged": 1}
+_OF_SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +27,9 @@ class RunOptions(Options):
 
     overwrite: bool = False
     """Replace the files of an earlier run in the same folder."""
-    resume: bool = False
-    """Go on from the latest checkpoint of the run in --out; give the config that it has."""
+    resume: Path | None = None
+    """Folder of a run to go on with, from its latest checkpoint, as its config.yaml says; more
+    --rounds may be given beside it."""
     wire_check: bool = False
     """Encode and decode every message for real, and hold the counted sizes against the bytes."""
     quiet: bool = False
@@ -49,13 +52,15 @@ def main(arguments: Sequence[str]) -> int:
       arguments: what follows ``fedcode run``.
 
     Returns:
-      0 completed, 1 diverged, 130 interrupted.
+      0 completed, 1 diverged, 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
 
     Raises:
       FedcodeError: a setting or a data set that cannot be used.
     """
     options = parse(RunOptions, "fedcode run", arguments)
     config = options.experiment
+    if options.resume is not None and options.overwrite:
+        raise ConfigError("overwrite: has no use with --resume, which goes on; leave one out")
     if config.out is None:
         name = f"{config.algorithm.name}-{config.data.name}"
         config = replace(config, {"out": "runs/" + re.sub(r"[^\w.-]+", "-", name)})
@@ -76,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
                 config,
                 observer=observer,
                 overwrite=options.overwrite,
-                resume=options.resume,
+                resume=options.resume is not None,
                 wire_check=options.wire_check,
                 quiet=options.quiet,
             )
@@ -85,8 +90,9 @@ def main(arguments: Sequence[str]) -> int:
             raise
         return 2  # who failed says so, and the first process
     status = result.summary["status"]
+    code = _OF_SIGNALS[result.summary["signal"]] if status == "interrupted" else _EXIT_CODES[status]
     if not first:
-        return _EXIT_CODES[status]
+        return code
     network = result.summary["network"]
     console.print(closing_table(result.summary, network=network, folder=result.folder))
 
@@ -100,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
             "network.deadline or faster links, or less network.dropout and loss",
             file=sys.stderr,
         )
-    return _EXIT_CODES[status]
+    return code
 
 
 def _joined(options: RunOptions) -> bool:

@@ -15,6 +15,9 @@ from fedcode_jax.config.section import Section
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.names import PARTS, is_given
 
+OF_RUN = "config.yaml"
+"""The file in the folder of a run that says what was run."""
+
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
     """The config as nested dictionaries of plain values, in the order of its fields.

@@ -44,6 +44,10 @@ class ExecutionConfig(Section):
     next client as soon as it is free (packed); None: as planned."""
 
 
+CHECKPOINTING = ("checkpoint_every", "checkpoint_seconds", "checkpoint_keep")
+"""Settings that change nothing but when a run is saved."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig(Section):
     """One experiment; the defaults are FedCode on scikit-learn's handwritten digits.
@@ -75,7 +79,11 @@ class ExperimentConfig(Section):
     eval_every: Annotated[int, checks.whole(1)] = 1
     """Rounds between two evaluations; the last round is always evaluated."""
     checkpoint_every: Annotated[int | None, checks.whole(1)] = None
-    """Rounds between two checkpoints, at evaluations; None: one at the end."""
+    """Rounds between two checkpoints; there is one at the end too."""
+    checkpoint_seconds: Annotated[float | None, checks.real(0.0, above=True)] = None
+    """Seconds between two checkpoints, looked at after every ten rounds and every evaluation."""
+    checkpoint_keep: Annotated[int | None, checks.whole(1)] = 2
+    """How many checkpoints are kept, the last ones; None: all."""
     out: Annotated[str | None, checks.path] = None
     """Folder of the run."""
     metrics: Annotated[tuple[str, ...], checks.metrics] = ()

@@ -27,6 +27,8 @@ _TRACED = (
     "seed",
     "out",
     "checkpoint_every",
+    "checkpoint_seconds",
+    "checkpoint_keep",
     "init",
     "init_skip",
     "log",

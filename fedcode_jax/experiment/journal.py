@@ -4,18 +4,22 @@ import dataclasses
 import json
 import os
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from fedcode_jax import config as configs
 from fedcode_jax import results
 from fedcode_jax.config import ExperimentConfig
+from fedcode_jax.errors import CheckpointError
 from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.experiment.clients_table import client_rows
 from fedcode_jax.experiment.closing import evaluation_of
+from fedcode_jax.experiment.origin import origin_of
 from fedcode_jax.loggers import Beginning, Loggers
 from fedcode_jax.names import one_line
 from fedcode_jax.simulation import Evaluation, Outcome, State, checkpoint, processes
+from fedcode_jax.simulation.records import has_diverged
 
 
 class Observer(Protocol):
@@ -43,6 +47,7 @@ class Journal:
       records: of the rounds that an earlier start has done.
       saved: the last round of which there is a checkpoint.
       done: the last round that was told.
+      saved_at: when that checkpoint was made, or the run began; monotonic seconds.
     """
 
     experiment: Experiment
@@ -52,6 +57,7 @@ class Journal:
     records: list[dict]
     saved: int
     done: int = 0
+    saved_at: float = dataclasses.field(default_factory=time.monotonic)
 
     @classmethod
     def opened(
@@ -62,15 +68,26 @@ class Journal:
         loggers: Loggers,
         *,
         overwrite: bool,
-        resume: bool,
+        from_path: pathlib.Path | None = None,
     ) -> tuple["Journal", State]:
-        """Makes or reopens the folder; gives the journal, and the state from which to go on."""
+        """Makes or reopens the folder; gives the journal, and the state from which to go on.
+
+        Args:
+          experiment: what runs.
+          state: before its first round.
+          observer: who watches, or None.
+          loggers: that are told of every round.
+          overwrite: replaces a run that the folder holds.
+          from_path: the checkpoint to go on from, in the first process; None for a new run.
+
+        Returns:
+          The journal and the state.
+        """
         first = processes.is_first()
+        resume = processes.any_of(from_path is not None)
         journal = cls(experiment, None, observer if first else None, loggers, [], 0)
         if resume:
-            with processes.together():
-                latest = checkpoint.latest(journal.checkpoints) if first else journal.checkpoints
-            state = checkpoint.restore(latest, state)
+            state = checkpoint.restore(from_path or journal.checkpoints, state)
         journal.saved = journal.done = int(state.round)
         with processes.together():
             if first:
@@ -97,7 +114,12 @@ class Journal:
             )
             kept = self.folder.kept()
             run = dataclasses.replace(run, done=self.saved, told=told)
-        self.loggers.begin(run, self.records, kept)
+        try:
+            self.loggers.begin(run, self.records, kept)
+        except BaseException:
+            if self.folder is not None:
+                self.folder.close()
+            raise
         if config.out is not None and not resume:
             try:
                 self.folder = results.RunFolder.create(config.out, *about, overwrite=overwrite)
@@ -113,45 +135,75 @@ class Journal:
         """Where they lie."""
         return pathlib.Path(self.experiment.config.out or "") / results.CHECKPOINTS
 
-    def advanced(self, new: list[dict], state: State, found: Evaluation) -> None:
-        """Notes the records of an evaluation, and saves the state when it is time."""
+    def advanced(self, new: list[dict], state: State, found: Evaluation | None) -> None:
+        """Notes the records of some rounds, and saves the state when it is time."""
         config, self.done = self.experiment.config, new[-1]["round"]
         with processes.together():
             if self.folder is not None:
                 clients = []
-                if config.evaluate_clients:
+                if config.evaluate_clients and found is not None:
                     clients = client_rows(self.experiment, self.done, found)
                 self.folder.append(new, clients)
             self.loggers.rounds(new)
             if self.observer is not None:
                 self.observer.advanced(new)
-        if (
-            config.out
-            and config.checkpoint_every
-            and self.done - self.saved >= config.checkpoint_every
-        ):
-            checkpoint.save(self.checkpoints, state)
-            self.saved = self.done
+        is_sound = not any(has_diverged(record) for record in new)
+        if config.out is not None and is_sound and self._is_time():
+            self._save(state)
+
+    def _is_time(self) -> bool:
+        config = self.experiment.config
+        every, seconds = config.checkpoint_every, config.checkpoint_seconds
+        if every is not None and self.done // every > self.saved // every:
+            return True
+        if seconds is None:
+            return False
+        late = time.monotonic() - self.saved_at >= seconds
+        return processes.any_of(processes.is_first() and late)
+
+    def _save(self, state: State) -> None:
+        with processes.together():
+            about = self._origin(int(state.round)) if processes.is_first() else {}
+        keep = self.experiment.config.checkpoint_keep
+        checkpoint.save(self.checkpoints, state, about, keep=keep)
+        self.saved, self.saved_at = int(state.round), time.monotonic()
+
+    def _origin(self, rounds: int) -> dict[str, Any]:
+        path = pathlib.Path(self.experiment.config.out or "")
+        return origin_of(self.experiment, path, rounds)
 
     def closed(self, outcome: Outcome, summary: dict[str, Any]) -> None:
-        """Saves the last state, and writes what the run came to."""
-        config = self.experiment.config
-        if config.out is not None and len(outcome.records) > self.saved:
+        """Saves the last state, unless it is not finite, and writes what the run came to.
+
+        Raises:
+          CheckpointError: the state could not be saved; all else was written then.
+        """
+        config, failure = self.experiment.config, None
+        is_new = len(outcome.records) > self.saved and outcome.status != "diverged"
+        if config.out is not None and is_new:
             assert outcome.state is not None
-            checkpoint.save(self.checkpoints, outcome.state)
+            try:
+                self._save(outcome.state)
+            except CheckpointError as error:
+                failure = error
         with processes.together():
             if self.folder is not None:
                 path = self.folder.path / results.CURVES
                 results.plot_curves({curves_label(config): outcome.records}, path)
                 self.folder.finish(summary, evaluation_of(self.experiment, outcome))
+                self.folder.close()
             if self.observer is not None:
                 self.observer.finished(summary)
             self.loggers.end(summary)
+        if failure is not None:
+            raise failure
 
     def failed(self, error: BaseException) -> None:
         """Tells the loggers of a run that ends in an error, or by a second interrupt."""
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         self.loggers.end({"status": status, "error": one_line(error), "rounds": self.done})
+        if self.folder is not None:
+            self.folder.close()
 
 
 def curves_label(config: ExperimentConfig) -> str:

@@ -13,25 +13,26 @@ from fedcode_jax import config as configs
 from fedcode_jax import randomness, results
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.devices import claim_cores, replicated
-from fedcode_jax.errors import ConfigError
+from fedcode_jax.errors import ConfigError, WireCheckError
 from fedcode_jax.experiment.building import Experiment, build
 from fedcode_jax.experiment.clients_table import check_clients
 from fedcode_jax.experiment.closing import summary_of
 from fedcode_jax.experiment.given import Given, named
+from fedcode_jax.experiment.going_on import check_same, going_on, is_finished
 from fedcode_jax.experiment.journal import Journal, Observer, curves_label
 from fedcode_jax.loggers import Logger, Loggers, makers
-from fedcode_jax.names import PARTS, is_given
 from fedcode_jax.simulation import (
     Outcome,
     Program,
     State,
     WireCheck,
+    checkpoint,
     processes,
     simulate,
 )
 
-_WHATEVER_ROUNDS = ("periodic", "paired", "warmup", "step_size", "drift")
-"""Schedules by which what was sent so far does not depend on how many rounds there are to be."""
+_ROUNDS_BETWEEN_LOOKS = 10
+"""At most, where the time of a checkpoint is told in seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,8 @@ def run(
       loggers: of your own, told of every round beside those that ``config.log`` names; see
         ``loggers.Logger``.
       overwrite: replaces a run that ``config.out`` already holds.
-      resume: goes on from the latest checkpoint in ``config.out``.
+      resume: goes on from the latest whole checkpoint in ``config.out``; of a run that is finished
+        the result is what its folder holds, and nothing is changed.
       wire_check: encodes and decodes every message for real, and holds the sizes that the run
         counts against the bytes; the summary then has ``wire_check``.
       quiet: shows nothing in a notebook either.
@@ -102,7 +104,7 @@ def run(
       ConfigError: a setting that cannot be used, a folder that holds a run, a logger that lacks its
         library or cannot begin; one that fails later costs a warning.
       DataError: the data set is missing or malformed.
-      CheckpointError: there is nothing to resume, or it does not fit.
+      CheckpointError: there is nothing to resume, or it is of another config, version or data.
       WireCheckError: a message did not survive, or its counted size is off.
       ElsewhereError: one of these errors in another process.
 
@@ -120,15 +122,22 @@ def run(
         )
     noted = processes.text_from_first(noted)
     with processes.together():
-        experiment = _resumed(config, noted, given) if resume else build(config, **given)
+        experiment = _rebuilt(config, noted, given) if resume else build(config, **given)
     experiment = _with_common_plan(experiment)
     processes.check_same(_facts(experiment))
     program = experiment.program
     state = program.start(experiment.weights)
+    from_path = None
+    if resume:
+        with processes.together():
+            from_path = going_on(experiment) if processes.is_first() else None
+            finished = from_path is not None and is_finished(config, from_path)
+        if processes.any_of(finished):
+            return _as_kept(experiment, from_path, state)
     if observer is None and not quiet:
         observer = results.notebook_observer(curves_label(config))
     journal, state = Journal.opened(
-        experiment, state, observer, told, overwrite=overwrite, resume=resume
+        experiment, state, observer, told, overwrite=overwrite, from_path=from_path
     )
     try:
         outcome, summary = _simulated(experiment, journal, state, wire_check)
@@ -155,19 +164,48 @@ def _simulated(
         state,
         rounds=config.rounds,
         eval_every=config.eval_every,
+        pause_every=_pause_every(config),
         records=journal.records,
         advanced=journal.advanced,
         wire_check=check,
     )
     summary = summary_of(experiment, outcome)
     summary["algorithm"] = config.algorithm.name
+    if outcome.signal is not None:
+        summary["signal"] = outcome.signal
     if check is not None:
         summary["wire_check"] = check.figures
     journal.closed(outcome, summary)
+    if check is not None and not check.messages and outcome.status == "completed":
+        raise WireCheckError("no message was checked: the run had no round left to do")
     return outcome, summary
 
 
-def _resumed(config: ExperimentConfig, noted: str, own: Given) -> Experiment:
+def _pause_every(config: ExperimentConfig) -> list[int]:
+    """Rounds after which the state is looked at besides, to save it when it is time."""
+    timed = _ROUNDS_BETWEEN_LOOKS if config.checkpoint_seconds is not None else None
+    every = (config.checkpoint_every, timed) if config.out is not None else ()
+    return [each for each in every if each is not None]
+
+
+def _as_kept(experiment: Experiment, path: pathlib.Path | None, state: State) -> Result:
+    """The result of a finished run, from its folder."""
+    config = experiment.config
+    state = checkpoint.restore(path or pathlib.Path(), state)
+    with processes.together():
+        found = results.read(config.out or "") if processes.is_first() else None
+    kept = json.dumps([found.records, found.summary]) if found is not None else ""
+    records, summary = json.loads(processes.text_from_first(kept))
+    return Result(
+        config=config,
+        records=records,
+        summary=summary,
+        weights=jax.tree.map(np.asarray, _server_weights(experiment.program, state)),
+        folder=pathlib.Path(config.out or "") if processes.is_first() else None,
+    )
+
+
+def _rebuilt(config: ExperimentConfig, noted: str, own: Given) -> Experiment:
     """The experiment of a run that goes on from its checkpoint; what it began with is not read."""
     experiment = build(configs.replace(config, {"init": None, "init_skip": ()}), **own)
     return dataclasses.replace(experiment, config=config, init_checksum=noted or None)
@@ -202,9 +240,11 @@ def _check_before(config: ExperimentConfig, *, overwrite: bool, resume: bool) ->
     if not processes.is_first():
         return ""
     check_clients(config, config.out)
+    if config.out is not None:
+        results.check_unheld(config.out)
     if config.out is not None and not (overwrite or resume):
         results.RunFolder.check_free(config.out)
-    return _check_same(config) if resume else ""
+    return check_same(config) if resume else ""
 
 
 def _with_common_plan(experiment: Experiment) -> Experiment:
@@ -229,36 +269,3 @@ def _facts(experiment: Experiment) -> dict[str, str]:
         "partition": experiment.partition.checksum,
         "plan": str(experiment.program.plan),
     }
-
-
-def _check_same(config: ExperimentConfig) -> str:
-    """Checks that a run to be resumed has the config that its folder holds, but for rounds.
-
-    Returns:
-      The checksum of what it began with; empty if that was at random.
-    """
-    if config.out is None:
-        raise ConfigError("out: --resume needs the folder of a run; pass --out")
-    text = results.read(config.out).config_text
-    free: dict[str, Any] = {
-        "out": config.out,
-        "checkpoint_every": config.checkpoint_every,
-        "log": config.log,
-        "execution.devices": config.execution.devices,
-    }
-    if config.local.decay == "none" and config.schedule.name in _WHATEVER_ROUNDS:
-        free["rounds"] = config.rounds  # else what came so far depended on their number
-    earlier = configs.flattened(configs.to_dict(configs.replace(configs.from_yaml(text), free)))
-    now = configs.flattened(configs.to_dict(config))
-    for name in sorted({*now, *earlier}, key=lambda n: (not n.endswith("name"), n.count("."), n)):
-        if now.get(name) == earlier.get(name):
-            continue
-        how = f"pass --config {config.out}/config.yaml"
-        if is_given(str(earlier.get(name))):
-            part = next((part for part, its in PARTS.items() if its == name), "metrics")
-            how = f"give the same object again: {part}=..."
-        raise ConfigError(
-            f"{name}: {now.get(name)!r} is not what the run in {config.out!r} has, "
-            f"{earlier.get(name)!r}; to resume it, {how}"
-        )
-    return str(results.noted_versions(text).get("init") or "")

@@ -170,6 +170,7 @@ def sweep(
         if folder is not None:
             rows = [results.sweep_row(i, done[i].point, done[i].summary) for i in sorted(done)]
             folder.write_table(rows)
+            folder.close()
         if observer is not None:
             observer.finished()
     runs = [done[one.number] for one in plan]

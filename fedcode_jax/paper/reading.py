@@ -33,6 +33,7 @@ _OF_SCALE = {
     "quirk_partitions": list,
 }
 """What a file must have, and of which type."""
+_ENTRIES = {"partitions": {"settings", "kind"}, "quirks": {"settings", "text"}}
 _MAY_BE_EMPTY = ("settings", "quirks", "quirk_partitions")
 _IN_WORDS = {str: "a text", int: "a whole number of at least 1", list: "a list", dict: "a mapping"}
 
@@ -158,7 +159,7 @@ def read(scale: str, folder: Path | None = None, data: Mapping[str, Any] | None 
         kinds={name: each["kind"] for name, each in partitions.items()},
         methods=methods,
         quirk_partitions=tuple(own["quirk_partitions"]),
-        published=tuple(Published(**each) for each in common["published"]),
+        published=tuple(_published(each, folder / METHODS) for each in common["published"]),
         explained=tuple(" ".join(text.split()) for text in common["explained"]),
     )
     for task in paper.tasks:
@@ -214,6 +215,10 @@ def _mapping(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
         if not fits or (name not in _MAY_BE_EMPTY and not value) or (kind is int and value < 1):
             _refuse(path, name, value, _IN_WORDS[kind])
         texts = value if kind is list and name != "published" else []
+        if kind is list and name != "published" and len({*map(str, value)}) < len(value):
+            _refuse(path, name, value, "a list without repetitions")
+        if kind is dict and not all(isinstance(each, str) for each in value):
+            _refuse(path, name, value, "a mapping whose names are texts")
         named = value.values() if kind is dict and name != "settings" else []
         if not all(isinstance(each, str) for each in texts):
             _refuse(path, name, value, "a list of texts")
@@ -226,7 +231,27 @@ def _refuse(path: Path, name: str, value: Any, what: str) -> NoReturn:
     raise ConfigError(f"{path}: {name}: {value!r} cannot be used; it must be {what}")
 
 
+def _published(entry: Any, path: Path) -> Published:
+    """A published figure; each field of its type."""
+    kinds: dict[str, Any] = {"source": str, "data": str, "reduction": float, "loss": float}
+    fits = isinstance(entry, dict) and set(entry) == set(kinds)
+    for name, kind in kinds.items() if fits else ():
+        if kind is float:
+            fits = fits and type(entry[name]) in (int, float)
+        else:
+            fits = fits and isinstance(entry[name], kind)
+    if not (fits and entry["data"] in (*KINDS, "pooled")):
+        what = "source, data (IID, non-IID or pooled), reduction and loss, the last two numbers"
+        _refuse(path, "published", entry, f"a mapping of {what}")
+    return Published(**entry)
+
+
 def _chosen(kind: str, names: list[str], common: Mapping[str, Any], place: str) -> dict[str, Any]:
     for name in names:
         check_name(f"{place}: {kind}", name, common[kind])
+        own = common[kind][name]
+        needed = _ENTRIES.get(kind)
+        if needed and not (set(own) == needed and isinstance(own["settings"], dict)):
+            what = f"a mapping with {' and '.join(sorted(needed))}, the settings a mapping"
+            _refuse(Path(METHODS), f"{kind}: {name}", own, what)
     return {name: common[kind][name] for name in names}

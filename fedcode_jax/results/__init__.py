@@ -8,6 +8,7 @@ from fedcode_jax.results.folder import (
     noted_versions,
     read,
 )
+from fedcode_jax.results.locking import check_unheld
 from fedcode_jax.results.notebook import notebook_observer, notebook_sweep, shown
 from fedcode_jax.results.plots import plot_curves
 from fedcode_jax.results.progress import ProgressObserver
@@ -27,6 +28,7 @@ __all__ = [
     "RunFolder",
     "Status",
     "SweepFolder",
+    "check_unheld",
     "closing_table",
     "format_accuracy",
     "format_bytes",

@@ -1,17 +1,20 @@
 """The folder of a run: config.yaml, metrics.jsonl, metrics.csv, summary.json; always readable."""
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedcode_jax.config.files import OF_RUN
 from fedcode_jax.errors import CheckpointError, ConfigError
+from fedcode_jax.results.locking import FolderLock
 from fedcode_jax.results.rows import append_rows, columns_of, csv_text, cut_rows
 from fedcode_jax.results.writing import named, to_json, write_atomically
 
-CONFIG = "config.yaml"
+CONFIG = OF_RUN
 METRICS = "metrics.jsonl"
 METRICS_TABLE = "metrics.csv"
 CLIENTS = "clients.csv"
@@ -56,12 +59,26 @@ class RunFolder:
       ...     folder = RunFolder.create(f"{parent}/run", "seed: 0\n", {"jax": "0.6.0"})
       ...     folder.append([{"round": 1, "test_accuracy": 0.5}])
       ...     folder.finish({"status": "completed"})
+      ...     folder.close()
       ...     read(folder.path).records
       [{'round': 1, 'test_accuracy': 0.5}]
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = FolderLock(path)
+
+    def close(self) -> None:
+        """Lets others write the folder; called when the run has ended, in whichever way."""
+        self._lock.release()
+
+    @contextlib.contextmanager
+    def _released_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def checkpoints(self) -> Path:
@@ -109,20 +126,22 @@ class RunFolder:
           The folder, with an empty ``metrics.jsonl``.
 
         Raises:
-          ConfigError: the folder holds a run already, or cannot be written.
+          ConfigError: the folder holds a run already, is being written, or cannot be written.
         """
         folder = Path(path)
         try:
             if not overwrite:
                 cls.check_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            exported = (SAFETENSORS, MESSAGE, CONTENTS) if overwrite else ()
-            for name in (*_WRITTEN_LATER, *exported):
-                (folder / name).unlink(missing_ok=True)
-            for stale in (folder / CHECKPOINTS).glob("round_[0-9]*"):
-                shutil.rmtree(stale)
-            _write_config(folder, config_text, versions)
-            (folder / METRICS).touch()
+            opened = cls(folder)
+            with opened._released_on_error():
+                exported = (SAFETENSORS, MESSAGE, CONTENTS) if overwrite else ()
+                for name in (*_WRITTEN_LATER, *exported):
+                    (folder / name).unlink(missing_ok=True)
+                for stale in _checkpoints(folder).values():
+                    shutil.rmtree(stale)
+                _write_config(folder, config_text, versions)
+                (folder / METRICS).touch()
         except (FileExistsError, NotADirectoryError) as error:
             raise ConfigError(
                 f"out: {str(folder)!r} is not a folder; choose another --out"
@@ -131,7 +150,7 @@ class RunFolder:
             raise ConfigError(
                 f"out: {str(folder)!r} cannot be written ({error.strerror}); choose another --out"
             ) from error
-        return cls(folder)
+        return opened
 
     @classmethod
     def reopen(
@@ -155,20 +174,29 @@ class RunFolder:
 
         Raises:
           CheckpointError: the folder does not hold so many rounds.
+          ConfigError: it is being written.
         """
-        records = read(path).records[:rounds]
-        if len(records) < rounds:
-            raise CheckpointError(
-                f"{Path(path) / METRICS}: has {len(records)} rounds, but the checkpoint {rounds}"
-            )
         folder = cls(Path(path))
-        with named(folder.path / METRICS):
-            write_atomically(folder.path / METRICS, _lines(records))
-            write_atomically(folder.path / METRICS_TABLE, csv_text(records, columns_of(records)))
-            cut_rows(folder.path / CLIENTS, rounds)
-            (folder.path / SUMMARY).unlink(missing_ok=True)
-            _write_config(folder.path, config_text, versions)
+        with folder._released_on_error():
+            records = read(path).records[:rounds]
+            if len(records) < rounds:
+                raise CheckpointError(
+                    f"{folder.path / METRICS}: has {len(records)} rounds, the checkpoint {rounds}"
+                )
+            with named(folder.path / METRICS):
+                folder._cut_back(records)
+                _write_config(folder.path, config_text, versions)
         return folder, records
+
+    def _cut_back(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Leaves these rounds alone, and nothing that tells of later ones."""
+        cut_rows(self.path / CLIENTS, len(records))  # first: it may be damaged
+        write_atomically(self.path / METRICS, _lines(records))
+        write_atomically(self.path / METRICS_TABLE, csv_text(records, columns_of(records)))
+        (self.path / SUMMARY).unlink(missing_ok=True)
+        for done, later in _checkpoints(self.path).items():
+            if done > len(records):  # damaged, and of rounds that are run again
+                shutil.rmtree(later)
 
     def kept(self) -> dict[str, dict[str, Any]]:
         """What loggers have kept here, by their names; nothing in a new folder."""
@@ -248,6 +276,12 @@ class RunFolder:
             write_atomically(self.path / SUMMARY, to_json(summary, indent=2) + "\n")
 
 
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a run by their rounds."""
+    found = [path for path in (folder / CHECKPOINTS).glob("round_*") if path.is_dir()]
+    return {int(path.name[6:]): path for path in found if path.name[6:].isdigit()}
+
+
 def _lines(records: Iterable[Mapping[str, Any]]) -> str:
     return "".join(to_json(record) + "\n" for record in records)
 
@@ -303,6 +337,8 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{folder}: holds a damaged file ({error})") from error
+    if summary is not None and not isinstance(summary, dict):
+        raise CheckpointError(f"{done}: is damaged: it holds no figures; remove it")
     # Every whole line ends with a line break, so what follows the last one was cut off.
     records = []
     for number, line in enumerate(lines[:-1], start=1):

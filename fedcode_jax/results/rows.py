@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedcode_jax.errors import CheckpointError
 from fedcode_jax.loggers import flat
 from fedcode_jax.results.writing import strict, write_atomically
 
@@ -92,11 +93,19 @@ def cut_rows(path: Path, last: int) -> None:
     Args:
       path: the file; it has a column ``round``.
       last: round.
+
+    Raises:
+      CheckpointError: it holds something else.
     """
     if not path.exists():
         return
-    columns = _header(path)
-    rows = [row for row in read_rows(path) if int(row["round"]) <= last]
+    try:
+        columns = _header(path)
+        rows = [row for row in read_rows(path) if int(row["round"]) <= last]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: is damaged: it has no rows of rounds; remove it to go on without"
+        ) from error
     write_atomically(path, csv_text(rows, columns) if columns else "")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.results import folder as run_folder
+from fedcode_jax.results.locking import FolderLock
 from fedcode_jax.results.rows import columns_of, csv_text
 from fedcode_jax.results.writing import named, to_json, write_atomically
 
@@ -29,9 +30,14 @@ class SweepFolder:
       versions: version by name, noted in the config of each experiment.
     """
 
-    def __init__(self, path: Path, versions: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, versions: Mapping[str, str], lock: FolderLock) -> None:
         self.path = path
         self.versions = versions
+        self._lock = lock
+
+    def close(self) -> None:
+        """Lets others write the folder."""
+        self._lock.release()
 
     @classmethod
     def open(
@@ -51,7 +57,7 @@ class SweepFolder:
           The folder.
 
         Raises:
-          ConfigError: it holds another sweep or something else, or cannot be written.
+          ConfigError: it holds another sweep or something else, is being written, or cannot be.
         """
         folder = Path(path)
         text = to_json(description, indent=1) + "\n"
@@ -72,6 +78,7 @@ class SweepFolder:
             )
         try:
             (folder / RUNS).mkdir(parents=True, exist_ok=True)
+            lock = FolderLock(folder)
             for unfinished in (folder / RUNS).glob(".*"):
                 shutil.rmtree(unfinished)
             if earlier is None:
@@ -80,7 +87,7 @@ class SweepFolder:
             raise ConfigError(
                 f"out: {str(folder)!r} cannot be written ({error.strerror}); choose another --out"
             ) from error
-        return cls(folder, versions)
+        return cls(folder, versions, lock)
 
     def read(self, number: int) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
         """Records and summary of an experiment that is finished, else None."""

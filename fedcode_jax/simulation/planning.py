@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from fedcode_jax.clients import Plan, plan_choices, step_price
+from fedcode_jax.errors import ConfigError
 from fedcode_jax.simulation.device_memory import clients_that_fit
 from fedcode_jax.simulation.program import Program
 from fedcode_jax.targets import here
@@ -82,10 +83,10 @@ def planned(
 def fastest_program(
     plans: Sequence[Plan], program: Callable[[Plan], Program], weights: Any, repeats: int = 3
 ) -> Program:
-    """Runs a few rounds under every plan, in turn, and takes the fastest.
+    """Runs a few rounds under every plan, one plan after another, and takes the fastest.
 
-    Each plan's program is compiled first; the plans are then timed in turn, and the smallest
-    of a plan's times counts, so that a machine that slows down in between is fair to all.
+    Of each plan the smallest time counts. Only the fastest program so far is kept. A plan for which
+    the device has no room is passed over.
 
     Args:
       plans: the candidates.
@@ -95,25 +96,47 @@ def fastest_program(
 
     Returns:
       The program of the fastest plan, compiled, with the times in the plan's ``reason``.
+
+    Raises:
+      ConfigError: there is no room for any.
     """
-    programs = [program(plan) for plan in plans]
-    states = [one.advance(one.start(weights), 1)[0] for one in programs]
-    seconds = [float("inf")] * len(plans)
-    for _ in range(repeats):
-        for i, candidate in enumerate(programs):
-            jax.block_until_ready(states[i])
-            began = time.perf_counter()
-            states[i], output = candidate.advance(states[i], 1)
-            jax.block_until_ready(output)
-            seconds[i] = min(seconds[i], time.perf_counter() - began)
-    best = min(range(len(plans)), key=seconds.__getitem__)
+    best: tuple[float, Plan, Program] | None = None
+    told: dict[Plan, str] = {}
+    for plan in plans:
+        candidate = program(plan)
+        try:
+            seconds = _round_seconds(candidate, weights, repeats)
+        except (ConfigError, jax.errors.JaxRuntimeError) as error:
+            if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE" not in str(error):
+                raise
+            told[plan], lack = "no room", error
+            continue
+        told[plan] = f"{seconds:.3g} s"
+        if best is None or seconds < best[0]:
+            best = seconds, plan, candidate
+    if best is None:
+        raise ConfigError(f"execution.plan: 'probe' found no plan with room: {lack}") from lack
+    seconds, plan, fastest = best
     others = ", ".join(
-        f"{plan.client_axis} {plan.chunk}{_packed(plan)} {plan.conv} {time:.3g} s"
-        for i, (plan, time) in enumerate(zip(plans, seconds, strict=True))
-        if i != best
+        f"{each.client_axis} {each.chunk}{_packed(each)} {each.conv} {text}"
+        for each, text in told.items()
+        if each is not plan
     )
-    reason = f"probed: {seconds[best]:.3g} s a round" + (f"; {others}" if others else "")
-    return programs[best].with_inputs(plan=dataclasses.replace(plans[best], reason=reason))
+    reason = f"probed: {seconds:.3g} s a round" + (f"; {others}" if others else "")
+    return fastest.with_inputs(plan=dataclasses.replace(plan, reason=reason))
+
+
+def _round_seconds(program: Program, weights: Any, repeats: int) -> float:
+    """Of the fastest of some rounds, after one that compiles."""
+    state, output = program.advance(program.start(weights), 1)
+    fastest = float("inf")
+    for _ in range(repeats):
+        jax.block_until_ready((state, output))
+        began = time.perf_counter()
+        state, output = program.advance(state, 1)
+        jax.block_until_ready(output)
+        fastest = min(fastest, time.perf_counter() - began)
+    return fastest
 
 
 def _packed(plan: Plan) -> str:

@@ -30,7 +30,17 @@ def is_first() -> bool:
       >>> is_first()
       True
     """
-    return not several() or jax.process_index() == 0
+    return number() == 0
+
+
+def number() -> int:
+    """The number of this process, from 0.
+
+    Example:
+      >>> number()
+      0
+    """
+    return jax.process_index() if several() else 0
 
 
 @contextlib.contextmanager
@@ -91,7 +101,17 @@ def any_of(flag: bool) -> bool:
       >>> any_of(False)
       False
     """
-    return any(gather("x" if flag else ""))
+    return bool(some("x" if flag else ""))
+
+
+def some(text: str) -> str:
+    """The first text of any process that is not empty, in all of them; else an empty one.
+
+    Example:
+      >>> some("SIGTERM")
+      'SIGTERM'
+    """
+    return next((each for each in gather(text) if each), "")
 
 
 def check_same(facts: Mapping[str, str]) -> None:

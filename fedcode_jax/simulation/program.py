@@ -176,7 +176,7 @@ class Program:
 
         Args:
           state: where to begin; its buffers are donated.
-          num_rounds: at least 1.
+          num_rounds: 0 evaluates alone.
           traffic: whether the output holds the messages of the rounds.
 
         Returns:

@@ -17,6 +17,7 @@ def records_of(
     first_round: int,
     cumulative_bytes: int,
     seconds: float,
+    evaluated: bool = True,
 ) -> list[Record]:
     """The records of a segment's rounds; the evaluation belongs to the last one.
 
@@ -25,6 +26,7 @@ def records_of(
       first_round: number of its first round.
       cumulative_bytes: sent in all rounds before it, both ways.
       seconds: that the segment took.
+      evaluated: whether the evaluation counts; a segment that ends for another reason has one too.
 
     Returns:
       One dict a round: ``round``; ``test_accuracy``, ``test_loss``, ``deployed_accuracy``,
@@ -50,17 +52,17 @@ def records_of(
         up = metrics.uplink_bits[i].astype(np.int64) // 8
         down = metrics.downlink_bits[i].astype(np.int64) // 8
         cumulative_bytes += int(up.sum() + down.sum())
-        evaluated = i == num_rounds - 1
+        scored = evaluated and i == num_rounds - 1
         records.append(
             {
                 "round": first_round + i,
-                "test_accuracy": float(score.accuracy) if evaluated else None,
-                "test_loss": float(score.loss) if evaluated else None,
-                "deployed_accuracy": float(deployed.accuracy) if evaluated else None,
-                "deployed_loss": float(deployed.loss) if evaluated else None,
-                "worst_decile_accuracy": worst if evaluated else None,
-                **_further(score, deployed, evaluated),
-                **_personal(output.personal, evaluated),
+                "test_accuracy": float(score.accuracy) if scored else None,
+                "test_loss": float(score.loss) if scored else None,
+                "deployed_accuracy": float(deployed.accuracy) if scored else None,
+                "deployed_loss": float(deployed.loss) if scored else None,
+                "worst_decile_accuracy": worst if scored else None,
+                **_further(score, deployed, scored),
+                **_personal(output.personal, scored),
                 "train_loss": float(metrics.train_loss[i]) if metrics.received[i].any() else None,
                 "uplink_bytes": int(up.sum()),
                 "downlink_bytes": int(down.sum()),

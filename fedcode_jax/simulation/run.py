@@ -5,7 +5,7 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -19,6 +19,9 @@ from fedcode_jax.simulation.records import Record, has_diverged, records_of
 from fedcode_jax.simulation.segment import SegmentOutput
 from fedcode_jax.simulation.state import State
 from fedcode_jax.simulation.wire_check import WireCheck
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Batch systems send the second some seconds before they end a job, a lost terminal the third."""
 
 
 class Evaluation(NamedTuple):
@@ -50,12 +53,14 @@ class Outcome:
       status: ``completed``, ``diverged`` (a loss was not finite) or
         ``interrupted``.
       evaluation: the last one; None if there was none.
+      signal: that interrupted it, such as ``SIGTERM``.
     """
 
     state: State | None
     records: list[Record]
     status: Literal["completed", "diverged", "interrupted"]
     evaluation: Evaluation | None = None
+    signal: str | None = None
 
 
 @randomness.standardised
@@ -65,22 +70,26 @@ def simulate(
     *,
     rounds: int,
     eval_every: int = 1,
+    pause_every: Sequence[int] = (),
     records: list[Record] | None = None,
-    advanced: Callable[[list[Record], State, Evaluation], None] | None = None,
+    advanced: Callable[[list[Record], State, Evaluation | None], None] | None = None,
     wire_check: WireCheck | None = None,
 ) -> Outcome:
     """Runs an experiment to its last round, to divergence, or until it is interrupted.
 
     The first Ctrl-C lets the present segment finish and ends the run in good order; the
-    second one raises KeyboardInterrupt. With several processes, one in any of them counts.
+    second one raises KeyboardInterrupt. SIGTERM and SIGHUP do the same, and end the process at the
+    second. With several processes, one in any of them counts.
 
     Args:
       program: what runs.
       state: where to begin, ``program.start(weights)`` or a checkpoint; it is used up.
       rounds: the last round.
       eval_every: rounds between evaluations; the last round is always evaluated.
+      pause_every: numbers of rounds; after every so many ``advanced`` is called besides.
       records: of the rounds before ``state``.
-      advanced: called after each evaluation, with the new records, the state, and what it found.
+      advanced: called after each evaluation and pause, with the new records, the state, and what
+        the evaluation found; None at a pause.
       wire_check: is given every message to encode and decode; those of a run that diverges are
         left out.
 
@@ -90,11 +99,17 @@ def simulate(
     records = list(records or [])
     done = int(state.round)
     evaluation: Evaluation | None = None
+    if done == rounds:  # all is done but what it came to
+        state, output = program.advance(state, 0)
+        evaluation = Evaluation.of(jax.device_get(output._replace(traffic=None)))
     with _interruptible() as interrupted:
         while done < rounds:
-            if processes.any_of(interrupted()):
-                return Outcome(state, records, "interrupted", evaluation)
-            num_rounds = min(eval_every - done % eval_every, rounds - done)
+            stopped = processes.some(interrupted())
+            if stopped:
+                return Outcome(state, records, "interrupted", evaluation, stopped)
+            to_evaluation = min(eval_every - done % eval_every, rounds - done)
+            num_rounds = min([to_evaluation, *(every - done % every for every in pause_every)])
+            evaluated = num_rounds == to_evaluation
             compiling = program.compiled.seconds
             began = time.perf_counter()
             state, output = program.advance(state, num_rounds, traffic=wire_check is not None)
@@ -106,12 +121,14 @@ def simulate(
                 first_round=done + 1,
                 cumulative_bytes=records[-1]["cumulative_bytes"] if records else 0,
                 seconds=seconds,
+                evaluated=evaluated,
             )
             records += new
-            evaluation = Evaluation.of(on_host)
+            found = Evaluation.of(on_host) if evaluated else None
+            evaluation = found or evaluation
             done += num_rounds
             if advanced is not None:
-                advanced(new, state, evaluation)
+                advanced(new, state, found)
             if any(has_diverged(record) for record in new):
                 return Outcome(state, records, "diverged", evaluation)
             if wire_check is not None and output.traffic is not None:
@@ -120,20 +137,27 @@ def simulate(
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGINT into a flag; restores the handler at once, for the second."""
-    pending: list[int] = []
+def _interruptible() -> Iterator[Callable[[], str]]:
+    """Turns the first signal that asks for an end into its name; the next one acts as before."""
+    pending: list[str] = []
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: ""
         return
-    before = signal.getsignal(signal.SIGINT)
+    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def note(number: int, frame: Any) -> None:
-        pending.append(number)
-        signal.signal(signal.SIGINT, before)
+        pending.append(signal.Signals(number).name)
+        restore()
 
-    signal.signal(signal.SIGINT, note)
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN or number == signal.SIGINT:  # as under nohup
+            signal.signal(number, note)
     try:
-        yield lambda: bool(pending)
+        yield lambda: pending[0] if pending else ""
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

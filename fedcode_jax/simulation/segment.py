@@ -55,7 +55,7 @@ def make_segment(
       algorithm: that reports the models to evaluate.
       model: the module that is evaluated.
       plan: how the clients run; its devices share the test set.
-      num_rounds: at least 1.
+      num_rounds: 0 evaluates alone.
       traffic: whether the messages are given.
       loss: that the test set is scored with.
       metrics: names and functions of further figures, as of ``evaluate``.

@@ -120,7 +120,7 @@ def test_folders_without_a_trained_model(run, tmp_path):
     with pytest.raises(CheckpointError, match=r"holds no checkpoint.*fedcode run --config"):
         fedcode_jax.export(out)
     (out / "checkpoints" / "round_000003").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match="cannot read checkpoint"):
+    with pytest.raises(CheckpointError, match=r"manifest.json cannot be read"):
         fedcode_jax.export(out)
     other = tmp_path / "other"
     begun(other, {"model.hidden": [4]})

@@ -184,7 +184,8 @@ def test_resuming_with_objects_and_names(tmp_path):
         rest = fedcode_jax.run(replace(config, {"rounds": 3}), resume=True, **objects)
         same(whole, rest)
     other = {**ALL_GIVEN, "loss": mine.focal}
-    with pytest.raises(ConfigError, match=r"^local\.loss: 'given focal .* is not what the run"):
+    told = r"^local\.loss: 'given focal .*, there .*: not what the run"
+    with pytest.raises(ConfigError, match=told):
         fedcode_jax.run(replace(config, {"rounds": 4}), resume=True, **other)
 
 

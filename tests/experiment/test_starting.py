@@ -153,7 +153,7 @@ def test_a_resumed_run_goes_on_from_its_checkpoint(folder, tmp_path, capsys):
     assert resumed.summary["init_checksum"] == expected
     assert json.loads((tmp_path / "part" / "summary.json").read_text())["init_checksum"] == expected
     assert f"init: {expected}" in (tmp_path / "part" / "config.yaml").read_text()
-    with pytest.raises(ConfigError, match=r"init: None is not what the run .* has"):
+    with pytest.raises(ConfigError, match=r"init: None, there .*: not what the run .* has"):
         fedcode_jax.run(replace(again, {"init": None}), resume=True)
     out = str(tmp_path / "new")
     assert main(["run", "--init", str(start), "--out", out]) == 2

@@ -235,6 +235,8 @@ def test_mistakes_are_told_before_anything_runs(name, tmp_path, capsys, monkeypa
         ({"tasks": {"digits": "mlp"}}, "it must be a mapping of names to mappings"),
         ({"methods": [["fedavg"]]}, "methods: .* it must be a list of texts"),
         ({"settings": None}, "settings: None cannot be used"),
+        ({"settings": {1: 2}}, "settings: .* a mapping whose names are texts"),
+        ({"methods": ["fedavg", "fedcode", "fedcode"]}, "a list without repetitions"),
         ({"quirk_partitions": ["Dirichlet 2.0"]}, "quirk_partitions"),
     ],
 )
@@ -248,3 +250,25 @@ def test_quirks_may_be_left_out(tmp_path):
     assert len(paper.configs(found, "digits")) == 3 * 2 * 2
     without = paper.read("tiny", folder_with(tmp_path, quirk_partitions=[]))
     assert len(paper.configs(without, "digits")) == 3 * 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("published", [{}], r"published: \{\} cannot be used"),
+        ("published", [1], "published: 1 cannot be used"),
+        (
+            "published",
+            [{"source": "a", "data": "IID", "reduction": "q", "loss": None}],
+            "the last two numbers",
+        ),
+        ("partitions", {"IID": {"kind": "IID", "settings": None}}, "partitions: IID: .*settings"),
+        ("quirks", {"server one round later": {"text": "a"}}, "quirks: server one round later"),
+    ],
+)
+def test_methods_that_are_wrong_are_told(part, value, said, tmp_path):
+    folder = folder_with(tmp_path, partitions=["IID"])
+    methods = yaml.safe_load((folder / "methods.yaml").read_text())
+    (folder / "methods.yaml").write_text(yaml.safe_dump({**methods, part: value}))
+    with pytest.raises(ConfigError, match=said):
+        paper.read("tiny", folder)

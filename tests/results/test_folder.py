@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,7 @@ def test_a_run_is_readable_at_every_moment(tmp_path):
     assert read(folder.path).summary is None
     folder.append([{"round": 3}])
     folder.finish({"status": "completed"})
+    folder.close()
     files = read(folder.path)
     assert [record["round"] for record in files.records] == [1, 2, 3]
     assert files.summary == {"status": "completed"}
@@ -84,6 +86,7 @@ def test_overwriting_replaces_what_a_run_wrote_and_nothing_else(tmp_path):
     first.append([{"round": 1}])
     first.finish({"status": "completed"})
     first.keep({"wandb": {"id": "a1"}})
+    first.close()
     exported = [tmp_path / name for name in ("model.safetensors", "model.fedcode", "model.json")]
     for file in [tmp_path / "curves.png", *exported]:
         file.write_bytes(b"old")
@@ -145,13 +148,12 @@ def test_what_is_no_run(tmp_path):
 
 def test_a_folder_that_vanishes_is_reported(tmp_path):
     folder = create(tmp_path / "run")
-    (tmp_path / "run" / "metrics.jsonl").unlink()
-    (tmp_path / "run" / "config.yaml").unlink()
-    (tmp_path / "run").rmdir()
+    shutil.rmtree(tmp_path / "run")
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl: cannot be written"):
         folder.append([{"round": 1}])
     with pytest.raises(CheckpointError, match=r"summary\.json: cannot be written"):
         folder.finish({})
+    folder.close()
 
 
 def test_versions_name_what_the_figures_depend_on():

@@ -58,6 +58,28 @@ def test_rows_may_be_given_by_name(runs, tmp_path):
     assert "one seed" in compared
 
 
+def test_a_row_may_be_one_folder(runs, tmp_path):
+    table = write_report({"one": runs / "a0", "other": str(runs / "b")}, tmp_path / "out")
+    assert [len(group.runs) for group in table.groups] == [1, 1]
+    assert len(write_report(runs, tmp_path / "all").groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({}, "no row was given"),
+        ({"a": None}, "None is no list of folders"),
+        ({"a": [1]}, "1 is no folder"),
+        ({1: []}, "1 cannot name a row"),
+        ({"two\nlines": []}, "cannot name a row; give a text of one line"),
+        (None, "None is no list of folders"),
+    ],
+)
+def test_rows_that_cannot_be_are_told(rows, said, tmp_path):
+    with pytest.raises(ConfigError, match=said):
+        write_report(rows, tmp_path / "out")
+
+
 def test_rows_that_have_names_are_not_grouped_as_well(runs, tmp_path):
     with pytest.raises(ConfigError, match=r"by: rounds cannot be used with rows that have names"):
         write_report({"all": [runs]}, tmp_path / "out", by=["rounds"])

@@ -4,8 +4,10 @@ import jax
 import pytest
 
 from fedcode_jax import experiment
+from fedcode_jax.clients import Plan
 from fedcode_jax.config import ExperimentConfig, replace
-from fedcode_jax.simulation import device_memory
+from fedcode_jax.errors import ConfigError
+from fedcode_jax.simulation import device_memory, planning
 
 BASE = {"partition.name": "iid", "algorithm.name": "fedavg", "local.epochs": 1}
 
@@ -80,3 +82,44 @@ def test_settings_come_before_the_rules():
     found = plan(execution__chunk=3, execution__conv="patches", execution__precision="bfloat16")
     assert (found.client_axis, found.chunk, found.conv) == ("vmap", 3, "patches")
     assert (found.precision, found.reason) == ("bfloat16", "as set")
+
+
+class Pretended:
+    """Stands in for a program whose rounds take some seconds of a made-up clock."""
+
+    def __init__(self, plan, clock, seconds):
+        self.plan, self.clock, self.seconds = plan, clock, seconds
+
+    def start(self, weights):
+        return weights
+
+    def advance(self, state, rounds):
+        if self.seconds is None:
+            raise ConfigError("execution.chunk: no room")
+        self.clock[0] += self.seconds
+        return state, 0
+
+    def with_inputs(self, plan):
+        return Pretended(plan, self.clock, self.seconds)
+
+
+def probed(seconds, monkeypatch):
+    """The plan that the probe takes of some with these seconds; None for one without room."""
+    clock = [0.0]
+    monkeypatch.setattr(planning.time, "perf_counter", lambda: clock[0])
+    plans = [Plan("vmap", number + 1, "native") for number in range(len(seconds))]
+    found = planning.fastest_program(
+        plans, lambda plan: Pretended(plan, clock, seconds[plan.chunk - 1]), 0
+    )
+    return found.plan
+
+
+def test_the_probe_takes_the_fastest_and_passes_over_what_has_no_room(monkeypatch):
+    found = probed([0.5, None, 0.25, 1.0], monkeypatch)
+    assert found.chunk == 3
+    assert found.reason == (
+        "probed: 0.25 s a round; vmap 1 native 0.5 s, vmap 2 native no room, vmap 4 native 1 s"
+    )
+    assert probed([None, 2.0], monkeypatch).chunk == 2
+    with pytest.raises(ConfigError, match=r"execution.plan: 'probe' found no plan with room"):
+        probed([None, None], monkeypatch)

@@ -133,8 +133,9 @@ def test_two_processes_write_the_folder_of_one_and_it_is_resumed_by_any_number(t
     one = fedcode_jax.run(replace(ExperimentConfig(), {**TINY, "rounds": 3, "out": tmp_path / "1"}))
     out = tmp_path / "2"
     for rounds in (1, 2):
-        arguments = words({**TINY, "rounds": rounds, "out": out})
-        with started(arguments + ["--resume"] * (rounds - 1), slurm=rounds == 2) as running:
+        new = words({**TINY, "rounds": rounds, "out": out})
+        again = ["--resume", str(out), "--rounds", str(rounds)]
+        with started(again if rounds == 2 else new, slurm=rounds == 2) as running:
             codes, (first, second) = ended(running)
         assert codes == [0, 0], (first, second)
         assert second == ([], [])

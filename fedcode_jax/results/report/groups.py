@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedcode_jax import drawing
+from fedcode_jax.config.schema import CHECKPOINTING
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.results.report.labels import full_name, label
 from fedcode_jax.results.report.runs import Run
 
 # Where things lie, what is written, how a machine does its work; precision alone counts.
-_WITHOUT_EFFECT = frozenset({"out", "checkpoint_every", "log", "evaluate_clients", "data.dir"})
+_WITHOUT_EFFECT = frozenset({"out", *CHECKPOINTING, "log", "evaluate_clients", "data.dir"})
 _WITH_EFFECT = frozenset({"execution.precision"})
 _LONGEST = 48  # characters of a short label
 

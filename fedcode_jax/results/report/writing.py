@@ -24,7 +24,7 @@ from fedcode_jax.results.writing import named, write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Folders = Iterable[str | os.PathLike[str]]
+Folders = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 PAGE = "report.md"
 _VECTORS = tuple(f"{Path(name).stem}.pdf" for name in CAPTIONS)
 _TABLES = tuple(
@@ -103,6 +103,11 @@ def write_report(
 def _groups(folders: Folders | Mapping[str, Folders], by: Sequence[str]) -> list[Group]:
     if not isinstance(folders, Mapping):
         return group(_read(folders), by)
+    if not folders:
+        raise ConfigError("folders: no row was given; give folders of runs by the name of a row")
+    for name in folders:
+        if not (isinstance(name, str) and name and name.isprintable()):
+            raise ConfigError(f"folders: {name!r} cannot name a row; give a text of one line")
     if by:
         raise ConfigError(
             f"by: {', '.join(by)} cannot be used with rows that have names; leave one of them out"
@@ -111,7 +116,14 @@ def _groups(folders: Folders | Mapping[str, Folders], by: Sequence[str]) -> list
 
 
 def _read(folders: Folders) -> list[Run]:
-    return [read_run(path) for path in find(folders)]
+    given = [folders] if isinstance(folders, str | os.PathLike) else folders
+    if not isinstance(given, Iterable):
+        raise ConfigError(f"folders: {folders!r} is no list of folders")
+    each = list(given)
+    for folder in each:
+        if not isinstance(folder, str | os.PathLike):
+            raise ConfigError(f"folders: {folder!r} is no folder; give its path")
+    return [read_run(path) for path in find(each)]
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:

@@ -1,0 +1,70 @@
+"""What a checkpoint is of: all that must be the same for a run to go on from it."""
+
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+from fedcode_jax import config as configs
+from fedcode_jax import results
+from fedcode_jax.config import ExperimentConfig
+from fedcode_jax.config.schema import CHECKPOINTING
+from fedcode_jax.errors import CheckpointError
+from fedcode_jax.experiment.building import Experiment
+from fedcode_jax.results.folder import METRICS
+
+_WHATEVER_ROUNDS = ("periodic", "paired", "warmup", "step_size", "drift")
+"""Schedules by which what was sent so far does not depend on how many rounds there are to be."""
+_VERSIONS = ("fedcode_jax", "jax", "jaxlib", "flax", "optax")
+"""Of what computes the figures."""
+
+
+def free_settings(config: ExperimentConfig) -> tuple[str, ...]:
+    """The settings that may change when a run of this config goes on, by dotted name."""
+    always = ("out", *CHECKPOINTING, "log", "execution.devices")
+    # Where else what came so far depended on how many rounds there were to be.
+    is_steady = config.local.decay == "none" and config.schedule.name in _WHATEVER_ROUNDS
+    return (*always, "rounds") if is_steady else always
+
+
+def origin_of(experiment: Experiment, folder: pathlib.Path, rounds: int) -> dict[str, Any]:
+    """What a checkpoint of an experiment is of, as its manifest has it.
+
+    Args:
+      experiment: what runs.
+      folder: of the run, with the records of at least so many rounds.
+      rounds: that are done.
+
+    Returns:
+      Plain values: ``config`` but for what may change, ``versions``, checksums of ``data``,
+      ``partition`` and of what the run began with, and that of the records so far.
+    """
+    config = experiment.config
+    settings = configs.flattened(configs.to_dict(config))
+    versions = results.installed_versions(experiment.info["device"])
+    return {
+        "config": {
+            name: configs.plain(value)
+            for name, value in settings.items()
+            if name not in free_settings(config)
+        },
+        "versions": {name: versions[name] for name in _VERSIONS if name in versions},
+        "data": experiment.dataset.checksum,
+        "partition": experiment.partition.checksum,
+        "init": experiment.init_checksum or "random",
+        "metrics.jsonl": records_checksum(folder, rounds),
+    }
+
+
+def records_checksum(folder: pathlib.Path, rounds: int) -> str:
+    """SHA-256 (hex) of the records of a run's first rounds, as its folder has them.
+
+    Raises:
+      CheckpointError: it does not have so many.
+    """
+    records = results.read(folder).records[:rounds]
+    if len(records) < rounds:
+        raise CheckpointError(
+            f"{folder / METRICS}: has {len(records)} rounds, but the checkpoint {rounds}"
+        )
+    return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
