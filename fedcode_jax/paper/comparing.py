@@ -134,10 +134,8 @@ def rise(runs: Runs, method: str, partition: str) -> tuple[float, float] | None:
     found = completed(runs, method, partition).values()
     if not found:
         return None
-    counted = [
-        [record[ACCURACIES[0]] for record in run.records[-WINDOW:] if record[ACCURACIES[0]]]
-        for run in found
-    ]
+    figures = [[record[ACCURACIES[0]] for record in run.records[-WINDOW:]] for run in found]
+    counted = [[each for each in own if each is not None] for own in figures]
     first, last = (100 * statistics.mean(each[end] for each in counted) for end in (0, -1))
     return first, last
 
