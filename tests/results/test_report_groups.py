@@ -152,7 +152,7 @@ def test_the_same_experiment_and_seed_twice_is_refused(make_run, tmp_path):
         ("metrics.jsonl", None, "metrics.jsonl: cannot be read"),
         ("config.yaml", None, "config.yaml: cannot be read"),
         ("summary.json", "{", "holds a damaged file"),
-        ("summary.json", "[1]", "does not hold figures"),
+        ("summary.json", "[1]", "it holds no figures"),
         ("evaluation.json", "{", "evaluation.json: is damaged"),
         ("evaluation.json", "[1]", "evaluation.json: does not hold"),
     ],

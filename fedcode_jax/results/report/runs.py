@@ -160,8 +160,6 @@ def read_run(folder: Path) -> Run:
     except ConfigError as error:
         raise ConfigError(f"{folder / CONFIG}: {error}") from error
     summary = files.summary if files.summary is not None else {}
-    if not isinstance(summary, dict):
-        raise CheckpointError(f"{folder / SUMMARY}: does not hold figures by name")
     for number, record in enumerate(files.records, start=1):
         if not {"round", "cumulative_bytes"} <= record.keys():
             raise CheckpointError(f"{folder / METRICS}, line {number}: is not a record of a round")
