@@ -72,6 +72,8 @@ CHANGED = {
     "test_size": 50,
     "features": "log_mel",
     "train_part": 90,
+    "sigma": 0.7,
+    "shards_per_client": 3,
     "test_part": 40,
     "num_clients": 6,
     "alpha": 0.1,

@@ -95,7 +95,7 @@ class Shelf:
         if key not in self._datasets:
             self._datasets[key] = self.parts.dataset(config)
         dataset = self._datasets[key]
-        dealt = id(dataset), _key(config, "partition"), config.seed
+        dealt = id(dataset), _key(config, "partition"), config.partition.drawn_by(config.seed)
         if dealt not in self._partitions:
             if len(self._partitions) >= _MOST_PARTITIONS:
                 self._partitions.clear()

@@ -17,8 +17,17 @@ CASES = [
     ("multinomial", {}),
     *[("dirichlet", {"alpha": a}) for a in (1e-300, 0.01, 0.5, 1e4, 1e300)],
     *[("imbalanced", {"alpha": a}) for a in (1e-300, 0.01, 0.5, 1e4, 1e300)],
+    *[("balanced_dirichlet", {"alpha": a}) for a in (1e-300, 0.01, 0.5, 1e4, 1e300)],
+    *[("lognormal", {"sigma": s}) for s in (0, 0.3, 2.0, 1e300)],
     *[("by_class", {"classes_per_client": c}) for c in (1, 2, 9, 10)],
+    *[
+        ("extended_dirichlet", {"classes_per_client": c, "alpha": a})
+        for c, a in ((1, 1e4), (2, 1e4), (9, 10.0), (10, 10.0))
+    ],
+    *[("shards", {"shards_per_client": s}) for s in (1, 2, 7)],
 ]
+# Laws that move nothing to meet ``min_size``, since a client's classes are its own.
+OF_CLASSES = ("by_class", "extended_dirichlet")
 SHARING = pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 
 
@@ -48,7 +57,7 @@ def test_every_sample_once(name, options, num_clients):
 @SHARING
 def test_min_size_is_met_up_to_the_last_sample(name, options):
     law = partition.registry[name]
-    if name != "by_class":  # has equal classes only by chance, and may refuse
+    if name not in OF_CLASSES:  # they have equal clients only by chance, and may refuse
         made = law(LABELS, 40, min_size=50, **options)
         check(made, len(LABELS))
         assert made.sizes.tolist() == [50] * 40
@@ -78,8 +87,8 @@ def test_global_random_state_is_neither_read_nor_changed(name, options):
 
 @SHARING
 def test_one_client_has_all(name, options):
-    if name == "by_class":
-        options = {"classes_per_client": 10}
+    if name in OF_CLASSES:
+        options = options | {"classes_per_client": 10}
     made = partition.registry[name](LABELS, 1, **options)
     np.testing.assert_array_equal(made.clients[0], np.arange(len(LABELS)))
 
@@ -106,7 +115,7 @@ def test_500_clients_of_50000_samples_in_a_second(name, options):
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_feasible_setting_ends_well(data):
-    name, options = data.draw(st.sampled_from([c for c in CASES if c[0] != "by_class"]))
+    name, options = data.draw(st.sampled_from([c for c in CASES if c[0] not in OF_CLASSES]))
     labels = data.draw(st.lists(st.integers(0, 5), min_size=1, max_size=60))
     clients = data.draw(st.integers(1, len(labels)))
     least = data.draw(st.integers(1, len(labels) // clients))
@@ -134,11 +143,25 @@ def test_settings_out_of_range(name, options, setting, given, labels):
         partition.registry[name](labels, **({"num_clients": 10} | given), **options)
 
 
-@pytest.mark.parametrize("name", ["dirichlet", "imbalanced"])
+@pytest.mark.parametrize(
+    "name", ["dirichlet", "imbalanced", "balanced_dirichlet", "extended_dirichlet"]
+)
 @pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf"), "0.5", None, True])
 def test_alpha_out_of_range(name, alpha):
     with pytest.raises(ConfigError, match=r"partition\.alpha"):
         partition.registry[name](LABELS, 10, alpha=alpha)
+
+
+@pytest.mark.parametrize("sigma", [-0.1, float("nan"), float("inf"), "0.5", None, True])
+def test_sigma_out_of_range(sigma):
+    with pytest.raises(ConfigError, match=r"partition\.sigma"):
+        partition.lognormal(LABELS, 10, sigma=sigma)
+
+
+@pytest.mark.parametrize("count", [0, 1.5, True])
+def test_shards_out_of_range(count):
+    with pytest.raises(ConfigError, match=r"partition\.shards_per_client"):
+        partition.shards(LABELS, 10, shards_per_client=count)
 
 
 @SHARING
@@ -160,6 +183,8 @@ def test_make_gives_each_law_its_own_options():
         assert made.checksum == direct.checksum
     with pytest.raises(ConfigError, match=r"partition\.name: .*'dirichelt'.*'dirichlet'"):
         partition.make("dirichelt", digits)
+    with pytest.raises(TypeError, match="classes_per_client"):
+        partition.make("iid", digits, classes_per_client=2)
 
 
 def test_make_by_user():

@@ -186,3 +186,89 @@ def test_by_user_errors():
 def test_laws_do_not_share_their_draws():
     orders = [common.generator(law, 0).permutation(100).tolist() for law in partition.registry]
     assert len({tuple(order) for order in orders}) == len(orders)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.0])
+def test_balanced_dirichlet_mixes_are_dirichlet_and_sizes_equal(alpha):
+    mixes = []
+    for seed in range(60):
+        made = partition.balanced_dirichlet(LABELS, 40, alpha=alpha, seed=seed)
+        assert made.sizes.tolist() == [500] * 40
+        mixes.append(made.counts(LABELS) / 500)
+    mixes = np.concatenate(mixes)
+    np.testing.assert_allclose(mixes.mean(axis=0), 0.1, atol=0.015)
+    variance = 0.1 * 0.9 / (10 * alpha + 1)  # the last clients, with what remains, are beside it
+    np.testing.assert_allclose(mixes.var(axis=0).mean(), variance, rtol=0.25)
+
+
+def test_balanced_dirichlet_serves_the_first_clients_by_the_law_alone():
+    # One client of two takes half: by its mix, as far as the classes reach.
+    most = []
+    for seed in range(300):
+        counts = partition.balanced_dirichlet(LABELS, 2, alpha=100.0, seed=seed).counts(LABELS)
+        most.append(counts[0] / 10_000)
+    np.testing.assert_allclose(np.mean(most, axis=0), 0.1, atol=0.002)
+    np.testing.assert_allclose(np.var(most), 0.1 * 0.9 / 1001, rtol=0.15)
+
+
+def test_balanced_dirichlet_takes_of_others_what_a_class_lacks():
+    labels = np.repeat([0, 1, 2], [5, 5, 90])
+    made = partition.balanced_dirichlet(labels, 4, alpha=0.01, seed=1)
+    assert made.sizes.tolist() == [25] * 4
+    assert made.counts(labels).sum(axis=0).tolist() == [5, 5, 90]
+
+
+def test_extended_dirichlet_shares_of_each_class():
+    of_two = []
+    for seed in range(80):
+        made = partition.extended_dirichlet(LABELS, 10, classes_per_client=2, alpha=0.5, seed=seed)
+        counts = made.counts(LABELS)
+        assert ((counts > 0).sum(axis=1) == 2).all()
+        assert ((counts > 0).sum(axis=0) == 2).all()
+        first = [row[row > 0][0] for row in counts.T]
+        of_two += [(n - 1) / 1998 for n in first]
+    # Beta(0.5, 0.5): the arcsine law, whose quantiles are sin^2(pi q / 2).
+    quantiles = np.linspace(0.1, 0.9, 9)
+    np.testing.assert_allclose(
+        np.quantile(of_two, quantiles), np.sin(np.pi * quantiles / 2) ** 2, atol=0.06
+    )
+
+
+def test_extended_dirichlet_refuses_what_would_bring_in_other_classes():
+    with pytest.raises(ConfigError, match=r"min_size: 900 cannot be met by extended_dirichlet"):
+        partition.extended_dirichlet(LABELS, 20, alpha=0.1, min_size=900)
+
+
+def test_shards_are_those_of_the_sorted_samples():
+    labels = np.random.default_rng(0).permutation(LABELS)
+    made = partition.shards(labels, 100, seed=3)
+    assert made.sizes.tolist() == [200] * 100
+    counts = made.counts(labels)
+    assert set(counts[counts > 0].tolist()) == {100, 200}  # a shard is of one class
+    assert (counts > 0).sum(axis=1).max() == 2
+    # 200 shards, 20 of each class: two of a client are of one class with probability 19 / 199.
+    alike = [
+        ((partition.shards(labels, 100, seed=s).counts(labels) > 0).sum(axis=1) == 1).mean()
+        for s in range(60)
+    ]
+    np.testing.assert_allclose(np.mean(alike), 19 / 199, atol=0.015)
+
+
+def test_shards_that_cross_from_class_to_class():
+    labels = np.repeat(np.arange(3), [10, 11, 12])
+    made = partition.shards(labels, 4, shards_per_client=2)
+    assert sorted(made.sizes) == [8, 8, 8, 9]
+    for client in made.clients:  # two runs of the sorted samples
+        assert len(np.unique(labels[client])) <= 4
+
+
+def test_lognormal_sizes():
+    sizes = np.stack([partition.lognormal(LABELS, 10, sigma=0.5, seed=s).sizes for s in range(300)])
+    logs = np.log(sizes)
+    spread = (logs - logs.mean(axis=1, keepdims=True)).var(axis=1, ddof=1)
+    np.testing.assert_allclose(spread.mean(), 0.25, rtol=0.08)
+    np.testing.assert_allclose(sizes.mean(axis=0), 2000, rtol=0.1)
+    made = partition.lognormal(LABELS, 5, sigma=0.5)
+    expected = made.sizes[:, None] / 10
+    assert ((made.counts(LABELS) - expected) ** 2 / expected).sum() < 90  # chi-squared, 45 d.o.f.
+    assert partition.lognormal(LABELS, 8, sigma=0).sizes.tolist() == [2500] * 8

@@ -25,13 +25,25 @@ def check_integer(setting: str, value: object, least: int) -> None:
 
 def check_alpha(alpha: object) -> float:
     """The concentration as a float; raises ConfigError unless it is positive and finite."""
-    number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
-    if not number or not math.isfinite(value := float(alpha)) or value <= 0:  # type: ignore[arg-type]
-        raise ConfigError(
-            f"partition.alpha: {alpha!r} is not a positive number; small (0.1) makes clients very "
-            "different, large (100) nearly alike"
-        )
-    return value
+    hint = "small (0.1) makes clients very different, large (100) nearly alike"
+    return check_real("alpha", alpha, hint, above=True)
+
+
+def check_real(setting: str, value: object, hint: str, *, above: bool = False) -> float:
+    """A setting of a law as a float; raises ConfigError unless it is finite and at least 0.
+
+    Args:
+      setting: its name.
+      value: what it is.
+      hint: what values of it do.
+      above: refuses 0 as well.
+    """
+    known = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    number = float(value) if known else math.nan  # type: ignore[arg-type]
+    if not math.isfinite(number) or number < 0 or (above and number == 0):
+        what = "a positive number" if above else "a number of at least 0"
+        raise ConfigError(f"partition.{setting}: {value!r} is not {what}; {hint}")
+    return number
 
 
 def check_labels(labels: ArrayLike, num_clients: int, min_size: int) -> NDArray:
@@ -132,3 +144,14 @@ def from_owner(name: str, owner: NDArray, num_clients: int) -> Partition:
     order.flags.writeable = False
     clients = tuple(order[ends[i] : ends[i + 1]] for i in range(num_clients))
     return Partition(name, clients)
+
+
+def check_smallest(partition: Partition, min_size: int, classes_per_client: int) -> None:
+    """Raises ConfigError if a client with classes of its own came out below ``min_size``."""
+    smallest = int(partition.sizes.min())
+    if smallest < min_size:
+        raise ConfigError(
+            f"partition.min_size: {min_size} cannot be met by {partition.name}: client "
+            f"{int(partition.sizes.argmin())} has {smallest} samples of its {classes_per_client} "
+            "classes; lower it, or use fewer clients or more classes_per_client"
+        )

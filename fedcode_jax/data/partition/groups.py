@@ -1,9 +1,10 @@
 """The laws that go by what a sample is: some classes a client, or one user a client."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fedcode_jax.data.partition import common
+from fedcode_jax.data.partition.places import holders_of
 from fedcode_jax.data.partition.result import Partition
 from fedcode_jax.errors import ConfigError, DataError
 
@@ -51,34 +52,15 @@ def by_class(
     """
     y = common.check_labels(labels, num_clients, min_size)
     classes, inverse, sizes = np.unique(y, return_inverse=True, return_counts=True)
-    common.check_integer("partition.classes_per_client", classes_per_client, 1)
-    if classes_per_client > len(classes):
-        raise ConfigError(
-            f"partition.classes_per_client: {classes_per_client} is more than the "
-            f"{len(classes)} classes there are"
-        )
-    if num_clients * classes_per_client < len(classes):
-        raise ConfigError(
-            f"partition.classes_per_client: {num_clients} clients of {classes_per_client} classes "
-            f"cannot cover {len(classes)} classes; at least "
-            f"{-(-len(classes) // num_clients)} a client, or more clients, are needed"
-        )
     rng = common.generator("by_class", seed)
-    places = _deal(rng, np.minimum(sizes, num_clients), num_clients * classes_per_client)
-    holders = _choose(rng, places, num_clients, classes_per_client)
+    holders = holders_of(rng, sizes, num_clients, classes_per_client)
     owner = np.empty(len(y), np.int64)
     for k in range(len(classes)):
         members = rng.permutation(np.flatnonzero(inverse == k))
         clients = rng.permutation(np.flatnonzero(holders[:, k]))
         owner[members] = np.resize(clients, len(members))
     partition = common.from_owner("by_class", owner, num_clients)
-    smallest = int(partition.sizes.min())
-    if smallest < min_size:
-        raise ConfigError(
-            f"partition.min_size: {min_size} cannot be met by by_class: client "
-            f"{int(partition.sizes.argmin())} has {smallest} samples of its {classes_per_client} "
-            "classes; lower it, or use fewer clients or more classes_per_client"
-        )
+    common.check_smallest(partition, min_size, classes_per_client)
     return partition
 
 
@@ -128,34 +110,3 @@ def by_user(users: ArrayLike, *, seed: int = 0, min_size: int = 1) -> Partition:
     owner[mine] = np.searchsorted(kept, u[mine])
     owner[nobody] = rng.permutation(np.resize(rng.permutation(len(kept)), int(nobody.sum())))
     return common.from_owner("by_user", owner, len(kept))
-
-
-def _deal(rng: np.random.Generator, most: NDArray, total: int) -> NDArray[np.int64]:
-    """Places of each class: as even as ``most`` allows, ``total`` together."""
-    places = np.zeros(len(most), np.int64)
-    while (left := total - int(places.sum())) > 0:
-        open_ = np.flatnonzero(places < most)
-        if not len(open_):
-            raise ConfigError(
-                f"partition.classes_per_client: {total} places (clients times classes a client) "
-                f"but only {int(most.sum())} can be filled, as small classes cannot be shared by "
-                "more clients than they have samples; use fewer clients or classes_per_client"
-            )
-        places[open_ if len(open_) <= left else rng.choice(open_, left, replace=False)] += 1
-    return places
-
-
-def _choose(
-    rng: np.random.Generator, places: NDArray, num_clients: int, each: int
-) -> NDArray[np.bool_]:
-    """Who holds which class, bool ``[C, classes]``: ``each`` a row, ``places[k]`` in column k.
-
-    Taking the classes with most places left never runs into a dead end (Gale 1957, Ryser 1957).
-    """
-    left = places.copy()
-    holders = np.zeros((num_clients, len(places)), bool)
-    for client in rng.permutation(num_clients):
-        chosen = np.lexsort((rng.random(len(left)), -left))[:each]
-        holders[client, chosen] = True
-        left[chosen] -= 1
-    return holders

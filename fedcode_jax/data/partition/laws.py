@@ -155,3 +155,44 @@ def imbalanced(
     sizes = common.whole(rng, share, len(y))
     owner = rng.permutation(np.repeat(np.arange(num_clients), sizes))
     return common.finish("imbalanced", rng, owner, num_clients, min_size)
+
+
+def lognormal(
+    labels: ArrayLike, num_clients: int, *, sigma: float = 0.3, seed: int = 0, min_size: int = 1
+) -> Partition:
+    """Clients differ in size only, mildly: sizes are log-normal.
+
+    Law: sizes are in proportion to exp(sigma z), z ~ Normal(0, 1) for each client, rounded with
+    exact expectation; which samples a client holds is a random permutation's matter. Clients below
+    ``min_size`` are then filled up in one pass from the largest ones, never by drawing again. Every
+    sample is used exactly once.
+
+    Args:
+      labels: integers ``[N]``; only their number matters.
+      num_clients: C, at most N.
+      sigma: standard deviation of the logarithm of the sizes, from 0, where all are equal to one.
+      seed: the partition is a function of it.
+      min_size: fewest samples of a client.
+
+    Returns:
+      The partition.
+
+    Raises:
+      ConfigError: ``num_clients``, ``sigma`` or ``min_size`` out of range.
+      DataError: ``labels`` are not integers ``[N]``.
+
+    Source: the unbalanced data of Acar et al. 2021, https://arxiv.org/abs/2111.04263, section 4.
+
+    Example:
+      >>> sizes = lognormal(np.zeros(1000, int), 10, sigma=1.0).sizes
+      >>> int(sizes.sum()), bool(sizes.max() > 2 * sizes.min())
+      (1000, True)
+    """
+    y = common.check_labels(labels, num_clients, min_size)
+    sigma = common.check_real("sigma", sigma, "0 makes clients equal, 1 very unequal")
+    rng = common.generator("lognormal", seed)
+    logs = sigma * rng.standard_normal(num_clients)
+    share = np.exp(logs - logs.max())
+    sizes = common.whole(rng, share / share.sum(), len(y))
+    owner = rng.permutation(np.repeat(np.arange(num_clients), sizes))
+    return common.finish("lognormal", rng, owner, num_clients, min_size)
