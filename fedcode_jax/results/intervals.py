@@ -87,27 +87,6 @@ def t_quantile(confidence: float, degrees: int) -> float:
       >>> [round(t_quantile(0.95, degrees), 3) for degrees in (1, 2, 4, 30)]
       [12.706, 4.303, 2.776, 2.042]
     """
-    low, high = 0.0, math.pi / 2
-    while low < (middle := (low + high) / 2) < high:
-        if _within(middle, degrees) < confidence:
-            low = middle
-        else:
-            high = middle
-    return math.sqrt(degrees) * math.tan(high)
+    from scipy.special import stdtrit
 
-
-def _within(angle: float, degrees: int) -> float:
-    """The probability that |T| <= sqrt(degrees) tan(angle), a finite sum for whole degrees.
-
-    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
-    """
-    cosine, sine = math.cos(angle), math.sin(angle)
-    odd = degrees % 2
-    term = cosine if odd else 1.0
-    terms = []
-    for power in range(1 + odd, degrees, 2):
-        terms.append(term)
-        term *= power / (power + 1) * cosine**2
-    if odd:
-        return 2 / math.pi * (angle + sine * math.fsum(terms))
-    return sine * math.fsum(terms)
+    return float(stdtrit(degrees, (1 + confidence) / 2))
