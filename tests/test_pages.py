@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fedcode_jax.cli import main
+from fedcode_jax.cli.advise import AdviseOptions
 from fedcode_jax.cli.options import parse
 from fedcode_jax.cli.run import RunOptions
 from fedcode_jax.cli.words import options_of
@@ -40,12 +41,16 @@ ELSEWHERE = (
     "--distributed",
     "--coordinator",
     "--target",
+    "--after",
     "speech_commands",
     "cifar10",
     "prepare",
     "full",
 )
-"""Words of commands that need other machines, packages or a network: those are read alone."""
+"""Words of commands that need other machines, packages, a network or a long run before them: those
+are read alone."""
+READ = {"run": RunOptions, "advise": AdviseOptions}
+"""What reads the words of a command."""
 
 
 def blocks(page, *languages):
@@ -121,8 +126,8 @@ def test_the_commands_and_examples_of_a_page(page, folder):
         for words in commands(text):
             if not any(part in word for part in ELSEWHERE for word in words):
                 run(shrunk(words))
-            elif words[0] == "run":
-                parse(RunOptions, "fedcode run", words[1:])
+            elif words[0] in READ:
+                parse(READ[words[0]], f"fedcode {words[0]}", words[1:])
 
 
 def example(before, text, names):

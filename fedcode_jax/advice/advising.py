@@ -122,7 +122,7 @@ def advise(
             "advise: no run came to its end; see the errors in the sweeps' results.csv, or set a "
             "smaller local.learning_rate"
         )
-    every_round = Choice("fedcode", tried[0].num_clusters)
+    every_round = next(each for each in tried if each.algorithm == "fedcode")
     recommended = configs.replace(config, {**verdict.best.choice.settings, "out": None})
     return Advice(
         config=config,

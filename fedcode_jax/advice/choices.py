@@ -24,6 +24,7 @@ class Choice(NamedTuple):
       start: of the rule.
       server_period: f1.
       client_period: f2.
+      coding: how codes are written, where it has any.
     """
 
     algorithm: str
@@ -32,16 +33,20 @@ class Choice(NamedTuple):
     start: int = _START
     server_period: int = 1
     client_period: int = 1
+    coding: str = "conditional"
 
     @property
     def settings(self) -> dict[str, Any]:
         """Value by dotted name, of what an experiment is changed in; nothing for one's own."""
         if self.algorithm not in _NAMES:
             return {}
-        K = {"algorithm.num_clusters": self.num_clusters}
+        coded = {
+            "algorithm.num_clusters": self.num_clusters,
+            "algorithm.coding": self.coding,
+        }
         return {
             "algorithm.name": self.algorithm,
-            **({} if self.algorithm == "fedavg" else K),
+            **({} if self.algorithm == "fedavg" else coded),
             "schedule.name": self.schedule,
             "schedule.start": self.start,
             "schedule.server_period": self.server_period,
@@ -49,19 +54,22 @@ class Choice(NamedTuple):
         }
 
     @property
-    def kind(self) -> str:
-        """Algorithm and rule, without numbers."""
-        name = _NAMES.get(self.algorithm, self.algorithm)
-        return f"{name}, {self.schedule}" if self.algorithm in ("fedcode", "skip") else name
+    def called(self) -> str:
+        """The algorithm, as it is written."""
+        return _NAMES.get(self.algorithm, self.algorithm)
+
+    @property
+    def rule(self) -> str:
+        """The rule of its schedule; empty where it follows none."""
+        return self.schedule if self.algorithm in ("fedcode", "skip") else ""
 
     def __str__(self) -> str:
-        name = _NAMES.get(self.algorithm, self.algorithm)
-        if self.algorithm not in ("fedcode", "skip"):
-            return name
+        if not self.rule:
+            return self.called
         pace = f"f1 {self.server_period}, f2 {self.client_period}"
         rules = {"paired": "paired, ", "warmup": "warm-up, up to ", "late": "late, from "}
         rule = rules.get(self.schedule, "")
-        return f"{name} K {self.num_clusters}, {rule}{pace}, start {self.start}"
+        return f"{self.called} K {self.num_clusters}, {rule}{pace}, start {self.start}"
 
 
 def yardstick(config: ExperimentConfig) -> Choice:
@@ -73,6 +81,11 @@ def _centers(config: ExperimentConfig) -> int:
     return getattr(config.algorithm, "num_clusters", 0) or Choice("fedcode").num_clusters
 
 
+def _coding(config: ExperimentConfig) -> str:
+    own = getattr(config.algorithm, "coding", "fixed")
+    return Choice("fedcode").coding if own == "fixed" else own
+
+
 def choices(config: ExperimentConfig) -> list[Choice]:
     """What is tried for an experiment, FedAvg apart.
 
@@ -80,10 +93,12 @@ def choices(config: ExperimentConfig) -> list[Choice]:
     FedCode: the paper's schedule with periods from 1 to 20; where both periods are equal, the same
     paired, and with gaps that double or halve; rare calibrations also after a start of a sixth of
     the rounds. FedCode with K / 4 centers and ``skip``, which sends nothing between calibrations:
-    most of these again.
+    most of these again. Codes are written given those that both sides hold, which takes half the
+    bytes of the paper's and changes no weight.
 
     Args:
-      config: the experiment; its K counts, and its rounds, which a period must fit twice.
+      config: the experiment; its K counts, its rounds, which a period must fit twice, and its
+        coding, unless that is the paper's.
 
     Returns:
       The choices.
@@ -93,7 +108,7 @@ def choices(config: ExperimentConfig) -> list[Choice]:
       >>> len(tried), sorted({choice.start for choice in tried})
       (30, [2, 10])
     """
-    K = _centers(config)
+    K, coding = _centers(config), _coding(config)
     few = max(2, K // 4)
     periods = [pair for pair in _PERIODS if 2 * max(pair) <= config.rounds] or [(1, 1)]
     equal = [pair for pair in periods if pair[0] == pair[1] > 1]
@@ -102,7 +117,7 @@ def choices(config: ExperimentConfig) -> list[Choice]:
     starts = sorted({_START, max(_START, config.rounds // 6)})
 
     def paced(algorithm: str, size: int, rule: str, pairs: list[tuple[int, int]]) -> list[Choice]:
-        return [Choice(algorithm, size, rule, _START, *pair) for pair in pairs]
+        return [Choice(algorithm, size, rule, _START, *pair, coding) for pair in pairs]
 
     own = config.algorithm.name
     tried = [Choice(own)] if is_own(own) or is_given(own) else []
@@ -115,6 +130,8 @@ def choices(config: ExperimentConfig) -> list[Choice]:
         tried += paced(algorithm, size, "warmup", rare)
     for algorithm in ("fedcode", "skip"):
         tried += [
-            Choice(algorithm, K, "paired", start, *pair) for start in starts[1:] for pair in rare
+            Choice(algorithm, K, "paired", start, *pair, coding)
+            for start in starts[1:]
+            for pair in rare
         ]
     return list(dict.fromkeys(tried))

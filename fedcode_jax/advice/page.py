@@ -3,19 +3,13 @@
 import base64
 import html as escaping
 import math
-from typing import TYPE_CHECKING
 
-from fedcode_jax import drawing
 from fedcode_jax.advice.advising import Advice
 from fedcode_jax.advice.choosing import Estimate, Floor, Objective
 from fedcode_jax.advice.rollout import rollout
 from fedcode_jax.results.units import format_bytes, format_seconds
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 PICTURE = "frontier.png"
-_HOURS = "simulated time of a run (h)"
 
 
 def markdown(advice: Advice) -> str:
@@ -33,6 +27,7 @@ def markdown(advice: Advice) -> str:
         f"- network: {advice.network}",
         f"- clients: {advice.num_clients}, split {config.partition.name};"
         f" {config.clients_per_round or 'all of them'} a round, {config.rounds} rounds",
+        _devices(advice),
         question(advice.floor, advice.objective),
     ]
     settings = [f"    {name}: {value}" for name, value in best.choice.settings.items()]
@@ -75,6 +70,18 @@ def question(floor: Floor, objective: Objective) -> str:
       '- asked for: at most 2 points under FedAvg, at as few bytes as possible'
     """
     return f"- asked for: {floor}, at as few {objective} as possible"
+
+
+def _devices(advice: Advice) -> str:
+    """What computing takes, which a reader may not know to be free."""
+    network = advice.config.network
+    if network.samples_per_second is None:
+        return (
+            "- devices: training takes no time, so that seconds are those of messages alone, and a "
+            "choice that sends little seems quick; say how fast devices are by "
+            "`--network.samples-per-second`"
+        )
+    return f"- devices: {network.samples_per_second:g} samples a second, the median client"
 
 
 def _answer(advice: Advice) -> list[str]:
@@ -153,7 +160,9 @@ def _method(advice: Advice) -> list[str]:
         "Accuracy is that of the model that clients receive, mean of the last period (at least ten",
         "rounds; the last ten where there is no period). Intervals are 90 %, by Student's t over",
         "the seeds; points under FedAvg are differences seed by seed. Bytes are of encoded",
-        "messages, both ways, of all clients together; time is simulated on the network above.",
+        "messages, both ways, of all clients together. Codes are written given those that both",
+        "sides hold (`algorithm.coding conditional`, which changes no weight), unless the",
+        "experiment says otherwise. Time is simulated on the network above.",
         "Accuracy on your clients is another matter than accuracy here: that is what the pilot is",
         "for.",
     ]
@@ -203,49 +212,3 @@ _STYLE = (
     "img{max-width:100%}table{border-collapse:collapse}td,th{padding:.2rem .7rem;"
     "border-bottom:1px solid #ddd}pre,code{background:#f5f5f5}pre{padding:.6rem}"
 )
-
-
-@drawing.styled
-def plot_choices(advice: Advice) -> "Figure":
-    """What every choice costs against its accuracy, the recommended one and the floor marked.
-
-    Args:
-      advice: the answer.
-
-    Returns:
-      The figure; bars are 90 % intervals where there are more than two seeds.
-    """
-    figure, (axes,) = drawing.panels("page", 1)
-    kinds: dict[str, list[Estimate]] = {}
-    for each in advice.estimates:
-        if each.seeds and math.isfinite(each.accuracy):
-            kinds.setdefault(each.choice.kind, []).append(each)
-    scale = 1e6 if advice.objective == "bytes" else 3600
-    cost = lambda each: getattr(each, advice.objective) / scale  # noqa: E731
-    handles = []
-    for number, (name, found) in enumerate(sorted(kinds.items())):
-        style = drawing.style(number)
-        for each in found:
-            bar = 100 * each.half_width if each.seeds > 2 else None
-            axes.errorbar(
-                cost(each), 100 * each.accuracy, yerr=bar, fmt=style.marker, color=style.colour,
-                ms=5, elinewidth=0.7, capsize=2,
-            )  # fmt: skip
-        (handle,) = axes.plot([], [], style.marker, color=style.colour, label=name)
-        handles.append(handle)
-    best = advice.verdict.best
-    (ring,) = axes.plot(
-        cost(best), 100 * best.accuracy, "o", ms=12, mfc="none", mec="0.2", mew=1.2,
-        label="recommended" if advice.verdict.status != "impossible" else "most accurate",
-    )  # fmt: skip
-    floor = advice.floor.accuracy
-    if floor is None:
-        floor = advice.yardstick.accuracy - (advice.floor.loss or 0)
-    line = axes.axhline(100 * floor, color="0.45", lw=1.0, ls=":", label="floor")
-    handles += [ring, line]
-    axes.set(xlabel="sent in a run, both ways (MB)" if advice.objective == "bytes" else _HOURS)
-    axes.set(ylabel="accuracy as deployed (%)")
-    drawing.scale_log_if_wide(axes, [cost(each) for each in advice.estimates if each.seeds])
-    drawing.tidy(axes)
-    drawing.legend_below(figure, handles, [str(handle.get_label()) for handle in handles])
-    return figure

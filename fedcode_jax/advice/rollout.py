@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedcode_jax.advice.advising import Advice
+from fedcode_jax.advice.falls import falls
 from fedcode_jax.results.units import format_bytes, format_seconds
 
 _SETTLED = 0.01  # of accuracy: what is left to gain when things are called stable
@@ -53,14 +54,17 @@ def rollout(advice: Advice) -> list[str]:
             f"Once accuracy gains less than a point over ten rounds, lengthen both periods step by "
             f"step: {', '.join(map(str, steps))}. Stay at each for two full periods. Watch",
             "",
-            "- accuracy just before and just after a calibration: the drop between them is what "
-            "the longer period costs;" + _sawtooth(advice),
-            "- accuracy of the deployed model next to the server's: clients work with the former;",
+            "- accuracy of the deployed model after a calibration and just before the next: its "
+            "fall in between is what the longer period costs;" + _sawtooth(advice),
+            "- the server's model beside the deployed one: clients work with the latter;",
             "- the worst tenth of the clients, not the mean alone;",
             "- how many uploads arrive in time.",
             "",
+            "`fedcode advise --after RUN --floor ACCURACY` decides by the figures of a run, and "
+            "writes the config of the next stage.",
+            "",
             f"Go back one step if the mean over a period falls under the floor ({advice.floor}) or "
-            "if the drop between calibrations grows from period to period.",
+            "if the fall between calibrations grows from period to period.",
         ]
     else:
         lines += ["There is nothing to lengthen: the recommended schedule calibrates every round."]
@@ -128,18 +132,14 @@ def _peak(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _sawtooth(advice: Advice) -> str:
-    """What the simulation says of the drop between calibrations."""
-    drops = []
-    for records in advice.records:
-        last = [r["test_accuracy"] for r in records[-2 * _period(advice) :]]
-        known = [value for value in last if value is not None]
-        if known:
-            drops.append(max(known) - min(known))
-    if not drops or _period(advice) == 1:
+    """What the simulation says of the fall between calibrations, of the last two of each run."""
+    found = [fall for records in advice.records for fall in falls(records)[-2:]]
+    if not found:
         return ""
-    return f" in the simulation it was {100 * max(drops):.1f} points at most, near the end;"
-
-
-def _period(advice: Advice) -> int:
-    choice = advice.verdict.best.choice
-    return math.lcm(choice.server_period, choice.client_period)
+    if max(found) <= 0:
+        return " in the simulation there was none near the end;"
+    mean = max(math.fsum(found) / len(found), 0.0)
+    return (
+        f" near the end of the simulation it was {100 * mean:.1f} points in the mean, "
+        f"{100 * max(found):.1f} at most;"
+    )
