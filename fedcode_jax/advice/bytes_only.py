@@ -128,7 +128,7 @@ def _course(
 def _seconds(met: Any, deadline: Any, down: Any, up: Any, fits: Any) -> jax.Array:
     """Seconds of each round ``[S, R]``, from bits ``[S, R, M]``; training takes none."""
     none = jnp.zeros(down.shape[2])
-    rounds = jax.vmap(network.timing, (0, None, 0, 0, None, None))
+    rounds: Any = jax.vmap(network.timing, (0, None, 0, 0, None, None))
     return jax.lax.map(
         lambda one: rounds(met, deadline, *one[:2], none, one[2]).seconds, (down, up, fits)
     )

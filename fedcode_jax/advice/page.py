@@ -3,6 +3,7 @@
 import base64
 import html as escaping
 import math
+from typing import Any
 
 from fedcode_jax.advice.advising import Advice
 from fedcode_jax.advice.choosing import Estimate, Floor, Objective
@@ -74,7 +75,9 @@ def question(floor: Floor, objective: Objective) -> str:
 
 def _devices(advice: Advice) -> str:
     """What computing takes, which a reader may not know to be free."""
-    network = advice.config.network
+    network: Any = advice.config.network
+    if not hasattr(network, "samples_per_second"):
+        return "- devices: as your own network has them"
     if network.samples_per_second is None:
         return (
             "- devices: training takes no time, so that seconds are those of messages alone, and a "
