@@ -14,7 +14,10 @@ import re
 import sys
 from collections.abc import Callable
 
+import tables_codes
 import tables_controls
+import tables_paper
+import tables_rivals
 import tables_schedules
 import tables_updates
 from tables_text import Raw
@@ -25,6 +28,9 @@ BLOCKS: dict[str, Callable[[Raw], str]] = {
     **tables_controls.BLOCKS,
     **tables_updates.BLOCKS,
     **tables_schedules.BLOCKS,
+    **tables_codes.BLOCKS,
+    **tables_paper.BLOCKS,
+    **tables_rivals.BLOCKS,
 }
 _BLOCK = re.compile(r"(<!-- figures ([\w-]+) -->\n)(.*?)(<!-- end -->)", flags=re.S)
 

@@ -1,5 +1,6 @@
 """What blocks of pages are made with: raw files, means over seeds, tables and paragraphs."""
 
+import csv
 import functools
 import json
 import pathlib
@@ -22,6 +23,12 @@ class Raw:
     def __call__(self, name: str) -> Any:
         """What ``name.json`` holds."""
         return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+
+    @functools.cache  # noqa: B019
+    def table(self, name: str) -> list[dict[str, str]]:
+        """The rows of ``name.csv``."""
+        with (self.folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
 
 
 def spread(values: Sequence[float], scale: float = 100, decimals: int = 1) -> str:

@@ -42,8 +42,8 @@ def test_every_block_is_in_one_page(tables):
     ],
 )
 def test_another_figure_is_another_text(tables, tmp_path, file, keys):
-    for path in tables.Raw().folder.glob("*.json"):
-        shutil.copy(path, tmp_path)
+    skipped = shutil.ignore_patterns("*.png", "*.pdf")
+    shutil.copytree(tables.Raw().folder, tmp_path, ignore=skipped, dirs_exist_ok=True)
     where = found = json.loads((tmp_path / f"{file}.json").read_text())
     for key in keys[:-1]:
         where = where[key]
