@@ -6,6 +6,7 @@ import pathlib
 import platform
 import shlex
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -24,6 +25,15 @@ def describe(seconds: list[float]) -> str:
     return f"{1e3 * mid:10.2f} ms   ({1e3 * low:.2f} to {1e3 * high:.2f})"
 
 
+def commit() -> str | None:
+    """The revision that runs, marked ``+`` if files of it were changed; None outside of git."""
+    told = ["git", "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.check_output(told, cwd=RESULTS.parent, text=True).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def facts() -> dict[str, Any]:
     """The command, the versions and the machine that figures are of."""
     device = jax.devices()[0]
@@ -31,6 +41,7 @@ def facts() -> dict[str, Any]:
         "command": shlex.join(
             ["python", f"benchmarks/{pathlib.Path(sys.argv[0]).name}", *sys.argv[1:]]
         ),
+        "commit": commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "versions": installed_versions(f"{jax.device_count()} x {device.device_kind}"),
         "cores": os.cpu_count(),

@@ -19,6 +19,7 @@ import tables_controls
 import tables_paper
 import tables_rivals
 import tables_schedules
+import tables_speed
 import tables_updates
 from tables_text import Raw
 
@@ -31,6 +32,7 @@ BLOCKS: dict[str, Callable[[Raw], str]] = {
     **tables_codes.BLOCKS,
     **tables_paper.BLOCKS,
     **tables_rivals.BLOCKS,
+    **tables_speed.BLOCKS,
 }
 _BLOCK = re.compile(r"(<!-- figures ([\w-]+) -->\n)(.*?)(<!-- end -->)", flags=re.S)
 

@@ -99,8 +99,8 @@ def paper_found(raw: Raw) -> str:
         "carry it. Of the published program's ways one changes something on LeNet-5: the same "
         f"draws of batches in every round cost {_shown(draws)} points more. Where there is batch "
         "norm, clustering its running averages with the weights does: on digits with a small "
-        f"network FedCode falls by {_shown(statistics_too)} points, from a level that is low already "
-        f"({mean('fedcode'):.1f} % beside FedAvg's {mean('fedavg'):.1f}; with K 128 it is "
+        f"network FedCode falls by {_shown(statistics_too)} points, from a level that is low "
+        f"already ({mean('fedcode'):.1f} % beside FedAvg's {mean('fedavg'):.1f}; with K 128 it is "
         f"{mean('fedcode', **{'algorithm.num_clusters': '128'}):.1f})."
     )
 
