@@ -34,13 +34,18 @@ def commit() -> str | None:
         return None
 
 
+def _script() -> str:
+    """The script that runs, as it lies in this folder; its name alone if it lies elsewhere."""
+    script = pathlib.Path(sys.argv[0]).resolve()
+    home = RESULTS.parent.resolve()
+    return str(script.relative_to(home)) if script.is_relative_to(home) else script.name
+
+
 def facts() -> dict[str, Any]:
     """The command, the versions and the machine that figures are of."""
     device = jax.devices()[0]
     return {
-        "command": shlex.join(
-            ["python", f"benchmarks/{pathlib.Path(sys.argv[0]).name}", *sys.argv[1:]]
-        ),
+        "command": shlex.join(["python", f"benchmarks/{_script()}", *sys.argv[1:]]),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "versions": installed_versions(f"{jax.device_count()} x {device.device_kind}"),

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import tables_codes
 import tables_controls
+import tables_machines
 import tables_paper
 import tables_rivals
 import tables_schedules
@@ -33,6 +34,7 @@ BLOCKS: dict[str, Callable[[Raw], str]] = {
     **tables_paper.BLOCKS,
     **tables_rivals.BLOCKS,
     **tables_speed.BLOCKS,
+    **tables_machines.BLOCKS,
 }
 _BLOCK = re.compile(r"(<!-- figures ([\w-]+) -->\n)(.*?)(<!-- end -->)", flags=re.S)
 

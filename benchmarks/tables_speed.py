@@ -79,8 +79,8 @@ def peers_found(raw: Raw) -> str:
         "time is convolution outside the cache, and "
         f"{ratios['tiny_mlp']:.0f} times on a thousand tiny clients. Each program runs at its "
         f"better setting of one or two threads, but on {', '.join(two_alone)} all run on two "
-        "alone, and so do Flower and the reference loop; empty cells were not timed, and FedJAX has "
-        "no batch norm.",
+        "alone, and so do Flower and the reference loop; empty cells were not timed, and FedJAX "
+        "has no batch norm.",
         "What is FedCode's own in a round, a client's codebook and the mapping of its weights to a "
         f"received one, takes {1e3 * cost['ours']:.1f} ms for ResNet-20 at K = 64; the authors' "
         "way, scikit-learn's k-means and a Python loop over the weights, "

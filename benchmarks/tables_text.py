@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import pathlib
+import re
 import statistics
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 _COLUMNS = 110
+_LINK = re.compile(r"\[[^]]*\](?=\()")  # its text stays on one line
 
 
 class Raw:
@@ -72,7 +74,7 @@ def paragraphs(*texts: str) -> str:
     """Paragraphs and items of lists, wrapped."""
     filled = []
     for text in texts:
-        text = " ".join(text.split())
+        text = _LINK.sub(lambda link: link[0].replace(" ", "\0"), " ".join(text.split()))
         indent = "  " if text.startswith("- ") else ""
         filled.append(
             textwrap.fill(
@@ -83,5 +85,5 @@ def paragraphs(*texts: str) -> str:
                 break_on_hyphens=False,
             )
         )
-    joined = "\n\n".join(filled)
+    joined = "\n\n".join(filled).replace("\0", " ")
     return joined.replace("\n\n- ", "\n- ") if filled[0].startswith("- ") else joined
