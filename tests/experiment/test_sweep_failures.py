@@ -77,5 +77,5 @@ def test_a_row_of_a_missing_file_is_completed_when_it_is_there(tmp_path):
     table, out = tmp_path / "links.csv", tmp_path / "out"
     axes = {("network.name", "network.table"): [("mobile", None), ("table", str(table))]}
     assert statuses(fedcode_jax.sweep(BASE, axes, out=str(out))) == ["completed", "failed"]
-    table.write_text("uplink_mbps,downlink_mbps\n1,2\n3,4\n5,6\n")
+    table.write_text("uplink_mbit,downlink_mbit\n1,2\n3,4\n5,6\n")
     assert statuses(fedcode_jax.sweep(BASE, axes, out=str(out))) == ["completed", "completed"]
