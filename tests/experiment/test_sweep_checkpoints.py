@@ -78,7 +78,7 @@ def test_one_that_was_stopped_goes_on(tmp_path, monkeypatch):
         return laid(fleet, states)
 
     monkeypatch.setattr(group_run.Fleet, "laid", noting)
-    out = check_going_on(tmp_path, 1.6, {".0001": 3})
+    out = check_going_on(tmp_path, 1.4, {".0001": 3})
     assert starts == [[3]]
     model = trained.trained(out / "runs" / "0001").server  # as of any run with checkpoints
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model))
@@ -87,13 +87,13 @@ def test_one_that_was_stopped_goes_on(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_those_side_by_side_are_saved_each_by_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(group_run, "_room", lambda *_: (1, 2))
-    check_going_on(tmp_path, 1.1, {".0000": 3, ".0001": 3})
+    check_going_on(tmp_path, 0.9, {".0000": 3, ".0001": 3})
 
 
 def test_a_checkpoint_that_is_not_of_this_is_told_of_and_left(tmp_path, caplog):
     axes, out = {"seed": [0]}, tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        fedcode_jax.sweep(SAVED, axes, out=str(out), observer=Counting(0.6))
+        fedcode_jax.sweep(SAVED, axes, out=str(out), observer=Counting(0.4))
     record = out / "runs" / ".0000" / "metrics.jsonl"
     record.write_text(record.read_text().replace('"round": 2,', '"round": 7,'))
     (run,) = fedcode_jax.sweep(SAVED, axes, out=str(out)).runs
