@@ -14,7 +14,6 @@ from fedcode_jax.config import ExperimentConfig, check_schedule
 from fedcode_jax.config.choice import parameters
 from fedcode_jax.data import Dataset
 from fedcode_jax.data.partition import Partition
-from fedcode_jax.errors import FedcodeError
 from fedcode_jax.experiment.blueprint import Blueprint
 from fedcode_jax.experiment.parts import Parts
 from fedcode_jax.experiment.starting import check_fit, first_weights, read
@@ -151,7 +150,7 @@ _MOST_PARTITIONS = 256
 
 def grouped(
     experiments: Sequence[Planned], shelf: Shelf
-) -> tuple[list[Group], list[tuple[Planned, FedcodeError]]]:
+) -> tuple[list[Group], list[tuple[Planned, Exception]]]:
     """Sorts experiments into groups that can share a program.
 
     Args:
@@ -164,7 +163,7 @@ def grouped(
     """
     groups: dict[Any, Group] = {}
     datasets: dict[Any, set[int]] = {}
-    failed = []
+    failed: list[tuple[Planned, Exception]] = []
     for one in experiments:
         try:
             blueprint = shelf.blueprint(one.config)
@@ -175,7 +174,7 @@ def grouped(
             if found is not None:
                 check_fit(blueprint, found)
             check_schedule(one.config, shelf.parts.algorithm(one.config).schedule is not None)
-        except FedcodeError as error:
+        except Exception as error:  # a part of one's own may raise anything
             failed.append((one, error))
             continue
         group = groups.setdefault(key, Group([]))

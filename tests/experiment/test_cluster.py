@@ -94,6 +94,43 @@ def test_a_sweep_on_a_cluster_is_the_sweep_here(tmp_path, client):
     assert client.status == "running"  # it is the user's own
 
 
+def quick(piece, given, versions):
+    """In place of the work: what the first experiment comes to, and an error of the others."""
+    (number, _), *_ = piece
+    if number > 0:
+        raise RuntimeError("the worker is out of order")
+    return {0: {"records": [], "summary": {"status": "completed", "rounds": 0}}}, versions
+
+
+def test_a_piece_that_is_lost_for_good_has_failed(client, monkeypatch):
+    monkeypatch.setattr(cluster, "run_piece", quick)
+    good, lost = fedcode_jax.sweep(BASE, {"seed": [0, 1]}, cluster=client).runs
+    assert good.summary["status"] == "completed"
+    assert lost.summary["status"] == "failed"
+    assert lost.summary["error"] == "RuntimeError: the worker is out of order"
+
+
+def test_ctrl_c_takes_back_what_is_left_and_the_table_is_of_what_is_done(
+    tmp_path, client, monkeypatch
+):
+    out, axes = tmp_path / "out", {"seed": [0, 1, 2]}
+
+    def slow(piece, given, versions):
+        import time
+
+        (number, _), *_ = piece
+        time.sleep(0.5 if number else 0)
+        return {number: {"records": [], "summary": {"status": "completed"}}}, versions
+
+    monkeypatch.setattr(cluster, "run_piece", slow)
+    with pytest.raises(KeyboardInterrupt):
+        fedcode_jax.sweep(BASE, axes, out=str(out), cluster=client, observer=Counting(0.5))
+    assert (out / "results.csv").read_text() == "run,seed,status\n0,0,completed\n"
+    observer = Counting()
+    fedcode_jax.sweep(BASE, axes, out=str(out), cluster=client, observer=observer)
+    assert (observer.before, observer.done) == (1, 2)
+
+
 def test_workers_of_another_version_are_refused(tmp_path, client, monkeypatch):
     there = cluster._versions() | {"jax": "0.0.1"}
     monkeypatch.setattr(client, "run", lambda *_, **more: {"tcp://w": there})

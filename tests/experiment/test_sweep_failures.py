@@ -73,6 +73,15 @@ def test_what_has_no_room_alone_has_failed_and_the_others_go_on(monkeypatch):
     assert result.runs[1].summary["error"] == "MemoryError: no room"
 
 
+def test_data_of_ones_own_that_raise_are_rows(tmp_path, monkeypatch):
+    (tmp_path / "my_breaking.py").write_text("def part(dataset, seed):\n    return {}[seed]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    axes = {("partition.name", "seed"): [("my_breaking:part", 0)]}
+    (run,) = fedcode_jax.sweep(BASE, axes).runs
+    assert run.summary["status"] == "failed"
+    assert "KeyError" in run.summary["error"]
+
+
 def test_a_row_of_a_missing_file_is_completed_when_it_is_there(tmp_path):
     table, out = tmp_path / "links.csv", tmp_path / "out"
     axes = {("network.name", "network.table"): [("mobile", None), ("table", str(table))]}
