@@ -22,7 +22,7 @@ class SweepOptions(Options):
     Experiments that differ in seed, partition, learning rate, schedule or network alone run as one
     program. The folder --out, sweeps/sweep if it is not given, gets results.csv, results.parquet
     and a run folder for each experiment; start the same command again to go on with a sweep that
-    was interrupted. fedcode report draws it.
+    was interrupted, or to try again what failed. fedcode report draws it.
     """
 
     axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -33,6 +33,12 @@ class SweepOptions(Options):
     """Experiments to draw at random; None: all combinations."""
     search_seed: int = 0
     """Seed of what is drawn."""
+    share: str | None = None
+    """K/N: run the K-th of N shares, K from 1 to N; any number of them may run at the same time,
+    here or on machines that share --out. None: all."""
+    cluster: str | None = None
+    """Run on the workers of a Dask cluster: the address of its scheduler, such as
+    tcp://host:8786."""
     quiet: bool = False
     """Print the closing table alone."""
 
@@ -79,6 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
 
     from fedcode_jax import experiment
+    from fedcode_jax.results import FAILED
     from fedcode_jax.results.sweep_display import SweepProgress, sweep_table
 
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -89,16 +96,18 @@ def main(arguments: Sequence[str]) -> int:
             samples=samples,
             search_seed=options.search_seed,
             out=config.out or DEFAULT_OUT,
+            share=options.share,
+            cluster=options.cluster,
             observer=progress,
         )
-    console.print(sweep_table(result.table, list(result.runs[0].point)))
+    if result.runs:
+        console.print(sweep_table(result.table, list(result.runs[0].point)))
     console.print(f"folder  {result.folder}", markup=False, highlight=False, soft_wrap=True)
     bad = [run.summary["status"] for run in result.runs if run.summary["status"] != "completed"]
     if bad:
-        print(
-            f"fedcode: {len(bad)} of {len(result.runs)} experiments: {_counts(bad)}",
-            file=sys.stderr,
-        )
+        again = "; the same command tries what failed again" if FAILED in bad else ""
+        told = f"{len(bad)} of {len(result.runs)} experiments: {_counts(bad)}{again}"
+        print(f"fedcode: {told}", file=sys.stderr)
     return 1 if bad else 0
 
 

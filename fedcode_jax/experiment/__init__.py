@@ -5,7 +5,8 @@ from fedcode_jax.experiment.closing import summary_of
 from fedcode_jax.experiment.exporting import export
 from fedcode_jax.experiment.given import Given
 from fedcode_jax.experiment.running import Observer, Result, run
-from fedcode_jax.experiment.sweeping import SweepObserver, SweepResult, SweepRun, sweep
+from fedcode_jax.experiment.sweep_result import SweepObserver, SweepResult, SweepRun
+from fedcode_jax.experiment.sweeping import sweep
 
 __all__ = [
     "Experiment",

@@ -1,36 +1,35 @@
 """Runs the experiments of a group, as many at once as the devices have room for."""
 
-import collections
 import dataclasses
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 
+from fedcode_jax import results
 from fedcode_jax.devices import device_count
 from fedcode_jax.errors import ConfigError, FedcodeError
 from fedcode_jax.experiment.building import Experiment, check_budget
 from fedcode_jax.experiment.clients_table import client_rows
 from fedcode_jax.experiment.closing import evaluation_of, summary_of
+from fedcode_jax.experiment.crews import Track, run_crews
 from fedcode_jax.experiment.grouping import Group, Planned, Shelf
-from fedcode_jax.simulation import Evaluation, Outcome, Program
+from fedcode_jax.experiment.keeping import Begun, Keeper
+from fedcode_jax.experiment.saving import pauses
+from fedcode_jax.names import one_line
+from fedcode_jax.simulation import Program, State
 from fedcode_jax.simulation.device_memory import clients_that_fit, evaluation_batch
 from fedcode_jax.simulation.fleet import Fleet, Member
-from fedcode_jax.simulation.records import has_diverged, records_of
 from fedcode_jax.targets import CPU
 
 _MOST_ABREAST = 64
 """Experiments side by side on a device: more gain nothing."""
-_MOST_EVALUATIONS, _MOST_ROUNDS = 16, 100
-"""In one call of a program, so that progress can be shown and a sweep interrupted."""
-_FAILURES = (ConfigError, jax.errors.JaxRuntimeError)
-"""What a lack of room on a device is told by."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """What came of an experiment.
+    """What came of an experiment; plain values, which can be sent to another machine.
 
     Attributes:
       records: one a round.
@@ -45,85 +44,101 @@ class Ended:
     clients: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
+def failed(error: BaseException) -> Ended:
+    """What came of an experiment that cannot run, or ended in an error."""
+    told = str(error)
+    if not isinstance(error, FedcodeError):
+        told = one_line(error)
+        logging.getLogger("fedcode_jax").info("fedcode: an experiment failed", exc_info=error)
+    return Ended([], {"status": results.FAILED, "error": told, "rounds": 0})
+
+
+class Progress:
+    """Tells how far experiments are, of each no more than once how much.
+
+    Args:
+      advanced: called with experiments done since the last call, parts of one too.
+    """
+
+    def __init__(self, advanced: Callable[[float], None]) -> None:
+        self._advanced = advanced
+        self._told: dict[int, float] = {}
+
+    def reached(self, experiments: Sequence[Planned], share: float) -> None:
+        """Tells that so much of each of some experiments is done, from 0 to 1."""
+        before = [self._told.get(one.number, 0.0) for one in experiments]
+        self._told |= {
+            one.number: max(share, told) for one, told in zip(experiments, before, strict=True)
+        }
+        self._advanced(sum(max(share - told, 0.0) for told in before))
+
+
 def run_group(
-    group: Group,
-    shelf: Shelf,
-    finish: Callable[[Planned, Ended], None],
-    fail: Callable[[Planned, Exception], None],
-    advanced: Callable[[float], None],
-) -> None:
+    group: Group, shelf: Shelf, progress: Progress, keeper: Keeper | None = None
+) -> Iterator[tuple[Planned, Ended]]:
     """Runs the experiments of a group.
+
+    Where several have no room side by side, fewer are tried. Those that have none by themselves
+    have failed, and after an error that nobody foresaw all that are left.
 
     Args:
       group: experiments of equal shapes.
       shelf: of data sets and partitions.
-      finish: called with each experiment, and what came of it.
-      fail: called with each experiment that cannot run, and why.
-      advanced: called with every step: experiments done since the last call, parts of one too.
+      progress: is told of every step.
+      keeper: of their checkpoints; None where there are none.
+
+    Yields:
+      Each experiment, and what came of it.
     """
     try:
-        program, weights, batch = _template(group, shelf)
-    except FedcodeError as error:
-        for one in group.experiments:
-            fail(one, error)
+        setting = _Setting.of(group, shelf)
+        left, poor = setting.payable(group.experiments)
+        begun = setting.begun(left, keeper)
+    except Exception as error:
+        yield from ((one, failed(error)) for one in group.experiments)
         return
-    left = []
-    for one in group.experiments:
-        try:
-            check_budget(one.config, program, weights)
-            left.append(one)
-        except ConfigError as error:
-            fail(one, error)
+    yield from ((one, failed(error)) for one, error in poor)
     wanted = group.experiments[0].config.execution.devices
-    fleet = Fleet(program, *_room(program, weights, len(left), wanted), group.one_dataset)
-
-    def member_of(one: Planned) -> Member:
-        return shelf.member(shelf.blueprint(one.config), group, batch)
-
-    while left:
+    room = _room(setting.program, setting.weights, len(left), wanted)
+    fleet = Fleet(setting.program, *room, group.one_dataset)
+    save = None if keeper is None else setting.saver(keeper)
+    waiting = _alike(left, begun)
+    while waiting:
         try:
-            for crew in _run_crews(fleet, left, member_of, advanced):
-                left = left[len(crew.experiments) :]
-                for one, member, outcome, evaluations in crew.ended():
-                    own = program.with_inputs(settings=member.settings, test=member.test)
-                    plan = shelf.blueprint(one.config)
-                    experiment = Experiment(
-                        *(one.config, plan.dataset, plan.partition, own, weights, plan.network),
-                        shelf.init_checksum(one.config),
-                    )
-                    summary = summary_of(experiment, outcome, compile_seconds=fleet.compile_seconds)
-                    evaluation = evaluation_of(experiment, outcome)
-                    clients = _client_rows(experiment, evaluations)
-                    finish(one, Ended(outcome.records, summary, evaluation, clients))
-        except _FAILURES as error:
-            if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE" not in str(error):
-                raise
-            if fleet.abreast > 1:
-                fleet = Fleet(program, fleet.devices, fleet.abreast // 2, group.one_dataset)
+            way = run_crews(fleet, waiting[0], begun, setting.member_of, save, progress.reached)
+            for tracks in way:
+                ended = [(track.one, setting.ended(track, fleet)) for track in tracks]
+                waiting[0] = waiting[0][len(tracks) :]
+                yield from ended
+            waiting.pop(0)
+        except Exception as error:
+            if _tells_of_room(error) and fleet.abreast > 1:
+                fleet = Fleet(setting.program, fleet.devices, fleet.abreast // 2, group.one_dataset)
                 continue
-            for one in left[: fleet.size]:
-                fail(one, error)
-            left = left[fleet.size :]
+            lost = waiting[0][: fleet.size]
+            if not _tells_of_room(error):
+                lost = [one for each in waiting for one in each]
+            yield from ((one, failed(error)) for one in lost)
+            ids = {one.number for one in lost}
+            kept = [[one for one in each if one.number not in ids] for each in waiting]
+            waiting = [each for each in kept if each]
 
 
-def _client_rows(
-    experiment: Experiment, evaluations: Mapping[int, Evaluation]
-) -> list[dict[str, Any]]:
-    if not experiment.config.evaluate_clients:
-        return []
-    found = evaluations.items()
-    return [row for number, each in found for row in client_rows(experiment, number, each)]
+def _tells_of_room(error: Exception) -> bool:
+    """Whether an error is how a lack of room on a device, or on the host, is told."""
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return "RESOURCE" in str(error)
+    return isinstance(error, ConfigError | MemoryError)
 
 
-def _template(group: Group, shelf: Shelf) -> tuple[Program, Any, int]:
-    """The program of each experiment, planned for one device, its weights, and the test batch."""
-    blueprint = shelf.blueprint(group.experiments[0].config)
-    shape = blueprint.dataset.input_shape
-    batch = evaluation_batch(blueprint.model, blueprint.shapes, shape)
-    first = shelf.member(blueprint, group, batch)
-    # Slots of several experiments in one loop would wait for those of each other.
-    program = blueprint.program(first, group.max_size, may_pack=False)
-    return program, first.weights, batch
+def _alike(
+    experiments: Sequence[Planned], begun: Callable[[Planned], Begun]
+) -> list[list[Planned]]:
+    """Those together that stand at one round and are saved at the same ones."""
+    found: dict[Any, list[Planned]] = {}
+    for one in experiments:
+        found.setdefault((begun(one).round, *pauses(one.config)), []).append(one)
+    return list(found.values())
 
 
 def _room(program: Program, weights: Any, experiments: int, wanted: int | None) -> tuple[int, int]:
@@ -135,109 +150,94 @@ def _room(program: Program, weights: Any, experiments: int, wanted: int | None) 
     return devices, max(1, min(fits, _MOST_ABREAST, -(-experiments // devices)))
 
 
-@dataclasses.dataclass
-class _Crew:
-    """Experiments that run at once, and what has been done of them.
+@dataclasses.dataclass(frozen=True)
+class _Setting:
+    """What the experiments of a group have in common.
 
     Attributes:
-      experiments: what they are.
-      members: what they are made of.
-      pieces: rounds before each evaluation, and the output, in turn.
-      seconds: that they took.
+      group: they.
+      shelf: of data sets and partitions.
+      program: of each, planned for one device.
+      weights: that the first of them starts from.
+      batch: test samples that are evaluated at once.
     """
 
-    experiments: Sequence[Planned]
-    members: Sequence[Member]
-    pieces: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
+    group: Group
+    shelf: Shelf
+    program: Program
+    weights: Any
+    batch: int
 
-    def ended(self) -> Iterator[tuple[Planned, Member, Outcome, dict[int, Evaluation]]]:
-        """How each experiment ended, and its evaluations by their rounds."""
-        each = self.seconds / self.experiments[0].config.rounds / len(self.experiments)
-        for row, (one, member) in enumerate(zip(self.experiments, self.members, strict=True)):
-            yield one, member, *_outcome(self.pieces, row, each)
+    @classmethod
+    def of(cls, group: Group, shelf: Shelf) -> "_Setting":
+        """Plans the program; the test set is cut for the group's own model."""
+        blueprint = shelf.blueprint(group.experiments[0].config)
+        shape = blueprint.dataset.input_shape
+        batch = evaluation_batch(blueprint.model, blueprint.shapes, shape)
+        first = shelf.member(blueprint, group, batch)
+        # Slots of several experiments in one loop would wait for those of each other.
+        program = blueprint.program(first, group.max_size, may_pack=False)
+        return cls(group, shelf, program, first.weights, batch)
 
+    def payable(
+        self, experiments: Sequence[Planned]
+    ) -> tuple[list[Planned], list[tuple[Planned, ConfigError]]]:
+        """Experiments whose budget pays for them, and the others, each with the error."""
+        good, poor = [], []
+        for one in experiments:
+            try:
+                check_budget(one.config, self.program, self.weights)
+                good.append(one)
+            except ConfigError as error:
+                poor.append((one, error))
+        return good, poor
 
-def _run_crews(
-    fleet: Fleet,
-    experiments: Sequence[Planned],
-    member_of: Callable[[Planned], Member],
-    advanced: Callable[[float], None],
-) -> Iterator[_Crew]:
-    """Runs experiments, as many at once as the fleet has room for; yields those that are done.
+    def member_of(self, one: Planned) -> Member:
+        """What an experiment is made of."""
+        return self.shelf.member(self.shelf.blueprint(one.config), self.group, self.batch)
 
-    The devices are given their next piece of work before the last one is looked at, so that they
-    need not wait. An error is raised when all crews before the one that it comes from are yielded.
-    """
-    rounds, eval_every = experiments[0].config.rounds, experiments[0].config.eval_every
-    pieces = list(_pieces(rounds, eval_every))
-    given: collections.deque[tuple[_Crew, float, int, Any]] = collections.deque()
-    looked = 0.0
+    def experiment(self, one: Planned, member: Member) -> Experiment:
+        """An experiment by itself."""
+        own = self.program.with_inputs(settings=member.settings, test=member.test)
+        plan = self.shelf.blueprint(one.config)
+        return Experiment(
+            *(one.config, plan.dataset, plan.partition, own, self.weights, plan.network),
+            self.shelf.init_checksum(one.config),
+        )
 
-    def look() -> Iterator[_Crew]:
-        nonlocal looked
-        crew, began, length, output = given.popleft()
-        crew.pieces.append((length, jax.device_get(output)))
-        began, looked = max(began, looked), time.perf_counter()
-        crew.seconds += looked - began
-        evaluations, _ = pieces[len(crew.pieces) - 1]
-        advanced(len(crew.experiments) * evaluations * length / rounds)
-        if len(crew.pieces) == len(pieces):
-            yield crew
+    def begun(
+        self, experiments: Sequence[Planned], keeper: Keeper | None
+    ) -> Callable[[Planned], Begun]:
+        """What an earlier start has done of each."""
+        found = {
+            one.number: keeper.begun(one, self.experiment(one, self.member_of(one)))
+            for one in experiments
+            if keeper is not None and keeper.has(one)
+        }
+        return lambda one: found.get(one.number, Begun())
 
-    for first in range(0, len(experiments), fleet.size):
-        chosen = experiments[first : first + fleet.size]
-        crew = _Crew(chosen, [member_of(one) for one in chosen])
-        while given and fleet.program.plan.target != CPU:  # where two crews may have no room
-            yield from look()
-        # Idle places run the last experiment once more.
-        idle = [crew.members[-1]] * (fleet.size - len(chosen))
-        try:
-            state, on_devices = fleet.start([*crew.members, *idle])
-            for evaluations, length in pieces:
-                began, compiling = time.perf_counter(), fleet.compile_seconds
-                state, output = fleet.advance(state, on_devices, evaluations, length)
-                began += fleet.compile_seconds - compiling
-                given.append((crew, began, length, output))
-                if len(given) > 1:
-                    yield from look()
-        except _FAILURES:
-            while given:  # the crew before may be done all the same
-                yield from look()
-            raise
-    while given:
-        yield from look()
+    def saver(self, keeper: Keeper) -> Callable[[Track, State], None]:
+        """Saves the state of an experiment on its way."""
 
+        def save(track: Track, state: State) -> None:
+            experiment = self.experiment(track.one, track.member)
+            clients = _client_rows(experiment, track)
+            keeper.save(track.one, experiment, state, track.records, clients)
 
-def _outcome(
-    outputs: Sequence[tuple[int, Any]], row: int, round_seconds: float
-) -> tuple[Outcome, dict[int, Evaluation]]:
-    """How one experiment ended: at its last round, or at the evaluation when it diverged."""
-    records: list[dict] = []
-    evaluations: dict[int, Evaluation] = {}
-    last: Evaluation | None = None
-    for rounds, output in outputs:
-        for evaluation in range(output.score.loss.shape[1]):
-            mine = jax.tree.map(lambda leaf, at=evaluation: leaf[row, at], output)
-            new = records_of(
-                mine,
-                first_round=len(records) + 1,
-                cumulative_bytes=records[-1]["cumulative_bytes"] if records else 0,
-                seconds=rounds * round_seconds,
-            )
-            records += new
-            last = evaluations[len(records)] = Evaluation.of(mine)
-            if any(has_diverged(record) for record in new):
-                return Outcome(None, records, "diverged", last), evaluations
-    return Outcome(None, records, "completed", last), evaluations
+        return save
+
+    def ended(self, track: Track, fleet: Fleet) -> Ended:
+        """What came of an experiment."""
+        experiment, outcome = self.experiment(track.one, track.member), track.outcome
+        summary = summary_of(experiment, outcome, compile_seconds=fleet.compile_seconds)
+        evaluation = evaluation_of(experiment, outcome)
+        return Ended(outcome.records, summary, evaluation, _client_rows(experiment, track))
 
 
-def _pieces(rounds: int, eval_every: int) -> Iterator[tuple[int, int]]:
-    """What each call does: evaluations, and rounds before each. Of equal size, to compile once."""
-    whole, rest = divmod(rounds, eval_every)
-    most = max(1, min(_MOST_EVALUATIONS, _MOST_ROUNDS // eval_every))
-    size = max((n for n in range(1, most + 1) if whole % n == 0), default=1)
-    for _ in range(whole // size):
-        yield size, eval_every
-    if rest:
-        yield 1, rest
+def _client_rows(experiment: Experiment, track: Track) -> list[dict[str, Any]]:
+    """How the clients of an experiment fared, in what an earlier start has done too."""
+    if not experiment.config.evaluate_clients:
+        return []
+    new = {at: found for at, found in track.evaluations.items() if at > track.begun.round}
+    rows = [row for at, found in new.items() for row in client_rows(experiment, at, found)]
+    return [*track.begun.clients, *rows]

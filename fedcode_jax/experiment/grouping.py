@@ -14,7 +14,6 @@ from fedcode_jax.config import ExperimentConfig, check_schedule
 from fedcode_jax.config.choice import parameters
 from fedcode_jax.data import Dataset
 from fedcode_jax.data.partition import Partition
-from fedcode_jax.errors import FedcodeError
 from fedcode_jax.experiment.blueprint import Blueprint
 from fedcode_jax.experiment.parts import Parts
 from fedcode_jax.experiment.starting import check_fit, first_weights, read
@@ -85,13 +84,12 @@ class Shelf:
         self._datasets: dict[Any, Dataset] = {}
         self._partitions: dict[Any, Partition] = {}
         self._clients: dict[int, ClientData] = {}
-        self._tests: dict[int, EvaluationData] = {}
+        self._tests: dict[int, tuple[int, EvaluationData]] = {}
         self._inits: dict[str, Variables] = {}
 
     def blueprint(self, config: ExperimentConfig) -> Blueprint:
         """What a config comes to."""
-        drawn = not is_given(config.data.name) and "seed" in parameters(config.data.factory())
-        key = _key(config, "data"), config.seed if drawn else None
+        key = _dataset_key(config)
         if key not in self._datasets:
             self._datasets[key] = self.parts.dataset(config)
         dataset = self._datasets[key]
@@ -101,6 +99,15 @@ class Shelf:
                 self._partitions.clear()
             self._partitions[dealt] = self.parts.partition(config, dataset)
         return Blueprint(config, self.parts, dataset, self._partitions[dealt])
+
+    def keep(self, groups: Sequence[Group]) -> None:
+        """Drops the data sets that no experiment of these groups has, and all that is of them."""
+        wanted = {_dataset_key(one.config) for group in groups for one in group.experiments}
+        self._datasets = {key: each for key, each in self._datasets.items() if key in wanted}
+        held = {id(dataset) for dataset in self._datasets.values()}
+        self._partitions = {key: each for key, each in self._partitions.items() if key[0] in held}
+        self._clients = {key: each for key, each in self._clients.items() if key in held}
+        self._tests = {key: each for key, each in self._tests.items() if key in held}
 
     def init(self, config: ExperimentConfig) -> Variables | None:
         """What ``init`` of a config names."""
@@ -120,7 +127,9 @@ class Shelf:
         partition, which = blueprint.partition, id(blueprint.dataset)
         if which not in self._clients:
             self._clients[which] = blueprint.clients()
-            self._tests[which] = blueprint.test(batch_size=batch_size, devices=1)
+        if which not in self._tests or self._tests[which][0] != batch_size:
+            test = blueprint.test(batch_size=batch_size, devices=1)
+            self._tests[which] = batch_size, test
         held = np.concatenate(partition.clients)
         sizes = partition.sizes.astype(np.int32)
         rows: dict[str, Any] = {
@@ -131,7 +140,7 @@ class Shelf:
         return Member(
             weights=first_weights(blueprint, self.init(blueprint.config)),
             data=self._clients[which]._replace(**rows),
-            test=self._tests[which]._replace(shares=blueprint.shares, owners=blueprint.owners),
+            test=self._tests[which][1]._replace(shares=blueprint.shares, owners=blueprint.owners),
             settings=blueprint.settings,
         )
 
@@ -141,7 +150,7 @@ _MOST_PARTITIONS = 256
 
 def grouped(
     experiments: Sequence[Planned], shelf: Shelf
-) -> tuple[list[Group], list[tuple[Planned, FedcodeError]]]:
+) -> tuple[list[Group], list[tuple[Planned, Exception]]]:
     """Sorts experiments into groups that can share a program.
 
     Args:
@@ -154,7 +163,7 @@ def grouped(
     """
     groups: dict[Any, Group] = {}
     datasets: dict[Any, set[int]] = {}
-    failed = []
+    failed: list[tuple[Planned, Exception]] = []
     for one in experiments:
         try:
             blueprint = shelf.blueprint(one.config)
@@ -165,7 +174,7 @@ def grouped(
             if found is not None:
                 check_fit(blueprint, found)
             check_schedule(one.config, shelf.parts.algorithm(one.config).schedule is not None)
-        except FedcodeError as error:
+        except Exception as error:  # a part of one's own may raise anything
             failed.append((one, error))
             continue
         group = groups.setdefault(key, Group([]))
@@ -180,11 +189,8 @@ def grouped(
 def _signature(blueprint: Blueprint) -> Any:
     """All that changes a shape or the program itself."""
     settings, data = configs.to_dict(blueprint.config), blueprint.dataset
-    for name in _TRACED:
-        section, _, last = name.rpartition(".")
-        del (settings[section] if section else settings)[last]
     return (
-        json.dumps(settings, sort_keys=True),
+        json.dumps(without_traced(settings), sort_keys=True),
         blueprint.partition.num_clients,
         blueprint.cohort,
         blueprint.sketched,
@@ -192,6 +198,21 @@ def _signature(blueprint: Blueprint) -> Any:
         None if data.test_user is None else int(data.test_user.max()),
         jax.tree.structure(blueprint.settings),  # with the rules of the schedule
     )
+
+
+def _dataset_key(config: ExperimentConfig) -> Any:
+    """What tells data sets apart."""
+    drawn = not is_given(config.data.name) and "seed" in parameters(config.data.factory())
+    return _key(config, "data"), config.seed if drawn else None
+
+
+def without_traced(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an experiment, as of ``to_dict``, but for what changes no program."""
+    kept = {name: dict(v) if isinstance(v, dict) else v for name, v in settings.items()}
+    for name in _TRACED:
+        section, _, last = name.rpartition(".")
+        del (kept[section] if section else kept)[last]
+    return kept
 
 
 def _key(config: ExperimentConfig, section: str) -> str:

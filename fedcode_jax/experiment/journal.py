@@ -16,6 +16,7 @@ from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.experiment.clients_table import client_rows
 from fedcode_jax.experiment.closing import evaluation_of
 from fedcode_jax.experiment.origin import origin_of
+from fedcode_jax.experiment.saving import is_time
 from fedcode_jax.loggers import Beginning, Loggers
 from fedcode_jax.names import one_line
 from fedcode_jax.simulation import Evaluation, Outcome, State, checkpoint, processes
@@ -153,13 +154,10 @@ class Journal:
 
     def _is_time(self) -> bool:
         config = self.experiment.config
-        every, seconds = config.checkpoint_every, config.checkpoint_seconds
-        if every is not None and self.done // every > self.saved // every:
-            return True
-        if seconds is None:
-            return False
-        late = time.monotonic() - self.saved_at >= seconds
-        return processes.any_of(processes.is_first() and late)
+        if config.checkpoint_seconds is None:
+            return is_time(config, self.done, self.saved, 0.0)
+        seconds = time.monotonic() - self.saved_at if processes.is_first() else 0.0
+        return processes.any_of(is_time(config, self.done, self.saved, seconds))
 
     def _save(self, state: State) -> None:
         with processes.together():

@@ -20,6 +20,7 @@ from fedcode_jax.experiment.closing import summary_of
 from fedcode_jax.experiment.given import Given, named
 from fedcode_jax.experiment.going_on import check_same, going_on, is_finished
 from fedcode_jax.experiment.journal import Journal, Observer, curves_label
+from fedcode_jax.experiment.saving import pauses
 from fedcode_jax.loggers import Logger, Loggers, makers
 from fedcode_jax.simulation import (
     Outcome,
@@ -30,9 +31,6 @@ from fedcode_jax.simulation import (
     processes,
     simulate,
 )
-
-_ROUNDS_BETWEEN_LOOKS = 10
-"""At most, where the time of a checkpoint is told in seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +162,7 @@ def _simulated(
         state,
         rounds=config.rounds,
         eval_every=config.eval_every,
-        pause_every=_pause_every(config),
+        pause_every=pauses(config) if config.out is not None else (),
         records=journal.records,
         advanced=journal.advanced,
         wire_check=check,
@@ -179,13 +177,6 @@ def _simulated(
     if check is not None and not check.messages and outcome.status == "completed":
         raise WireCheckError("no message was checked: the run had no round left to do")
     return outcome, summary
-
-
-def _pause_every(config: ExperimentConfig) -> list[int]:
-    """Rounds after which the state is looked at besides, to save it when it is time."""
-    timed = _ROUNDS_BETWEEN_LOOKS if config.checkpoint_seconds is not None else None
-    every = (config.checkpoint_every, timed) if config.out is not None else ()
-    return [each for each in every if each is not None]
 
 
 def _as_kept(experiment: Experiment, path: pathlib.Path | None, state: State) -> Result:

@@ -1,11 +1,9 @@
 """Runs a sweep: many experiments in few programs, each with a folder of its own."""
 
+import contextlib
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Unpack
-
-import jax
+from typing import Any, Unpack
 
 from fedcode_jax import config as configs
 from fedcode_jax import randomness, results
@@ -15,70 +13,20 @@ from fedcode_jax.devices import claim_cores
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.cache import keep_compiled_programs
 from fedcode_jax.experiment.clients_table import check_clients
+from fedcode_jax.experiment.cluster import connected
 from fedcode_jax.experiment.given import Given, named
-from fedcode_jax.experiment.group_run import Ended, run_group
+from fedcode_jax.experiment.group_run import failed, run_group
 from fedcode_jax.experiment.grouping import Planned, Shelf, grouped
+from fedcode_jax.experiment.keeping import Keeper
+from fedcode_jax.experiment.ledger import Ledger
 from fedcode_jax.experiment.parts import Parts
+from fedcode_jax.experiment.saving import pauses
+from fedcode_jax.experiment.shares import Share, divided, read_share
 from fedcode_jax.experiment.sweep_logs import SweepLogs
+from fedcode_jax.experiment.sweep_result import SweepObserver, SweepResult
 from fedcode_jax.loggers import Logger
 from fedcode_jax.names import PARTS, is_given
 from fedcode_jax.simulation import processes
-
-
-class SweepObserver(Protocol):
-    """Who watches a sweep."""
-
-    def started(self, total: int, finished: int, groups: int) -> None:
-        """Called once: experiments, those that an earlier start finished, and programs."""
-
-    def advanced(self, experiments: float) -> None:
-        """Called with every step: experiments done since the last call, parts of one too."""
-
-    def finished(self) -> None:
-        """Called once, at the end."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepRun:
-    """One experiment of a sweep.
-
-    Attributes:
-      point: value by setting of the axes.
-      config: all its settings.
-      records: one dict a round, as in ``metrics.jsonl``.
-      summary: as in ``summary.json``; its ``status`` is ``completed``, ``diverged``, or ``failed``
-        with an ``error``.
-      folder: where it was written, or None.
-    """
-
-    point: dict[str, Any]
-    config: ExperimentConfig
-    records: list[dict]
-    summary: dict[str, Any]
-    folder: pathlib.Path | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepResult:
-    """What a sweep gives.
-
-    Attributes:
-      runs: in the order of the grid or of the draws.
-      folder: where they were written, or None.
-    """
-
-    runs: list[SweepRun]
-    folder: pathlib.Path | None
-
-    @property
-    def table(self) -> list[dict[str, Any]]:
-        """One row an experiment, as in ``results.csv``."""
-        return [results.sweep_row(i, run.point, run.summary) for i, run in enumerate(self.runs)]
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """For IPython: the table of the experiments."""
-        del include, exclude
-        return results.shown(results.sweep_table(self.table, list(self.runs[0].point)), {})
 
 
 @randomness.standardised
@@ -89,6 +37,8 @@ def sweep(
     samples: int | None = None,
     search_seed: int = 0,
     out: str | None = None,
+    share: str | tuple[int, int] | None = None,
+    cluster: Any = None,
     observer: SweepObserver | None = None,
     loggers: Sequence[Logger] = (),
     quiet: bool = False,
@@ -99,7 +49,7 @@ def sweep(
     Experiments that differ in nothing that changes a shape (seed, partition, learning rate,
     schedule, network) are one program: side by side under ``vmap`` on a GPU or TPU, one after
     another on each core of a CPU, and over all devices. The others are grouped, and the groups run
-    one after another. One that diverges or cannot be built is a row that says so.
+    one after another. One that diverges or fails is a row that says so, and the others go on.
 
     Args:
       config: what is not on an axis; its ``out`` is ignored.
@@ -109,7 +59,12 @@ def sweep(
       samples: experiments to draw at random; None for all combinations.
       search_seed: of the draws.
       out: folder for ``results.csv``, ``results.parquet``, and a run folder for each experiment in
-        ``runs/``. If it holds this very sweep, what is finished there is not run again.
+        ``runs/``. If it holds this very sweep, what is finished there is not run again; what failed
+        is, and what has checkpoints goes on from the latest.
+      share: which part of the sweep to run, ``(K, N)`` or ``K/N``, K from 1 to N: any number of
+        processes, also on several machines that see ``out``, may run a share each at the same time.
+      cluster: runs the experiments on the workers of a Dask cluster: the address of its scheduler,
+        or a ``distributed.Client``. What comes of them is sent back and written here.
       observer: is told of the progress; None for a bar in a notebook, and nothing elsewhere.
       loggers: of your own, told of one run after another, each when it is done, beside those that
         ``config.log`` names.
@@ -136,62 +91,42 @@ def sweep(
         Planned(number, point, one)
         for number, (point, one) in enumerate(points(base, axes, samples=samples, seed=search_seed))
     ]
+    part = read_share(share)
     _check_used(base, plan)
+    _check_shared(plan, part, out, cluster)
     logs = SweepLogs(loggers, out)
     for one in plan:
         check_clients(one.config, out)
         logs.check(one.config)
     if observer is None and not quiet:
         observer = results.notebook_sweep()
-    folder, done = _opened(out, base, plan)
-    shelf = Shelf(Parts(given))
-    groups, failed = grouped([one for one in plan if one.number not in done], shelf)
-    if observer is not None:
-        observer.started(len(plan), len(done), len(groups))
-
-    def finish(one: Planned, ended: Ended) -> None:
-        path = None
-        if folder is not None:
-            path = folder.write(one.number, configs.to_yaml(one.config), **vars(ended))
-        done[one.number] = SweepRun(one.point, one.config, ended.records, ended.summary, path)
-        logs.write(one, ended, path)
-
-    def fail(one: Planned, error: Exception) -> None:
-        finish(one, Ended([], {"status": "failed", "error": str(error), "rounds": 0}))
-        advanced(1)
-
-    advanced = observer.advanced if observer is not None else lambda experiments: None
-    try:
-        for one, error in failed:
-            fail(one, error)
-        for group in groups:
-            run_group(group, shelf, finish, fail, advanced)
-    finally:
-        if folder is not None:
-            rows = [results.sweep_row(i, done[i].point, done[i].summary) for i in sorted(done)]
-            folder.write_table(rows)
-            folder.close()
+    with contextlib.ExitStack() as stack:
+        client = None if cluster is None else stack.enter_context(connected(cluster, given))
+        ledger = Ledger.opened(base, plan, divided(plan, part), logs, out, part)
+        stack.callback(ledger.close)
         if observer is not None:
-            observer.finished()
-    runs = [done[one.number] for one in plan]
-    return SweepResult(runs, None if folder is None else folder.path)
+            stack.callback(observer.finished)
+        run = _run_here if client is None else client.run
+        run(ledger, given, observer)
+    return ledger.result
 
 
-def _opened(
-    out: str | None, base: ExperimentConfig, plan: Sequence[Planned]
-) -> tuple[results.SweepFolder | None, dict[int, SweepRun]]:
-    """The folder, if there is to be one, and by number what is finished in it."""
-    if out is None:
-        return None, {}
-    versions = results.installed_versions(jax.devices()[0].device_kind)
-    folder = results.SweepFolder.open(out, _description(base, plan), versions)
-    earlier = {one.number: (one, folder.read(one.number)) for one in plan}
-    done = {
-        number: SweepRun(one.point, one.config, *kept, folder.of(number))
-        for number, (one, kept) in earlier.items()
-        if kept
-    }
-    return folder, done
+def _run_here(ledger: Ledger, given: Given, observer: SweepObserver | None) -> None:
+    """Runs what is left, group after group; a data set leaves the devices with its last group."""
+    shelf = Shelf(Parts(given))
+    groups, lost = grouped(ledger.left, shelf)
+    progress = ledger.begin(observer, len(groups))
+    keeper = None if ledger.folder is None else Keeper(ledger.folder)
+    for one, error in lost:
+        ledger.finish(one, failed(error))
+        progress.reached([one], 1.0)
+    shelf.keep(groups)
+    while groups:
+        for one, ended in run_group(groups[0], shelf, progress, keeper):
+            ledger.finish(one, ended)
+            progress.reached([one], 1.0)
+        del groups[0]
+        shelf.keep(groups)
 
 
 def _check_used(base: ExperimentConfig, plan: Sequence[Planned]) -> None:
@@ -208,11 +143,18 @@ def _check_used(base: ExperimentConfig, plan: Sequence[Planned]) -> None:
             )
 
 
-def _description(base: ExperimentConfig, plan: Sequence[Planned]) -> dict[str, Any]:
-    """What makes a sweep this one: its settings, and the points of all its experiments."""
-    settings = configs.to_dict(base)
-    del settings["log"]  # it may go on with others
-    return {
-        "settings": settings,
-        "points": [configs.plain(one.point) for one in plan],
-    }
+def _check_shared(
+    plan: Sequence[Planned], share: Share | None, out: str | None, cluster: Any
+) -> None:
+    """Checks that what several processes are to do can be put together."""
+    if share is not None and out is None:
+        raise ConfigError("share: needs the folder that the shares have in common; set out")
+    if cluster is None:
+        return
+    if share is not None:
+        raise ConfigError("share: the workers of a cluster divide a sweep themselves; give one")
+    if any(pauses(one.config) for one in plan):
+        raise ConfigError(
+            "checkpoint_every, checkpoint_seconds: have no use with a cluster, whose workers need "
+            "not see the folder; leave them out, or run the sweep in shares"
+        )

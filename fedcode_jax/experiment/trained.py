@@ -76,9 +76,9 @@ def _checkpoint(folder: pathlib.Path, number: int | None) -> pathlib.Path:
     found = checkpoint.rounds(folder / results.CHECKPOINTS)
     if not found:
         raise CheckpointError(
-            f"{folder}: holds no checkpoint: the run has not come so far, or is one of a sweep, "
-            f"which keeps none; run it by itself: fedcode run --config {folder / 'config.yaml'} "
-            "--out FOLDER"
+            f"{folder}: holds no checkpoint: the run has not come so far, or is one of a sweep "
+            "without checkpoint_every; run it by itself: fedcode run --config "
+            f"{folder / 'config.yaml'} --out FOLDER"
         )
     number = max(found) if number is None else number
     if number not in found:

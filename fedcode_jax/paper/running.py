@@ -9,7 +9,7 @@ from fedcode_jax import bench
 from fedcode_jax.config import replace, to_dict
 from fedcode_jax.experiment import SweepObserver, SweepRun, sweep
 from fedcode_jax.paper.reading import REFERENCE, Paper, configs
-from fedcode_jax.results.sweep_folder import RUNS
+from fedcode_jax.results.sweep_folder import FAILED, RUNS
 from fedcode_jax.results.writing import to_json, write_atomically
 
 PLAN = "plan.json"
@@ -97,4 +97,6 @@ def run_task(paper: Paper, task: str, out: Path, observer: SweepObserver | None 
 
 
 def _finished(folder: Path) -> int:
-    return len(list((folder / RUNS).glob("*/summary.json")))
+    """Experiments of a sweep that are not run again: but for those that failed."""
+    found = (folder / RUNS).glob("[0-9]*/summary.json")
+    return sum(json.loads(path.read_text())["status"] != FAILED for path in found)

@@ -15,7 +15,8 @@ from fedcode_jax.results.progress import ProgressObserver
 from fedcode_jax.results.report import write_report
 from fedcode_jax.results.summary import Status, summarise
 from fedcode_jax.results.sweep_display import sweep_table
-from fedcode_jax.results.sweep_folder import SweepFolder, sweep_row
+from fedcode_jax.results.sweep_folder import FAILED, SweepFolder
+from fedcode_jax.results.sweep_rows import sweep_row
 from fedcode_jax.results.table import closing_table
 from fedcode_jax.results.units import format_accuracy, format_bytes, format_seconds
 from fedcode_jax.results.versions import installed_versions
@@ -23,6 +24,7 @@ from fedcode_jax.results.versions import installed_versions
 __all__ = [
     "CHECKPOINTS",
     "CURVES",
+    "FAILED",
     "ProgressObserver",
     "RunFiles",
     "RunFolder",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ LOCK, OWNER = ".lock", ".running.json"
 
 
 class FolderLock:
-    """Holds a folder for this process until it is released, or the process ends.
+    """Holds a folder, or a part of it, for this process until it is released or the process ends.
 
     Args:
       folder: which there is.
+      part: a name for what is held where others may hold other parts, such as ``share 1/4``;
+        empty for the whole. Of parts and the whole, this lock alone excludes nothing.
 
     Raises:
       ConfigError: another process has it, here or on another machine that shares the folder.
@@ -32,21 +35,23 @@ class FolderLock:
       True
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], part: str = "") -> None:
         import filelock
 
-        self._folder = Path(folder)
-        self._lock = filelock.FileLock(self._folder / LOCK, is_singleton=False)
+        start = "." + re.sub(r"\W", "_", part) if part else ""
+        self._file, self._owner = (Path(folder) / f"{start}{name}" for name in (LOCK, OWNER))
+        self._lock = filelock.FileLock(self._file, is_singleton=False)
         try:
             self._lock.acquire(blocking=False)
         except filelock.Timeout:
+            what = f"{str(folder)!r}{f', {part},' if part else ''}"
             raise ConfigError(
-                f"out: {str(self._folder)!r} is being written by {_owner(self._folder)}; wait for "
-                "it, or choose another --out"
+                f"out: {what} is being written by {_named_in(self._owner)}; wait for it, or "
+                "choose another --out"
             ) from None
         try:
             about = {"host": socket.gethostname(), "pid": os.getpid()}
-            (self._folder / OWNER).write_text(json.dumps(about), encoding="utf-8")
+            self._owner.write_text(json.dumps(about), encoding="utf-8")
         except BaseException:
             self._lock.release()
             raise
@@ -54,8 +59,8 @@ class FolderLock:
     def release(self) -> None:
         """Lets others have the folder; nothing happens the second time."""
         if self._lock.is_locked:
-            for name in (OWNER, LOCK):
-                (self._folder / name).unlink(missing_ok=True)
+            for file in (self._owner, self._file):
+                file.unlink(missing_ok=True)
             self._lock.release()
 
     def __enter__(self) -> "FolderLock":
@@ -75,9 +80,9 @@ def check_unheld(folder: str | os.PathLike[str]) -> None:
         FolderLock(folder).release()
 
 
-def _owner(folder: Path) -> str:
+def _named_in(owner: Path) -> str:
     try:
-        found = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        found = json.loads(owner.read_text(encoding="utf-8"))
         return f"process {found['pid']} on {found['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -45,7 +45,7 @@ class SweepProgress:
     def started(self, total: int, finished: int, groups: int) -> None:
         """Says what there is to do, and starts the bar."""
         self._total, self._done = total, float(finished)
-        self._shown = finished * _LINES // total
+        self._shown = finished * _LINES // max(total, 1)
         if self._quiet:
             return
         programs = f"{groups} program{'s' if groups != 1 else ''}"

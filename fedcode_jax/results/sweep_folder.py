@@ -1,11 +1,10 @@
 """The folder of a sweep: its description, a run folder for each experiment, one table."""
 
-import csv
-import io
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,38 @@ from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.results import folder as run_folder
 from fedcode_jax.results.locking import FolderLock
 from fedcode_jax.results.rows import columns_of, csv_text
-from fedcode_jax.results.writing import named, to_json, write_atomically
+from fedcode_jax.results.sweep_locks import hold, is_lock, short
+from fedcode_jax.results.sweep_rows import sweep_row, write_table
+from fedcode_jax.results.writing import lines, named, to_json, write_atomically
 
 SWEEP = "sweep.json"
 RUNS = "runs"
-TABLE = "results"
-_LEFT_OUT = ("wall_seconds", "compile_seconds", "compilations", "plan", "padding_waste")
-"""Figures of the machine, which would differ from one start of a sweep to the next."""
+FAILED = "failed"
+"""The status of an experiment that is run again when the sweep is started again."""
 
 
 class SweepFolder:
-    """Writes a sweep as it goes. Made by ``open``.
+    """Writes a sweep, or a share of it, as it goes. Made by ``open``.
 
     Attributes:
       path: the folder.
       versions: version by name, noted in the config of each experiment.
     """
 
-    def __init__(self, path: Path, versions: Mapping[str, str], lock: FolderLock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        versions: Mapping[str, str],
+        lock: FolderLock,
+        share: tuple[int, int] | None,
+    ) -> None:
         self.path = path
         self.versions = versions
         self._lock = lock
+        self._alone = share is None
 
     def close(self) -> None:
-        """Lets others write the folder."""
+        """Lets others write what this process has held."""
         self._lock.release()
 
     @classmethod
@@ -45,6 +52,7 @@ class SweepFolder:
         path: str | os.PathLike[str],
         description: Mapping[str, Any],
         versions: Mapping[str, str],
+        share: tuple[int, int] | None = None,
     ) -> "SweepFolder":
         """Makes the folder, or opens that of the same sweep to go on with it.
 
@@ -52,6 +60,8 @@ class SweepFolder:
           path: the folder.
           description: what makes the sweep this one.
           versions: as of ``installed_versions``.
+          share: the number of what this process does of it, from 1, and of how many; others may
+            then do the other shares at the same time. None for all of it.
 
         Returns:
           The folder.
@@ -60,44 +70,46 @@ class SweepFolder:
           ConfigError: it holds another sweep or something else, is being written, or cannot be.
         """
         folder = Path(path)
-        text = to_json(description, indent=1) + "\n"
+        _check_same(folder, description)
         try:
-            earlier = (folder / SWEEP).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            earlier = None
-        except OSError as error:
-            raise ConfigError(f"out: {str(folder)!r} cannot be read ({error.strerror})") from error
-        if earlier is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(
-                f"out: {str(folder)!r} is not empty and holds no sweep; choose another --out"
-            )
-        if earlier is not None and earlier != text:
-            raise ConfigError(
-                f"out: {str(folder)!r} holds another sweep{_difference(earlier, description)}; "
-                "choose another --out, or start that one to go on with it"
-            )
-        try:
-            (folder / RUNS).mkdir(parents=True, exist_ok=True)
-            lock = FolderLock(folder)
-            for unfinished in (folder / RUNS).glob(".*"):
-                shutil.rmtree(unfinished)
-            if earlier is None:
-                write_atomically(folder / SWEEP, text)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = hold(folder, share)
+            try:
+                with contextlib.nullcontext() if share is None else short(folder):
+                    if not _check_same(folder, description):
+                        write_atomically(folder / SWEEP, _text(description))
+                    (folder / RUNS).mkdir(exist_ok=True)
+            except BaseException:
+                lock.release()
+                raise
         except OSError as error:
             raise ConfigError(
                 f"out: {str(folder)!r} cannot be written ({error.strerror}); choose another --out"
             ) from error
-        return cls(folder, versions, lock)
+        return cls(folder, versions, lock, share)
+
+    def tidy(self, numbers: Iterable[int]) -> None:
+        """Removes what a kill has left of folders in the making, but for checkpoints.
+
+        Args:
+          numbers: of the experiments that this process is to run.
+        """
+        own = {f"{number:04d}" for number in numbers}
+        for path in (self.path / RUNS).glob(".*"):
+            _, number, *aside = path.name.split(".")
+            is_begun = not aside and (path / run_folder.CHECKPOINTS).is_dir()
+            if number in own and not is_begun:
+                shutil.rmtree(path)
 
     def read(self, number: int) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
-        """Records and summary of an experiment that is finished, else None."""
+        """Records and summary of an experiment that is finished, else None: also if it failed."""
         path = self.of(number)
         if not path.exists():
             return None
         files = run_folder.read(path)
         if files.summary is None:
             raise CheckpointError(f"{path}: lacks {run_folder.SUMMARY}; remove this folder")
-        return files.records, files.summary
+        return None if files.summary.get("status") == FAILED else (files.records, files.summary)
 
     def write(
         self,
@@ -107,8 +119,12 @@ class SweepFolder:
         summary: Mapping[str, Any],
         evaluation: Mapping[str, Any] | None,
         clients: Sequence[Mapping[str, Any]] = (),
+        versions: Mapping[str, str] | None = None,
     ) -> Path:
-        """Writes a finished experiment; its folder appears whole or not at all.
+        """Writes an experiment that has ended; its folder appears whole or not at all.
+
+        In place of one that failed earlier. Checkpoints in ``begun`` become a part of it, unless it
+        failed: then they stay where they are, to go on from.
 
         Args:
           number: of the experiment, from 0.
@@ -117,6 +133,7 @@ class SweepFolder:
           summary: the closing figures.
           evaluation: accuracy by class and client, or None.
           clients: rows for ``clients.csv``.
+          versions: of what ran it, where that is not this process.
 
         Returns:
           The folder of the experiment.
@@ -124,14 +141,14 @@ class SweepFolder:
         Raises:
           CheckpointError: it cannot be written.
         """
-        path = self.of(number)
-        hidden = path.with_name(f".{path.name}")
+        path, hidden = self.of(number), self.begun(number)
+        if summary.get("status") == FAILED:
+            hidden = hidden.with_name(f"{hidden.name}.failed")
         with named(hidden):
-            shutil.rmtree(hidden, ignore_errors=True)
-            hidden.mkdir()
+            hidden.mkdir(exist_ok=True)
             files = {
-                run_folder.CONFIG: run_folder.with_versions(config_text, self.versions),
-                run_folder.METRICS: "".join(to_json(record) + "\n" for record in records),
+                run_folder.CONFIG: run_folder.with_versions(config_text, versions or self.versions),
+                run_folder.METRICS: lines(records),
                 run_folder.METRICS_TABLE: csv_text(records, columns_of(records)),
                 run_folder.SUMMARY: to_json(summary, indent=2) + "\n",
             }
@@ -141,73 +158,76 @@ class SweepFolder:
                 files[run_folder.EVALUATION] = to_json(evaluation, indent=2) + "\n"
             for name, text in files.items():
                 (hidden / name).write_text(text, encoding="utf-8")
-            os.replace(hidden, path)
+            _take_place(hidden, path)
         return path
 
-    def write_table(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes ``results.csv`` and ``results.parquet``.
+    def write_table(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Writes ``results.csv`` and ``results.parquet`` of all that has ended, whoever ran it.
 
         Args:
-          rows: as of ``sweep_row``, one a finished experiment.
+          points: of each experiment of the sweep, value by setting of the axes.
 
         Raises:
-          CheckpointError: a file cannot be written.
+          CheckpointError: a file cannot be read or written.
         """
-        import pyarrow
-        import pyarrow.parquet
+        with contextlib.nullcontext() if self._alone else short(self.path):
+            found = [(number, point, self._summary(number)) for number, point in enumerate(points)]
+            write_table(
+                self.path,
+                [sweep_row(number, point, summary) for number, point, summary in found if summary],
+            )
 
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        csv_path = self.path / f"{TABLE}.csv"
-        with named(csv_path):
-            write_atomically(csv_path, text.getvalue())
-        columns = {name: _column([row.get(name) for row in rows]) for name in names}
-        sink = pyarrow.BufferOutputStream()
-        pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-        parquet_path = self.path / f"{TABLE}.parquet"
-        with named(parquet_path):
-            write_atomically(parquet_path, sink.getvalue().to_pybytes())
+    def _summary(self, number: int) -> dict[str, Any] | None:
+        path = self.of(number) / run_folder.SUMMARY
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error}); remove its folder") from error
+
+    def begun(self, number: int) -> Path:
+        """The folder of an experiment that has checkpoints, and has not ended."""
+        return self.path / RUNS / f".{number:04d}"
 
     def of(self, number: int) -> Path:
         """The folder of an experiment, finished or not."""
         return self.path / RUNS / f"{number:04d}"
 
 
-def sweep_row(number: int, point: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of the table of a sweep.
-
-    Args:
-      number: of the experiment, from 0.
-      point: value by setting of the axes.
-      summary: the closing figures, or a status and an error.
-
-    Returns:
-      Plain values by column: ``run``, the axes, then the figures; nested ones are joined by a dot.
-
-    Example:
-      >>> sweep_row(0, {"seed": 1}, {"status": "completed", "client_accuracy": {"mean": 0.5}})
-      {'run': 0, 'seed': 1, 'status': 'completed', 'client_accuracy.mean': 0.5}
-    """
-    row: dict[str, Any] = {"run": number}
-    for name, value in point.items():
-        row[name] = value if isinstance(value, str | int | float | None) else json.dumps(value)
-    for name, value in summary.items():
-        if isinstance(value, Mapping):
-            row |= {f"{name}.{inner}": each for inner, each in value.items()}
-        elif name not in _LEFT_OUT and not isinstance(value, list):
-            row[name] = value
-    return row
+def _text(description: Mapping[str, Any]) -> str:
+    return to_json(description, indent=1) + "\n"
 
 
-def _column(values: list[Any]) -> list[Any]:
-    """Values of one type, as a file of columns wants them."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds <= {int, float} or len(kinds) <= 1:
-        return [float(v) if float in kinds and v is not None else v for v in values]
-    return [None if value is None else str(value) for value in values]
+def _check_same(folder: Path, description: Mapping[str, Any]) -> bool:
+    """Checks that a folder holds this sweep or nothing; whether it holds it."""
+    try:
+        earlier = (folder / SWEEP).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        earlier = None
+    except OSError as error:
+        raise ConfigError(f"out: {str(folder)!r} cannot be read ({error.strerror})") from error
+    if earlier is None:
+        if folder.exists() and not (folder.is_dir() and all(map(is_lock, folder.iterdir()))):
+            raise ConfigError(
+                f"out: {str(folder)!r} is not empty and holds no sweep; choose another --out"
+            )
+        return False
+    if earlier != _text(description):
+        raise ConfigError(
+            f"out: {str(folder)!r} holds another sweep{_difference(earlier, description)}; "
+            "choose another --out, or start that one to go on with it"
+        )
+    return True
+
+
+def _take_place(hidden: Path, path: Path) -> None:
+    """Gives a folder its name, in place of one that has it."""
+    old = path.with_name(f".{path.name}.old")
+    if path.exists():
+        os.replace(path, old)
+    os.replace(hidden, path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _difference(earlier: str, description: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,11 @@ def named(path: Path) -> Iterator[None]:
 def to_json(value: Any, indent: int | None = None) -> str:
     """Strict JSON: array scalars as numbers, NaN and infinity as null."""
     return json.dumps(strict(value), allow_nan=False, indent=indent, ensure_ascii=False)
+
+
+def lines(records: Iterable[Mapping[str, Any]]) -> str:
+    """Records as ``metrics.jsonl`` holds them, one a line."""
+    return "".join(to_json(record) + "\n" for record in records)
 
 
 def strict(value: Any) -> Any:

@@ -84,6 +84,15 @@ class Fleet:
         state = self._call(key, lambda _, member: (None, first(member)), None, crew)[1]
         return state, crew
 
+    def laid(self, states: Sequence[State]) -> State:
+        """States on the host as one on the devices, such as ``start`` gives.
+
+        Args:
+          states: ``size`` of them.
+        """
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+        return jax.device_put(stacked, NamedSharding(self._mesh, PartitionSpec(AXIS)))
+
     @randomness.standardised
     def advance(
         self, state: State, crew: "Crew", evaluations: int, rounds: int
