@@ -136,6 +136,7 @@ def local_only() -> Algorithm:
     return _float_messages(schedules.never(), clients_keep=True)._replace(report=report)
 
 
+# Long: a closure for each verb, each of them short.
 def _float_messages(
     schedule: Schedule,
     *,

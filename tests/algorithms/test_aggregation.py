@@ -19,7 +19,14 @@ def test_what_does_not_average_the_clients_values_takes_no_rule():
     assert sorted(set(NAMES) - set(TAKES)) == ["fedbif", "fedpm", "fedpm_mrc", "local_only"]
 
 
-@pytest.fixture(params=TAKES)
+# They are fedcode with other rounds, and the others compile for long.
+SLOW = {"skip", "weight_clustering", "fedcompress"}
+
+
+@pytest.fixture(
+    params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in TAKES],
+    scope="module",
+)
 def by_median(request):
     return algorithms.registry[request.param](aggregation=aggregation.median())
 
