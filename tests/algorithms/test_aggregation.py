@@ -19,8 +19,7 @@ def test_what_does_not_average_the_clients_values_takes_no_rule():
     assert sorted(set(NAMES) - set(TAKES)) == ["fedbif", "fedpm", "fedpm_mrc", "local_only"]
 
 
-# They are fedcode with other rounds, and the others compile for long.
-SLOW = {"skip", "weight_clustering", "fedcompress"}
+SLOW = {"fedcode", "skip", "weight_clustering", "fedcompress"}  # their fits compile for long
 
 
 @pytest.fixture(
@@ -60,7 +59,15 @@ def test_where_nothing_arrived_the_server_stays_as_it_is(by_median):
     jax.tree.map(np.testing.assert_array_equal, same, server)
 
 
-@pytest.mark.parametrize("name", ["fedavg", "fedcode", "fedavg_every", "scaffold", "lbgm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fedavg",
+        "scaffold",
+        "lbgm",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in sorted(SLOW)),
+    ],
+)
 def test_the_rule_of_the_mean_is_the_mean(name):
     """What rules are given, and where it goes: by the mean all comes to what it is without."""
     found = []
