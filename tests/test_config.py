@@ -153,6 +153,10 @@ CHANGED = {
     "network.loss": 0.0625,
     "deadline": 30.0,
     "table": "clients.csv",
+    "privacy.clip": 1.5,
+    "privacy.noise_multiplier": 0.5,
+    "privacy.noise": "distributed",
+    "privacy.delta": 1e-6,
     "execution.plan": "probe",
     "execution.chunk": 1,
     "execution.client_axis": "vmap",
@@ -706,3 +710,39 @@ def test_a_rule_of_aggregation_needs_an_algorithm_that_averages_and_enough_clien
     assert replace(ExperimentConfig(), {**krum, "clients_per_round": 7})
     with pytest.raises(ConfigError, match=r"^algorithm\.aggregation\.hostile: 2 .* has 6"):
         replace(ExperimentConfig(), {**krum, "clients_per_round": 6})
+
+
+PRIVATE = {"privacy.clip": 1.0}
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(AlgorithmConfig.members) - {"fedavg", "weight_clustering"})
+)
+def test_privacy_is_refused_where_it_would_not_hold(name):
+    member = AlgorithmConfig.members[name]
+    sgd = {"local.optimizer": "sgd", "algorithm.name": name, **PRIVATE}
+    central, distributed = sgd, {**sgd, "privacy.noise": "distributed"}
+    if issubclass(member, configs.presets.Preset):
+        assert replace(ExperimentConfig(), central)
+        assert replace(ExperimentConfig(), distributed)
+        return
+    with pytest.raises(ConfigError, match=rf"^privacy\.noise: 'central' .* {name}, "):
+        replace(ExperimentConfig(), central)
+    if name in ("fedcode", "skip"):
+        assert replace(ExperimentConfig(), distributed)
+        return
+    with pytest.raises(ConfigError, match=rf"^privacy\.noise: 'distributed' .* {name}, "):
+        replace(ExperimentConfig(), distributed)
+
+
+def test_what_does_not_go_with_privacy_is_refused():
+    fedavg, fedcode = {"algorithm.name": "fedavg"}, {"privacy.noise": "distributed"}
+    for changes, setting in (
+        ({"privacy.noise_multiplier": 2.0}, "privacy.noise_multiplier"),
+        ({"privacy.delta": 1e-6}, "privacy.delta"),
+        ({**PRIVATE, **fedavg, "algorithm.aggregation.name": "krum"}, "algorithm.aggregation.name"),
+        ({**PRIVATE, **fedcode, "schedule.name": "drift"}, "schedule.name"),
+        ({**PRIVATE, **fedavg, "privacy.noise_multiplier": 0.0}, "privacy.noise_multiplier"),
+    ):
+        with pytest.raises(ConfigError, match=rf"^{setting}: "):
+            replace(ExperimentConfig(), changes)

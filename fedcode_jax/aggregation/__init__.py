@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from fedcode_jax.aggregation.base import Aggregation, Combined, Moves, weighted_mean
+from fedcode_jax.aggregation.gaussian import gaussian
 from fedcode_jax.aggregation.krum import krum, multi_krum
 from fedcode_jax.aggregation.mean import mean
 from fedcode_jax.aggregation.norm_clip import norm_clip
@@ -22,6 +23,7 @@ __all__ = [
     "Aggregation",
     "Combined",
     "Moves",
+    "gaussian",
     "krum",
     "mean",
     "median",

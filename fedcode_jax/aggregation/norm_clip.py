@@ -13,6 +13,7 @@ from fedcode_jax.aggregation.base import (
     usable,
     weighted_mean,
 )
+from fedcode_jax.aggregation.clipping import scales_to
 from fedcode_jax.aggregation.ranks import median
 from fedcode_jax.limits import check_real
 
@@ -51,13 +52,10 @@ def norm_clip(bound: float | None = None) -> Aggregation:
         norms = jnp.sqrt(squared_norms(kept))
         counted = jnp.where(usable((*moves, norms[:, None]), num_samples), num_samples, 0.0)
         limit = jnp.float32(bound) if bound is not None else _middle(norms, counted)
-        clipped = scaled(kept, jnp.minimum(1, limit / jnp.maximum(norms, _LEAST)))
+        clipped = scaled(kept, scales_to(kept, limit))
         return tuple(weighted_mean(values, counted) for values in clipped)
 
     return Aggregation(combine)
-
-
-_LEAST = 1e-30
 
 
 def _middle(norms: jax.Array, counted: jax.Array) -> jax.Array:

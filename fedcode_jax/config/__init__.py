@@ -24,6 +24,7 @@ from fedcode_jax.config.known import all_setting_names, setting_names
 from fedcode_jax.config.models import ModelConfig
 from fedcode_jax.config.network import NetworkConfig
 from fedcode_jax.config.partitions import PartitionConfig
+from fedcode_jax.config.privacy import PrivacyConfig
 from fedcode_jax.config.recorded import Recorded, recorded
 from fedcode_jax.config.schedules import ScheduleConfig
 from fedcode_jax.config.schema import ExecutionConfig, ExperimentConfig, check_schedule
@@ -42,6 +43,7 @@ __all__ = [
     "ModelConfig",
     "NetworkConfig",
     "PartitionConfig",
+    "PrivacyConfig",
     "Recorded",
     "ScheduleConfig",
     "ServerConfig",

@@ -36,6 +36,8 @@ class AlgorithmConfig(Choice):
     """Of a member: whether it reads gradients off what plain SGD makes of weights."""
     takes_init: ClassVar[bool] = True
     """Of a member: whether its model is made of the weights that it starts from."""
+    noises: ClassVar[tuple[str, ...]] = ()
+    """Of a member: which of ``privacy.noise`` make it private."""
 
     name: Annotated[str, checks.text] = ""
     """fedcode or fedavg; a control: skip, local_only, weight_clustering, fedavg_every; scaffold,
@@ -86,6 +88,7 @@ class FedCode(_Coded):
     """Codebooks in most rounds, codebooks and codes in calibration rounds: the paper's."""
 
     name: str = "fedcode"
+    noises: ClassVar[tuple[str, ...]] = ("distributed",)
     merge: Literal["union", "rank_mean"] = "union"
     """How the server combines the clients' codebooks in a codebook round: union, the paper's, or
     rank_mean, the mean of the centers of equal rank."""
@@ -96,6 +99,7 @@ class Skip(_Coded):
     """FedCode with nothing at all sent in its codebook rounds: a control."""
 
     name: str = "skip"
+    noises: ClassVar[tuple[str, ...]] = ("distributed",)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,6 +107,7 @@ class WeightClustering(_Coded):
     """FedCode with weights both ways in every round: a control."""
 
     name: str = "weight_clustering"
+    noises: ClassVar[tuple[str, ...]] = ("central", "distributed")
     own_schedule: ClassVar[bool] = True
 
 
@@ -111,6 +116,7 @@ class FedAvg(_Averaging):
     """Weights as float32, both ways, every round; or changes, compressed."""
 
     name: str = "fedavg"
+    noises: ClassVar[tuple[str, ...]] = ("central", "distributed")
     own_schedule: ClassVar[bool] = True
     groups: Annotated[str, check_groups] = "params"
     """What is compressed together: params (all that is trained), kernels, layers (each kernel by
