@@ -94,4 +94,6 @@ def first_key(aggregation: Aggregation | None) -> jax.Array | None:
 
 def is_heard(aggregation: Aggregation | None, counted: jax.Array) -> jax.Array:
     """Whether a round changes the server: somebody was heard, or the rule is random: bool[]."""
-    return jnp.any(counted > 0) | (aggregation is not None and aggregation.random)
+    if aggregation is not None and aggregation.random:
+        return jnp.bool_(True)
+    return jnp.any(counted > 0)
