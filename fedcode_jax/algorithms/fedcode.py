@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -169,7 +170,7 @@ def fedcode(
         if isinstance(section, Dense) and move is not None:
             return own + move
         if isinstance(section, Dense):
-            mean = weighted_mean(section.values, counted)
+            mean = weighted_mean(jnp.asarray(section.values), counted)
             return jnp.where(jnp.any(counted > 0), mean, own)
         came = kinds == Kind.CODEBOOK
 
@@ -201,7 +202,9 @@ def fedcode(
         held = [vector for policy, vector in parts if policy != "local"]
 
         def decoded(section: Coded | Dense, size: int) -> jax.Array:
-            return coder.decode(section, size) if isinstance(section, Coded) else section.values
+            if isinstance(section, Coded):
+                return coder.decode(section, size)
+            return jnp.asarray(section.values)
 
         def by_rule() -> tuple[jax.Array, ...]:
             moves = tuple(
@@ -257,7 +260,8 @@ def fedcode(
         server: CodedServer, messages: Message, num_samples: jax.Array, exchange: Exchange
     ) -> CodedServer:
         layout = Layout.of(server.weights, parsed)
-        sections, moves = iter(messages.sections), itertools.repeat(None)
+        sections = iter(messages.sections)
+        moves: Iterator[jax.Array | None] = itertools.repeat(None)
         if aggregation is not None:
             moves = iter(moves_of(server, layout, messages, num_samples))
         vectors = []

@@ -113,6 +113,25 @@ def test_central_noise_has_its_scale_in_every_round_and_is_another_one_each():
     assert abs(np.corrcoef(found)[0, 2:]).max() < 0.03
 
 
+@pytest.mark.slow
+def test_clustered_weights_have_central_noise_too():
+    size, z = 3000, 1.5
+    rule = aggregation.gaussian(CLIP, z)
+    algorithm = algorithms.private(algorithms.weight_clustering(4, aggregation=rule), CLIP)
+    weights = params(size)
+    server, messages, _ = uploads(algorithm, weights, [100.0] * CLIENTS)
+    _, during = algorithm.broadcast(server, SENDS, jax.random.key(0))
+    aggregate = jax.jit(algorithm.aggregate)
+    found = []
+    for kind in (wire.Kind.NOTHING, wire.Kind.WEIGHTS):
+        sent = wire.Message(jnp.full(CLIENTS, kind), messages.sections)
+        samples = jnp.full(CLIENTS, float(kind == wire.Kind.WEIGHTS))
+        found.append(flat(aggregate(during, sent, samples, SENDS).weights))
+    noise, both = found
+    assert np.std(noise) == pytest.approx(z * CLIP / CLIENTS, rel=0.03)
+    assert 0 < np.linalg.norm(both - noise) <= CLIP * (1 + 1e-4)
+
+
 def test_distributed_noise_adds_up_to_the_central_one_and_is_each_clients_own():
     size, z = 10_000, 1.5
     each = z * CLIP / np.sqrt(CLIENTS)
