@@ -43,8 +43,8 @@ _HOMES = {
     "sweep": "fedcode_jax.experiment",
 }
 _ROOMS = (
-    "advice", "algorithms", "bench", "clients", "codebook", "compress", "config", "data", "devices",
-    "drawing", "errors", "experiment", "loggers", "models", "network", "results", "schedules",
+    "advice", "aggregation", "algorithms", "bench", "clients", "codebook", "compress", "config", "data",
+    "devices", "drawing", "errors", "experiment", "loggers", "models", "network", "results", "schedules",
     "simulation",
     "wire",
 )  # fmt: skip

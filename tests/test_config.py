@@ -746,3 +746,16 @@ def test_what_does_not_go_with_privacy_is_refused():
     ):
         with pytest.raises(ConfigError, match=rf"^{setting}: "):
             replace(ExperimentConfig(), changes)
+
+
+def test_a_rule_of_aggregation_may_be_ones_own():
+    own = {
+        "algorithm.name": "fedavg",
+        "algorithm.aggregation.name": "fedcode_jax.aggregation:trimmed_mean",
+        "algorithm.aggregation.share": 0.3,
+    }
+    config = replace(ExperimentConfig(), own)
+    assert from_yaml(to_yaml(config)) == config
+    rule = config.algorithm.arguments()["aggregation"]
+    moved = rule.combine((jnp.array([[0.0], [1.0], [2.0], [90.0]]),), jnp.ones(4), None)
+    assert moved[0].tolist() == [1.5]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from fedcode_jax import randomness
 from fedcode_jax.aggregation import Aggregation, Combined, Moves, weighted_mean
+from fedcode_jax.errors import ConfigError
 
 _PURPOSE = 0x6167_6772  # among the keys that are folded from that of a broadcast
 
@@ -28,6 +29,9 @@ def combined_moves(
     Returns:
       f32[n_g] of each group.
 
+    Raises:
+      ConfigError: a ``random`` rule without a key.
+
     Example:
       >>> moves = (jnp.array([[0.0], [4.0]]),)
       >>> combined_moves(None, moves, jnp.array([3.0, 1.0]))[0].tolist()
@@ -35,6 +39,11 @@ def combined_moves(
     """
     if aggregation is None:
         return tuple(weighted_mean(values, num_samples) for values in moves)
+    if aggregation.random and key is None:
+        raise ConfigError(
+            "algorithm.aggregation: a rule that is random needs an algorithm that keeps a key for "
+            "it; use fedavg, or what is made of it, or weight_clustering"
+        )
     drawn = None if key is None else jax.random.wrap_key_data(key, impl=randomness.IMPLEMENTATION)
     return aggregation.combine(moves, num_samples, drawn)
 

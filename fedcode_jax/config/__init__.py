@@ -27,7 +27,12 @@ from fedcode_jax.config.partitions import PartitionConfig
 from fedcode_jax.config.privacy import PrivacyConfig
 from fedcode_jax.config.recorded import Recorded, recorded
 from fedcode_jax.config.schedules import ScheduleConfig
-from fedcode_jax.config.schema import ExecutionConfig, ExperimentConfig, check_schedule
+from fedcode_jax.config.schema import (
+    ExecutionConfig,
+    ExperimentConfig,
+    check_hostile,
+    check_schedule,
+)
 from fedcode_jax.config.section import unchecked
 from fedcode_jax.config.server_steps import ServerConfig
 from fedcode_jax.config.training import LocalConfig
@@ -51,6 +56,7 @@ __all__ = [
     "aggregation",
     "algorithms",
     "all_setting_names",
+    "check_hostile",
     "check_schedule",
     "datasets",
     "flattened",

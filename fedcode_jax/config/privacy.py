@@ -41,6 +41,7 @@ class PrivacyConfig(Section):
 _WHY = {
     "fedavg_every": "of which a client sends at once what several rounds made, each clipped alone",
     "scaffold": "whose clients send a second vector, their control variates, that no clip bounds",
+    "feddyn": "whose server adds up changes of all rounds, beside the mean of one",
     "lbgm": "whose clients compare a change with one sent before",
     "fedcompress": "whose clients send their training loss too",
     "fedpm": "whose masks are drawn, not averaged changes that a clip bounds",

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedcode_jax import algorithms, models, randomness, schedules
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
-from fedcode_jax.config import ExperimentConfig, check_schedule
+from fedcode_jax.config import ExperimentConfig, check_hostile, check_schedule
 from fedcode_jax.data import Dataset, Partition
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.accounting import made_private
@@ -58,6 +58,7 @@ class Blueprint:
                 f"clients_per_round: {cohort} cannot be used; partition "
                 f"{self.config.partition.name} has {clients} clients"
             )
+        check_hostile(self.config.algorithm, cohort)
         return cohort
 
     @functools.cached_property

@@ -11,6 +11,7 @@ from rounds import CLIENTS, NAMES, SAMPLES, exchange, one_round, weights
 from fedcode_jax import aggregation, algorithms, wire
 from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.compress import topk
+from fedcode_jax.errors import ConfigError
 
 TAKES = [n for n in NAMES if "aggregation" in inspect.signature(algorithms.registry[n]).parameters]
 
@@ -104,3 +105,9 @@ def test_a_rule_is_given_whole_changes_and_a_key_of_its_round():
         noises.append(noise[0])
     assert noises[1] == noises[2] != noises[0]
     assert 0 < min(noises) < max(noises) < 1
+
+
+def test_a_random_rule_is_refused_where_there_is_no_key_for_it():
+    algorithm = algorithms.scaffold(aggregation.gaussian(1.0, 1.0))
+    with pytest.raises(ConfigError, match=r"^algorithm\.aggregation: a rule that is random"):
+        algorithms.check_contract(algorithm, weights())
