@@ -43,10 +43,9 @@ _HOMES = {
     "sweep": "fedcode_jax.experiment",
 }
 _ROOMS = (
-    "advice", "algorithms", "bench", "clients", "codebook", "compress", "config", "data", "devices",
-    "drawing", "errors", "experiment", "loggers", "models", "network", "results", "schedules",
-    "simulation",
-    "wire",
+    "advice", "aggregation", "algorithms", "bench", "clients", "codebook", "compress", "config",
+    "data", "devices", "drawing", "errors", "experiment", "loggers", "models", "network", "results",
+    "schedules", "simulation", "wire",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from fedcode_jax import config as configs
 from fedcode_jax.config import (
+    AggregationConfig,
     AlgorithmConfig,
     DataConfig,
     DownConfig,
@@ -43,7 +44,12 @@ FAMILIES = {
     "schedule": ScheduleConfig,
     "network": NetworkConfig,
 }
-WAYS = {"up": UpConfig, "down": DownConfig, "server": ServerConfig}
+WAYS = {
+    "up": UpConfig,
+    "down": DownConfig,
+    "server": ServerConfig,
+    "aggregation": AggregationConfig,
+}
 MEMBERS = [
     *((section, name) for section, family in FAMILIES.items() for name in family.members),
     *((f"algorithm.{way}", name) for way, family in WAYS.items() for name in family.members),
@@ -119,6 +125,10 @@ CHANGED = {
     "insignificant": 0.5,
     "bits": 3,
     "algorithm.bits": 4,
+    "share": 0.25,
+    "bound": 3.0,
+    "hostile": 2,
+    "chosen": 4,
     "rho": 4.0,
     "phi": 0.25,
     "unbiased": False,
@@ -145,6 +155,10 @@ CHANGED = {
     "network.loss": 0.0625,
     "deadline": 30.0,
     "table": "clients.csv",
+    "privacy.clip": 1.5,
+    "privacy.noise_multiplier": 0.5,
+    "privacy.noise": "distributed",
+    "privacy.delta": 1e-6,
     "execution.plan": "probe",
     "execution.chunk": 1,
     "execution.client_axis": "vmap",
@@ -684,3 +698,66 @@ def test_the_versions_a_run_notes_are_read_past(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(ExperimentConfig(rounds=3)) + "versions: {jax: 0.6.0}\n")
     assert load(file) == from_yaml(file) == from_yaml(str(file)) == ExperimentConfig(rounds=3)
+
+
+def test_a_rule_of_aggregation_needs_an_algorithm_that_averages_and_enough_clients():
+    median = {"algorithm.aggregation.name": "median"}
+    assert replace(ExperimentConfig(), median).algorithm.aggregation.name == "median"
+    for name in ("local_only", "fedbif", "fedpm", "fedpm_mrc"):
+        with pytest.raises(
+            ConfigError, match=rf"^algorithm\.aggregation: .* no use with algorithm\.name {name}"
+        ):
+            replace(ExperimentConfig(), {"algorithm.name": name, **median})
+    krum = {"algorithm.aggregation.name": "krum", "algorithm.aggregation.hostile": 2}
+    assert replace(ExperimentConfig(), {**krum, "clients_per_round": 7})
+    with pytest.raises(ConfigError, match=r"^algorithm\.aggregation\.hostile: 2 .* has 6"):
+        replace(ExperimentConfig(), {**krum, "clients_per_round": 6})
+
+
+PRIVATE = {"privacy.clip": 1.0}
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(AlgorithmConfig.members) - {"fedavg", "weight_clustering"})
+)
+def test_privacy_is_refused_where_it_would_not_hold(name):
+    member = AlgorithmConfig.members[name]
+    sgd = {"local.optimizer": "sgd", "algorithm.name": name, **PRIVATE}
+    central, distributed = sgd, {**sgd, "privacy.noise": "distributed"}
+    if issubclass(member, configs.presets.Preset):
+        assert replace(ExperimentConfig(), central)
+        assert replace(ExperimentConfig(), distributed)
+        return
+    with pytest.raises(ConfigError, match=rf"^privacy\.noise: 'central' .* {name}, "):
+        replace(ExperimentConfig(), central)
+    if name in ("fedcode", "skip"):
+        assert replace(ExperimentConfig(), distributed)
+        return
+    with pytest.raises(ConfigError, match=rf"^privacy\.noise: 'distributed' .* {name}, "):
+        replace(ExperimentConfig(), distributed)
+
+
+def test_what_does_not_go_with_privacy_is_refused():
+    fedavg, fedcode = {"algorithm.name": "fedavg"}, {"privacy.noise": "distributed"}
+    for changes, setting in (
+        ({"privacy.noise_multiplier": 2.0}, "privacy.noise_multiplier"),
+        ({"privacy.delta": 1e-6}, "privacy.delta"),
+        ({**PRIVATE, **fedavg, "algorithm.aggregation.name": "krum"}, "algorithm.aggregation.name"),
+        ({**PRIVATE, **fedcode, "schedule.name": "drift"}, "schedule.name"),
+        ({**PRIVATE, **fedavg, "privacy.noise_multiplier": 0.0}, "privacy.noise_multiplier"),
+    ):
+        with pytest.raises(ConfigError, match=rf"^{setting}: "):
+            replace(ExperimentConfig(), changes)
+
+
+def test_a_rule_of_aggregation_may_be_ones_own():
+    own = {
+        "algorithm.name": "fedavg",
+        "algorithm.aggregation.name": "fedcode_jax.aggregation:trimmed_mean",
+        "algorithm.aggregation.share": 0.3,
+    }
+    config = replace(ExperimentConfig(), own)
+    assert from_yaml(to_yaml(config)) == config
+    rule = config.algorithm.arguments()["aggregation"]
+    moved = rule.combine((jnp.array([[0.0], [1.0], [2.0], [90.0]]),), jnp.ones(4), None)
+    assert moved[0].tolist() == [1.5]

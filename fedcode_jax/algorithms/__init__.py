@@ -26,6 +26,7 @@ from fedcode_jax.algorithms.groups import parse
 from fedcode_jax.algorithms.layout import Layout
 from fedcode_jax.algorithms.lbgm import lbgm
 from fedcode_jax.algorithms.portable import Portable
+from fedcode_jax.algorithms.private import private
 from fedcode_jax.algorithms.scaffold import scaffold
 from fedcode_jax.algorithms.updates import updates
 
@@ -70,6 +71,7 @@ __all__ = [
     "mean_of_clients",
     "one",
     "parse",
+    "private",
     "registry",
     "scaffold",
     "skip",

@@ -5,6 +5,7 @@ The settings of each choice are a dataclass: ``config.algorithms.FedAvg``,
 """
 
 from fedcode_jax.config import (
+    aggregation,
     algorithms,
     datasets,
     models,
@@ -13,6 +14,7 @@ from fedcode_jax.config import (
     presets,
     schedules,
 )
+from fedcode_jax.config.aggregation import AggregationConfig
 from fedcode_jax.config.algorithms import AlgorithmConfig
 from fedcode_jax.config.changes import replace
 from fedcode_jax.config.compressors import DownConfig, UpConfig
@@ -22,14 +24,21 @@ from fedcode_jax.config.known import all_setting_names, setting_names
 from fedcode_jax.config.models import ModelConfig
 from fedcode_jax.config.network import NetworkConfig
 from fedcode_jax.config.partitions import PartitionConfig
+from fedcode_jax.config.privacy import PrivacyConfig
 from fedcode_jax.config.recorded import Recorded, recorded
 from fedcode_jax.config.schedules import ScheduleConfig
-from fedcode_jax.config.schema import ExecutionConfig, ExperimentConfig, check_schedule
+from fedcode_jax.config.schema import (
+    ExecutionConfig,
+    ExperimentConfig,
+    check_hostile,
+    check_schedule,
+)
 from fedcode_jax.config.section import unchecked
 from fedcode_jax.config.server_steps import ServerConfig
 from fedcode_jax.config.training import LocalConfig
 
 __all__ = [
+    "AggregationConfig",
     "AlgorithmConfig",
     "DataConfig",
     "DownConfig",
@@ -39,12 +48,15 @@ __all__ = [
     "ModelConfig",
     "NetworkConfig",
     "PartitionConfig",
+    "PrivacyConfig",
     "Recorded",
     "ScheduleConfig",
     "ServerConfig",
     "UpConfig",
+    "aggregation",
     "algorithms",
     "all_setting_names",
+    "check_hostile",
     "check_schedule",
     "datasets",
     "flattened",

@@ -150,7 +150,8 @@ class Choice(Section):
         """Builds the part.
 
         Args:
-          **inputs: of the family's ``inputs``; the factory is given those that it takes.
+          **inputs: of the family's ``inputs``, or in place of a setting; the factory is given those
+            that it takes.
 
         Returns:
           What the factory gives.
@@ -159,7 +160,7 @@ class Choice(Section):
           ConfigError: as of the factory.
         """
         factory = self.factory()
-        built = factory(**self.arguments(), **taken(factory, inputs))
+        built = factory(**{**self.arguments(), **taken(factory, inputs)})
         module, _, product = self.product.partition(":")
         if product and not isinstance(built, getattr(importlib.import_module(module), product)):
             raise ConfigError(

@@ -9,9 +9,10 @@ import numpy as np
 
 from fedcode_jax import algorithms, models, randomness, schedules
 from fedcode_jax.clients import ClientData, LocalTraining, Plan
-from fedcode_jax.config import ExperimentConfig, check_schedule
+from fedcode_jax.config import ExperimentConfig, check_hostile, check_schedule
 from fedcode_jax.data import Dataset, Partition
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.experiment.accounting import made_private
 from fedcode_jax.experiment.parts import Parts
 from fedcode_jax.names import is_given, is_own
 from fedcode_jax.simulation import EvaluationData, Program, Settings
@@ -57,6 +58,7 @@ class Blueprint:
                 f"clients_per_round: {cohort} cannot be used; partition "
                 f"{self.config.partition.name} has {clients} clients"
             )
+        check_hostile(self.config.algorithm, cohort)
         return cohort
 
     @functools.cached_property
@@ -76,7 +78,10 @@ class Blueprint:
         if is_own(name) or is_given(name):
             algorithms.check_contract(algorithm, self.shapes)
             check_schedule(self.config, algorithm.schedule is not None)
-        return algorithm
+        private = made_private(algorithm, self.config.privacy, self.cohort)
+        if private is not algorithm:  # what only the model tells, before anything is compiled
+            algorithms.check_contract(private, self.shapes)
+        return private
 
     @functools.cached_property
     def schedule(self) -> schedules.Schedule:

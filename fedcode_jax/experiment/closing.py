@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from fedcode_jax import results
+from fedcode_jax.experiment.accounting import spent
 from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.simulation import Outcome
 from fedcode_jax.simulation.records import worst_decile
@@ -25,7 +26,7 @@ def summary_of(
       the server's weights and, where clients have models of their own, of these, each on its
       client's own distribution (``personal_accuracy``), the mean padding waste, the uploads that
       arrived, the compilations, the plan, the network and the checksums of data, partition and,
-      where there is one, of ``init``.
+      where there is one, of ``init``; and ``privacy``, as of ``accounting.spent``, if there is any.
     """
     program, records, last = experiment.program, outcome.records, outcome.evaluation
     summary = results.summarise(
@@ -36,6 +37,8 @@ def summary_of(
         fedavg_formula_bits=sum(record["fedavg_formula_bits"] for record in records),
         compile_seconds=program.compiled.seconds if compile_seconds is None else compile_seconds,
     )
+    sizes = (program.cohort, experiment.partition.num_clients)
+    privacy = spent(experiment.config, records, *sizes)
     wastes = [record["padding_waste"] for record in records]
     return {
         **summary,
@@ -54,6 +57,7 @@ def summary_of(
         **({} if experiment.init_checksum is None else {"init_checksum": experiment.init_checksum}),
         "network": str(experiment.network),
         "num_clients": experiment.partition.num_clients,
+        **({} if privacy is None else {"privacy": privacy}),
     }
 
 

@@ -15,6 +15,7 @@ from fedcode_jax.clients.named import loss_of, metric_of
 from fedcode_jax.clients.optimizers import check_optimizer, optimizer
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import ConfigError
+from fedcode_jax.experiment.accounting import rule_of
 from fedcode_jax.limits import refuse
 from fedcode_jax.names import absent, imported, is_given, is_own, one_line
 
@@ -65,7 +66,9 @@ class Parts:
         """The algorithm, for a model of inputs of a shape, if it looks at that."""
         own = self._own("algorithm", config.algorithm.name)
         if own is None:
-            return config.algorithm.build(model=model, input_shape=input_shape)
+            private = config.privacy.clip is not None
+            rule = {"aggregation": rule_of(config.privacy)} if private else {}
+            return config.algorithm.build(model=model, input_shape=input_shape, **rule)
         if not isinstance(own, algorithms.Algorithm):
             refuse("algorithm", type(own).__name__, "an algorithms.Algorithm")
         return own

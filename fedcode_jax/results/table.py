@@ -79,6 +79,8 @@ def closing_table(
             f" {format_bytes(check['encoded_bytes'])}; "
             + (f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly"),
         )
+    if summary.get("privacy") is not None:
+        row("privacy", _privacy(summary["privacy"]))
     waste = summary.get("padding_waste")
     if waste is not None:
         row("padding waste", f"{100 * waste:.1f} % of the clients' steps")
@@ -97,6 +99,13 @@ def _of_clients(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if found is not None:
             worst, mean = format_accuracy(found["worst_decile"]), format_accuracy(found["mean"])
             yield name, f"{mean} (of the worst tenth {worst})"
+
+
+def _privacy(spent: Mapping[str, Any]) -> str:
+    """What a run promises of each client's data, and against whom."""
+    epsilon, server = spent["epsilon"], spent["epsilon_server"]
+    told = "the server is trusted" if server is None else f"the server, epsilon {server:.4g}"
+    return f"epsilon {epsilon:.4g} at delta {spent['delta']:g}, by the models; {told}"
 
 
 def _both(summary: Mapping[str, Any], server: str, deployed: str) -> str:

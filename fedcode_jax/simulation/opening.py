@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedcode_jax import network, randomness
 from fedcode_jax.algorithms import Algorithm
@@ -77,7 +78,7 @@ def opened(
     moment = Moment(number, rate, cohort, data.sizes.shape[0])
 
     def key_for(purpose: int) -> jax.Array:
-        return jax.random.fold_in(jax.random.fold_in(key, purpose), number)
+        return _derived(key, purpose, number)
 
     clients = sample_cohort(key_for(_COHORT), data.sizes.shape[0], cohort)
     met = network.conditions(settings.links, clients, key_for(_NETWORK))
@@ -98,6 +99,36 @@ def opened(
         keys=jax.vmap(jax.random.fold_in, (None, 0))(key_for(_CLIENTS), clients),
         server_key=key_for(_SERVER),
     )
+
+
+def _derived(key: jax.Array, purpose: int, number: jax.Array) -> jax.Array:
+    """The key of a purpose in a round, from that of the run."""
+    return jax.random.fold_in(jax.random.fold_in(key, purpose), number)
+
+
+def most_visits(seed: int, rounds: int, num_clients: int, cohort: int) -> int:
+    """In how many of the first rounds the client that was drawn most often has been drawn.
+
+    Args:
+      seed: of the run.
+      rounds: that were done.
+      num_clients: C.
+      cohort: M.
+
+    Returns:
+      A number from 0 to ``rounds``.
+
+    Example:
+      >>> most_visits(0, 6, 5, 5), 2 <= most_visits(0, 6, 5, 2) <= 6
+      (6, True)
+    """
+    if cohort == num_clients or rounds == 0:
+        return rounds
+    key, visits = randomness.key(np.uint32(seed)), np.zeros(num_clients, np.int64)
+    drawn = jax.jit(lambda t: sample_cohort(_derived(key, _COHORT, t), num_clients, cohort))
+    for number in range(1, rounds + 1):
+        visits[np.asarray(drawn(jnp.int32(number)))] += 1
+    return int(visits.max())
 
 
 def sample_cohort(key: jax.Array, num_clients: int, cohort: int) -> jax.Array:
