@@ -67,6 +67,7 @@ CHANGED = {
     "path": ["a.npz", "b.npz"],
     "dir": "sets",
     "num_classes": 4,
+    "layout": "channels_first",
     "shape": [8, 8, 3],
     "train_size": 100,
     "test_size": 50,

@@ -11,6 +11,9 @@ from fedcode_jax.errors import DataError
 # Labels beyond this are ids or hashes, not classes: a model head of that size helps nobody.
 _MOST_CLASSES = 100_000
 _BYTES_AT_ONCE = 16 * 2**20
+_MOST_CHANNELS = 4  # of what people call images; more are taken as they come
+LAYOUTS = ("channels_last", "channels_first")
+"""Where the channels of images stand: ``[N, H, W, C]`` or ``[N, C, H, W]``."""
 
 
 def from_arrays(
@@ -24,12 +27,16 @@ def from_arrays(
     class_names: Sequence[str] | None = None,
     train_user: ArrayLike | None = None,
     test_user: ArrayLike | None = None,
+    layout: str | None = None,
     source: str | None = None,
 ) -> Dataset:
     """Checks arrays and makes a `Dataset` of them.
 
     uint8 and int16 features stay as they are, all other numbers become float32; ``[N, H, W]``
     becomes ``[N, H, W, 1]``, while feature vectors and waveforms ``[N, D]`` stay vectors.
+    Images whose channels come first become ``[N, H, W, C]`` if ``layout`` says so. If it says
+    nothing, samples that look so, up to 4 values on the first axis and more on both others, are
+    refused.
 
     Args:
       name: what the data set is called.
@@ -41,14 +48,17 @@ def from_arrays(
       class_names: one a class; default ``("0", "1", ...)``.
       train_user: integers or strings ``[N]``, or None. Strings are numbered in sorted order.
       test_user: as ``train_user``, ``[T]``, in the same numbers: needs ``train_user``.
+      layout: ``channels_last`` or ``channels_first``; None: channels last where nothing else is
+        likely.
       source: where the arrays come from, for errors; default ``name``.
 
     Returns:
       The data set; it shares memory with the arrays where their dtype allows.
 
     Raises:
-      DataError: an array is empty, not finite, of the wrong shape, kind or length, or holds a
-        label outside the classes. The message names the array.
+      DataError: an array is empty, not finite, of the wrong shape, kind or length, holds a
+        label outside the classes, or images that do not fit ``layout``. The message names the
+        array.
 
     Example:
       >>> data = from_arrays("toy", np.zeros((4, 8, 8), np.uint8), [0, 1, 2, 1],
@@ -57,8 +67,10 @@ def from_arrays(
       ((8, 8, 1), 3, True)
     """
     source = source or name
-    x = {"train_x": _features(train_x, source, "train_x")}
-    x["test_x"] = _features(test_x, source, "test_x")
+    x = {
+        split: _laid(_features(values, source, split), layout, source, split)
+        for split, values in (("train_x", train_x), ("test_x", test_x))
+    }
     y = {"train_y": _labels(train_y, len(x["train_x"]), source, "train_y")}
     y["test_y"] = _labels(test_y, len(x["test_x"]), source, "test_y")
     if x["train_x"].shape[1:] != x["test_x"].shape[1:]:
@@ -126,7 +138,45 @@ def _features(values: ArrayLike, source: str, name: str) -> NDArray:
                     f"{source}: {name}: row {first + int(finite.argmin())} holds a value that is "
                     "not finite in float32; remove or repair such samples"
                 )
+    return x
+
+
+def _laid(x: NDArray, layout: str | None, source: str, name: str) -> NDArray:
+    """Samples with their channels, if they have any, on the last axis."""
+    shape = x.shape[1:]
+    if layout not in (None, *LAYOUTS):
+        raise DataError(f"{source}: data.layout: {layout!r} is unknown; {' or '.join(LAYOUTS)}")
+    if layout is not None and x.ndim == 2:
+        raise DataError(
+            f"{source}: {name}: samples of shape {shape} have no channels, but data.layout is "
+            f"{layout}; leave it out"
+        )
+    if x.ndim == 4:
+        looks_first, looks_last = (_is_few(one) for one in (shape, shape[::-1]))
+        if layout is None and looks_first:
+            raise DataError(
+                f"{source}: {name}: samples of shape {shape} look like images of {shape[0]} "
+                "channels that come first; set data.layout to channels_first, or to channels_last "
+                f"if they are {shape[0]} x {shape[1]} with {shape[2]} channels"
+            )
+        if layout == "channels_first" and looks_last:
+            raise DataError(
+                f"{source}: {name}: samples of shape {shape} have their channels last, but "
+                "data.layout is channels_first; leave it out"
+            )
+    if layout == "channels_first":
+        if x.ndim != 4:
+            raise DataError(
+                f"{source}: {name}: shape {x.shape}, but data.layout is channels_first, which "
+                "needs [N, channels, height, width]"
+            )
+        return np.moveaxis(x, 1, -1)
     return x[..., None] if x.ndim == 3 else x
+
+
+def _is_few(shape: tuple[int, ...]) -> bool:
+    """Whether the first axis alone is as short as that of channels is."""
+    return shape[0] <= _MOST_CHANNELS < min(shape[1:])
 
 
 def _labels(values: ArrayLike, length: int, source: str, name: str) -> NDArray:

@@ -1,10 +1,8 @@
 """Data sets from .npz files: read without pickle, every defect named with its file."""
 
-import lzma
 import math
 import os
 import struct
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -24,25 +22,15 @@ _OPTIONAL = ("train_user", "test_user", "class_names", "label_names")
 # From this size on, a member that is not compressed is mapped into memory rather than read.
 _MAPPED_FROM = 256 * 2**20
 _BYTES_AT_ONCE = 16 * 2**20
-# What zipfile, its decompressors and numpy's header parser raise on damaged bytes.
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,  # encrypted, or an unknown compression
-    SyntaxError,  # like the next, of a header that is no Python literal
-    tokenize.TokenError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
 
 PathLike = str | os.PathLike[str]
 
 
 def npz(
-    *, path: PathLike | Sequence[PathLike] | None = None, num_classes: int | None = None
+    *,
+    path: PathLike | Sequence[PathLike] | None = None,
+    num_classes: int | None = None,
+    layout: str | None = None,
 ) -> Dataset:
     """Reads a data set from one .npz file, or from several, put one after the other.
 
@@ -52,11 +40,12 @@ def npz(
 
     From 256 MB on, a member of a single file that is not compressed (``numpy.savez``) is not read
     into memory but mapped: its pages come from the disk as they are used, and nothing is copied if
-    its dtype is uint8, int16 or float32.
+    its dtype is uint8, int16 or float32 and channels come last.
 
     Args:
       path: one file, or a sequence of files.
       num_classes: see `from_arrays`.
+      layout: see `from_arrays`.
 
     Returns:
       The data set, named after its files.
@@ -90,6 +79,7 @@ def npz(
         "+".join(file.stem for file in files),
         **joined,
         num_classes=num_classes,
+        layout=layout,
         class_names=None if names is None else [_text(n) for n in names.tolist()],
         source=", ".join(map(str, files)),
     )
@@ -135,7 +125,7 @@ def _open(stream: BinaryIO, file: Path) -> np.lib.npyio.NpzFile:
     stream.seek(0)
     try:
         archive = np.load(stream, allow_pickle=False)
-    except _DAMAGE as error:
+    except Exception as error:  # as of _member
         raise _damaged(f"{file}", error) from error
     return archive
 
@@ -147,7 +137,11 @@ def _member(archive: np.lib.npyio.NpzFile, name: str, file: Path) -> NDArray:
             array = archive[name]
     except MemoryError as error:
         raise DataError(f"{file}: {name}: too large for this machine's memory") from error
-    except _DAMAGE as error:
+    except OSError:
+        raise
+    # Damaged bytes make zipfile, its decompressors and the parser of numpy's headers, which is
+    # Python's own, raise what they like, and another thing in another version of Python.
+    except Exception as error:
         if "allow_pickle=False" in str(error):
             raise DataError(
                 f"{file}: {name}: an object array, which is not read because unpickling can run "

@@ -342,6 +342,32 @@ def test_a_header_that_is_no_literal_is_damage(tmp_path, monkeypatch, header, ma
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("error", [OverflowError, AttributeError, NotImplementedError, TypeError])
+def test_whatever_a_reader_raises_is_damage(write, monkeypatch, error):
+    def fail(self, name):
+        raise error("of some version of Python")
+
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", fail)
+    with pytest.raises(DataError, match=r"set\.npz: train_x: damaged; .*of some version"):
+        data.load("npz", path=write())
+
+
+def test_hostile_pickles_are_never_run(tmp_path):
+    """An object array of which unpickling would make a file."""
+    mark, bomb = tmp_path / "mark", tmp_path / "bomb.npz"
+
+    class Hostile:
+        def __reduce__(self):
+            return pathlib.Path.touch, (mark,)
+
+    np.savez(bomb, **arrays() | {"train_y": np.array([Hostile()] * 6, object)})
+    with pytest.raises(DataError, match=r"bomb\.npz: train_y: an object array"):
+        data.load("npz", path=bomb)
+    assert not mark.exists()
+    np.load(bomb, allow_pickle=True)["train_y"]
+    assert mark.exists()  # or nothing would have been shown
+
+
 def test_a_forged_shape_is_refused(tmp_path):
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 4, 4), }" % 10**15
     file = forged(tmp_path / "set.npz", header)

@@ -86,11 +86,18 @@ def test_a_tfrecord_set_is_read_without_tensorflow(tmp_path):
     length = struct.unpack("<Q", whole[:8])[0]
     for content in (whole[:-2], whole[: length + 20]):
         file.write_bytes(content)
-        with pytest.raises(DataError, match=r"train.tfrecord-00000-of-00001: cut short"):
+        with pytest.raises(DataError, match=r"train.tfrecord-00000-of-00001: cut short in record"):
             data.load("cifar10", dir=tmp_path)
     file.write_bytes(whole[: length + 16])
     with pytest.raises(DataError, match="train: 1 of 23 examples are there"):
         data.load("cifar10", dir=tmp_path)
+    second = length + 16
+    for place, what in ((3, "0 is damaged: .* its length"), (second + 20, "1 .* its data")):
+        broken = bytearray(whole)
+        broken[place] ^= 1
+        file.write_bytes(broken)
+        with pytest.raises(DataError, match=rf"train.tfrecord-00000-of-00001: record {what}"):
+            data.load("cifar10", dir=tmp_path)
 
 
 def test_configurations_and_the_newest_version(tmp_path):
