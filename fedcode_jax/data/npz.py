@@ -99,6 +99,7 @@ def _read(file: Path) -> dict[str, NDArray]:
     try:
         # Opened here, because numpy.load does not close a file that turns out to be damaged.
         with open(file, "rb") as stream, _open(stream, file) as archive:
+            _check_names(archive, file)
             missing = [name for name in _NEEDED if name not in archive.files]
             if missing:
                 raise DataError(
@@ -128,6 +129,17 @@ def _open(stream: BinaryIO, file: Path) -> np.lib.npyio.NpzFile:
     except Exception as error:  # as of _member
         raise _damaged(f"{file}", error) from error
     return archive
+
+
+def _check_names(archive: np.lib.npyio.NpzFile, file: Path) -> None:
+    """Holds the names in the archive's directory, which has no checksum, against its members'."""
+    try:
+        for member in archive.zip.infolist() if archive.zip is not None else ():
+            archive.zip.open(member).close()
+    except OSError:
+        raise
+    except Exception as error:  # as of _member
+        raise _damaged(f"{file}", error) from error
 
 
 def _member(archive: np.lib.npyio.NpzFile, name: str, file: Path) -> NDArray:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fedcode_jax.config.files import OF_RUN
 from fedcode_jax.errors import CheckpointError, ConfigError
+from fedcode_jax.results.figures import check_record, check_summary
 from fedcode_jax.results.locking import FolderLock
 from fedcode_jax.results.rows import append_rows, columns_of, csv_text, cut_rows
 from fedcode_jax.results.writing import named, to_json, write_atomically
@@ -322,7 +323,8 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
       Its config, records and summary. A last line that was cut off is left out.
 
     Raises:
-      CheckpointError: a missing folder or file, or a line that is not a record.
+      CheckpointError: a missing folder or file, a line that is not a record, one of another round,
+        or a figure that is none.
     """
     folder = Path(path)
     try:
@@ -339,6 +341,7 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
         raise CheckpointError(f"{folder}: holds a damaged file ({error})") from error
     if summary is not None and not isinstance(summary, dict):
         raise CheckpointError(f"{done}: is damaged: it holds no figures; remove it")
+    check_summary(str(done), summary or {})
     # Every whole line ends with a line break, so what follows the last one was cut off.
     records = []
     for number, line in enumerate(lines[:-1], start=1):
@@ -348,5 +351,6 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
             record = None
         if not isinstance(record, dict):
             raise CheckpointError(f"{folder / METRICS}, line {number}: is not a record of a round")
+        check_record(str(folder / METRICS), number, record)
         records.append(record)
     return RunFiles(config_text, records, summary)
