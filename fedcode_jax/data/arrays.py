@@ -103,6 +103,12 @@ def from_arrays(
         raise DataError(
             f"{source}: class_names: {len(class_names)} names for {num_classes} classes"
         )
+    twice = sorted({str(name) for name in class_names or () if list(class_names).count(name) > 1})
+    if twice:
+        raise DataError(
+            f"{source}: class_names: {twice[0]!r} names two classes; their figures go by name, so "
+            "give each its own"
+        )
     users = _users({"train_user": train_user, "test_user": test_user}, y, source)
     return Dataset(
         name=name,
@@ -232,12 +238,39 @@ def _users(
         for ids in users.values()
     ):
         return {name: _read_only(ids.astype(np.int32)) for name, ids in users.items()}
-    everyone = np.concatenate(list(users.values()))
+    everyone = joined(list(users.values()))
     known, numbers = np.unique(everyone, return_inverse=True)
     negative = int(np.searchsorted(known, 0)) if everyone.dtype.kind == "i" else 0
     numbers = (numbers - negative).astype(np.int32)  # negative users stay negative
     ends = np.cumsum([len(ids) for ids in users.values()])[:-1]
     return dict(zip(users, map(_read_only, np.split(numbers, ends)), strict=True))
+
+
+def joined(arrays: Sequence[NDArray]) -> NDArray:
+    """Arrays one after the other; whole numbers of any dtypes stay whole, and what they are.
+
+    Args:
+      arrays: all of whole numbers, or all of one other kind.
+
+    Returns:
+      They in one.
+
+    Raises:
+      OverflowError: negative numbers beside some above 2^63 - 1.
+
+    Example:
+      >>> joined([np.uint64([2**63]), np.int64([1])]).tolist()
+      [9223372036854775808, 1]
+    """
+    dtypes = {array.dtype for array in arrays}
+    if len(dtypes) == 1 or any(dtype.kind not in "iu" for dtype in dtypes):
+        return np.concatenate(arrays)
+    whole = [int(end) for array in arrays if array.size for end in (array.min(), array.max())]
+    if not whole or max(whole) < 2**63:
+        return np.concatenate([array.astype(np.int64) for array in arrays])
+    if min(whole) < 0:
+        raise OverflowError("negative numbers beside some above 2^63 - 1")
+    return np.concatenate([array.astype(np.uint64) for array in arrays])
 
 
 def _read_only(array: NDArray) -> NDArray:

@@ -12,9 +12,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcode_jax.data.arrays import from_arrays
+from fedcode_jax.data.arrays import from_arrays, joined
 from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.errors import ConfigError, DataError
+from fedcode_jax.names import looked_in
 
 _NEEDED = ("train_x", "train_y", "test_x", "test_y")
 # The first of the two spellings of the class names is ours, the second is found in the wild.
@@ -73,11 +74,10 @@ def npz(
     parts = [_read(file) for file in files]
     for file, part in zip(files, parts, strict=True):
         _check_alike(file, part, files[0], parts[0])
-    joined = {name: _joined(name, parts) for name in parts[0] if name != "class_names"}
     names = parts[0].get("class_names")
     return from_arrays(
         "+".join(file.stem for file in files),
-        **joined,
+        **{name: _joined(name, parts, files) for name in parts[0] if name != "class_names"},
         num_classes=num_classes,
         layout=layout,
         class_names=None if names is None else [_text(n) for n in names.tolist()],
@@ -85,15 +85,18 @@ def npz(
     )
 
 
-def _joined(name: str, parts: list[dict[str, NDArray]]) -> NDArray:
+def _joined(name: str, parts: list[dict[str, NDArray]], files: list[Path]) -> NDArray:
     arrays = [part[name] for part in parts]
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    try:
+        return arrays[0] if len(arrays) == 1 else joined(arrays)
+    except OverflowError as error:
+        raise DataError(f"{files[0]} and those after it: {name}: {error}") from error
 
 
 def _read(file: Path) -> dict[str, NDArray]:
     """The known members of one file; ``label_names`` is given as ``class_names``."""
     if not file.is_file():
-        what = "a folder, not a file" if file.is_dir() else "no such file"
+        what = "a folder, not a file" if file.is_dir() else f"no such file{looked_in(file)}"
         raise DataError(f"{file}: {what}; set data.path to an .npz file")
     arrays = {}
     try:

@@ -153,6 +153,15 @@ def test_compressed_and_fortran_ordered_members(tmp_path, mapped):
         assert not isinstance(base_of(loaded.train_x), np.memmap)
 
 
+def test_a_renamed_member_that_may_be_left_out_is_damage(write):
+    path = write(train_user=np.arange(6))
+    content = path.read_bytes()
+    last = content.rindex(b"train_user")
+    path.write_bytes(content[:last] + b"train_usEr" + content[last + 10 :])
+    with pytest.raises(DataError, match=r"set\.npz: damaged; copy or write it again"):
+        data.load("npz", path=path)
+
+
 def test_mapped_damage_never_passes(tmp_path, mapped):
     file = tmp_path / "set.npz"
     np.savez(file, **arrays(n=40))
@@ -250,6 +259,7 @@ def test_object_arrays_are_not_unpickled(write, name):
         ({"train_user": np.arange(6), "test_user": list("abc")}, "test_user: <U1, but train_user"),
         ({"train_user": ["a", "", "b", "", "c", "d"]}, "train_user: row 1 is empty"),
         ({"class_names": ["a", "b"]}, "train_y: label 2"),
+        ({"class_names": ["a", "b", "a"]}, "class_names: 'a' names two classes"),
         ({"class_names": np.array("a")}, "class_names: a single value"),
     ],
 )
@@ -274,6 +284,30 @@ def test_files_that_do_not_fit_together(write, changed, message):
     b = write("b.npz", **({"train_user": np.arange(6)} | changed))
     with pytest.raises(DataError, match=message):
         data.load("npz", path=[a, b])
+
+
+@pytest.mark.parametrize("name", ["train_y", "train_user"])
+@pytest.mark.parametrize("first", [np.uint64, np.uint32, np.int8])
+def test_whole_numbers_of_unlike_dtypes_stay_whole(write, name, first):
+    users = {"train_user": np.arange(6) % 3}
+    other = users | {name: (np.arange(6) % 3).astype(first)}
+    loaded = data.load("npz", path=[write("a.npz", **users), write("b.npz", **other)])
+    np.testing.assert_array_equal(getattr(loaded, name), np.arange(12) % 3)
+
+
+def test_large_users_of_unlike_dtypes_stay_apart(write):
+    train = np.uint64([2**63, 2**63 + 1, 1, 2**63, 1, 1])
+    path = write(train_user=train, test_user=np.int64([1, 2, 3]))
+    np.testing.assert_array_equal(data.load("npz", path=path).train_user, [3, 4, 0, 3, 0, 0])
+    b = write("b.npz", train_user=np.int64([-1, 0, 1, 2, 3, 4]), test_user=np.int64([1, 2, 3]))
+    with pytest.raises(DataError, match=r"train_user: negative numbers beside some above 2\^63"):
+        data.load("npz", path=[path, b])
+
+
+def test_a_relative_path_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"^gone\.npz: no such file \(looked in {tmp_path}\); set"):
+        data.load("npz", path="gone.npz")
 
 
 def test_files_with_users_of_another_kind(write):

@@ -1,6 +1,8 @@
 """The files of a run as kinds of files, read as a report and a run that goes on read them."""
 
+import functools
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,19 @@ _SETTINGS = {
 }
 
 
+@functools.cache
+def _trained() -> tempfile.TemporaryDirectory:
+    """A finished run, made once in a process."""
+    folder = tempfile.TemporaryDirectory()
+    fedcode_jax.run(configs.from_dict({**_SETTINGS, "out": f"{folder.name}/run"}), quiet=True)
+    return folder
+
+
 def two_runs(folder: Path) -> tuple[Path, Path]:
     """Two finished runs; the second is the first under another seed, with other figures."""
     first, second = folder / "runs" / "a", folder / "runs" / "b"
-    fedcode_jax.run(configs.from_dict({**_SETTINGS, "out": str(first)}), quiet=True)
-    shutil.copytree(first, second)
+    for each in (first, second):
+        shutil.copytree(f"{_trained().name}/run", each)
     config = (second / results.folder.CONFIG).read_text()
     (second / results.folder.CONFIG).write_text(config.replace("seed: 0", "seed: 1"))
     for name in ("metrics.jsonl", "summary.json", "evaluation.json", "clients.csv"):

@@ -160,6 +160,9 @@ def read_run(folder: Path) -> Run:
         recorded = configs.recorded(written)
     except ConfigError as error:
         raise ConfigError(f"{folder / CONFIG}: {error}") from error
+    seed = recorded.values["seed"]
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ConfigError(f"{folder / CONFIG}: seed: {seed!r} is no whole number")
     summary = files.summary if files.summary is not None else {}
     for number, record in enumerate(files.records, start=1):
         if "round" not in record or record.get("cumulative_bytes") is None:
