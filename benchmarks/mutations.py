@@ -37,24 +37,24 @@ def main() -> int:
     unknown = set(options.kinds) - set(KINDS)
     if unknown:
         parser.error(f"there is no kind {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
-    found, bad = {}, 0
+    bad = 0
     for name in options.kinds or KINDS:
         with tempfile.TemporaryDirectory() as folder:
             subject = KINDS[name](pathlib.Path(folder))
             seeds = range(options.first, options.first + options.count)
             outcome = attempt(name, subject, seeds)
-        found[name] = {**outcome.counts, "slowest_ms": round(1e3 * outcome.longest, 1)}
-        print(f"{name:20} {found[name]}", flush=True)
+        found = {**outcome.counts, "slowest_ms": round(1e3 * outcome.longest, 1)}
+        print(f"{name:20} {found}", flush=True)
         for what, seen in outcome.violations.items():
             print(f"  seed {seen['seed']}, {seen['what']}, {seen['times']} times: {what}")
             bad += seen["times"]
-    if options.record:
-        _record(found)
+        if options.record:
+            _record({name: found})
     return 1 if bad else 0
 
 
 def _record(found: dict[str, dict[str, float]]) -> None:
-    """Writes the counts of this version of Python beside those of others."""
+    """Writes the counts of some kinds, with this version of Python, beside those of others."""
     path = RESULTS / "mutations.json"
     record = json.loads(path.read_text()) if path.exists() else {}
     version = ".".join(platform.python_version_tuple()[:2])

@@ -1,4 +1,4 @@
-"""Damaged files of every kind that is read: refused, or right; ``benchmarks/mutations.py`` has more."""
+"""Damaged files of every kind that is read are refused, or read right."""
 
 import json
 import random
@@ -53,9 +53,7 @@ def test_a_reader_that_hangs_is_found(tmp_path, monkeypatch):
 
 def test_the_same_seed_gives_the_same_file():
     data, other = b"seed: 1\nrounds: 2\n", b"{}"
-    one, two = (
-        [mutate(random.Random(seed), data, other) for seed in range(200)] for _ in range(2)
-    )
+    one, two = ([mutate(random.Random(seed), data, other) for seed in range(200)] for _ in range(2))
     assert one == two
     assert len({what for what, _ in one}) == 14
     assert sum(found == data for _, found in one) < 20

@@ -5,7 +5,6 @@ from typing import Any
 
 import yaml
 
-
 _DATE = "tag:yaml.org,2002:timestamp"
 
 

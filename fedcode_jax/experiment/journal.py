@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import time
@@ -113,6 +114,7 @@ class Journal:
                 config.out or "", *about, rounds=self.saved
             )
             kept = self.folder.kept()
+            self._tell_of_lost_clients()
             run = dataclasses.replace(run, done=self.saved, told=told)
         try:
             self.loggers.begin(run, self.records, kept)
@@ -129,6 +131,18 @@ class Journal:
                 raise
         if self.folder is not None:
             self.folder.keep(kept)
+
+    def _tell_of_lost_clients(self) -> None:
+        """Says which rounds ``clients.csv`` lacks: those that are done are not evaluated again."""
+        lost = self.folder.without_clients(self.records) if self.folder is not None else []
+        if self.experiment.config.evaluate_clients and lost:
+            logging.getLogger("fedcode_jax").warning(
+                "fedcode: %s: lacks the clients of %d of the rounds that are done, the first is %d; "
+                "it goes on without them",
+                pathlib.Path(self.experiment.config.out or "") / results.folder.CLIENTS,
+                len(lost),
+                lost[0],
+            )
 
     @property
     def checkpoints(self) -> pathlib.Path:

@@ -12,7 +12,7 @@ from fedcode_jax.config.files import OF_RUN
 from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.results.figures import check_record, check_summary
 from fedcode_jax.results.locking import FolderLock
-from fedcode_jax.results.rows import append_rows, columns_of, csv_text, cut_rows
+from fedcode_jax.results.rows import append_rows, columns_of, csv_text, cut_rows, read_rows
 from fedcode_jax.results.writing import named, to_json, write_atomically
 
 CONFIG = OF_RUN
@@ -198,6 +198,13 @@ class RunFolder:
         for done, later in _checkpoints(self.path).items():
             if done > len(records):  # damaged, and of rounds that are run again
                 shutil.rmtree(later)
+
+    def without_clients(self, records: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The evaluated rounds among some records of which ``clients.csv`` has no row."""
+        path = self.path / CLIENTS
+        there = {row["round"] for row in read_rows(path)} if path.exists() else set()
+        evaluated = [each["round"] for each in records if each.get("test_accuracy") is not None]
+        return [number for number in evaluated if str(number) not in there]
 
     def kept(self) -> dict[str, dict[str, Any]]:
         """What loggers have kept here, by their names; nothing in a new folder."""

@@ -11,7 +11,16 @@ _HOSTILE = (
 """What is put in place of a word or a number of a text."""
 _VALUES = (
     *(b"null", b"true", b"-1", b"0", b"1e999", b"-1e999", b"1.5", b"1" * 400, b"NaN", b"[]", b"{}"),
-    *(b'""', b'"x"', b'["x"]', b"[[1], {}]", b'{"a": {"b": null}}', b"[null]", b"1e-400", b'"\\u0000"'),
+    *(
+        b'""',
+        b'"x"',
+        b'["x"]',
+        b"[[1], {}]",
+        b'{"a": {"b": null}}',
+        b"[null]",
+        b"1e-400",
+        b'"\\u0000"',
+    ),
 )
 """What is put in place of a value, so that the text around it stays well formed."""
 _VALUE = re.compile(rb"""(?<=[:,\[])[ \t]*("[^"\n]*"|[^\s,{}\[\]:"']+)""")

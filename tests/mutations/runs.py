@@ -66,9 +66,7 @@ def _reported(name: str) -> Callable[[Path], Subject]:
     def subject(folder: Path) -> Subject:
         first, second = two_runs(folder)
         both = [(each / name).read_bytes() for each in (first, second)]
-        return Subject(
-            first / name, both[:1], lambda: reported(folder / "runs"), foreign=both[1]
-        )
+        return Subject(first / name, both[:1], lambda: reported(folder / "runs"), foreign=both[1])
 
     subject.__doc__ = f"``{name}`` of a run, as a report reads it."
     return subject
@@ -99,9 +97,7 @@ def _reopened(name: str) -> Callable[[Path], Subject]:
                 opened.close()
             return records
 
-        return Subject(
-            first / name, both, read, holds=lambda records: len(records) == ROUNDS - 1
-        )
+        return Subject(first / name, both, read, holds=lambda records: len(records) == ROUNDS - 1)
 
     subject.__doc__ = f"``{name}`` of a run that goes on."
     return subject

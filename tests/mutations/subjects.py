@@ -160,7 +160,11 @@ def safetensors(folder: Path) -> Subject:
     originals = []
     for seed in range(2):
         variables = _variables(seed)
-        about = {"fedcode_jax": "1", "input_shape": [5], "checksum": model_files.checksum(variables)}
+        about = {
+            "fedcode_jax": "1",
+            "input_shape": [5],
+            "checksum": model_files.checksum(variables),
+        }
         originals.append(model_files.as_safetensors(variables, about))
     path = folder / "model.safetensors"
     return _one_of(path, originals, _model(path))
@@ -182,9 +186,7 @@ def _exported(folder: Path, mutated: str) -> Subject:
         (folder / name).write_bytes(both[0])
     read = _model(folder / "model.fedcode")
     subject = _one_of(folder / mutated, files[mutated][:1], read)
-    return Subject(
-        subject.path, subject.originals, read, subject.holds, foreign=files[mutated][1]
-    )
+    return Subject(subject.path, subject.originals, read, subject.holds, foreign=files[mutated][1])
 
 
 def exported_message(folder: Path) -> Subject:
