@@ -29,18 +29,20 @@ def free_settings(config: ExperimentConfig) -> tuple[str, ...]:
     return (*always, "rounds") if is_steady else always
 
 
-def origin_of(experiment: Experiment, folder: pathlib.Path, rounds: int) -> dict[str, Any]:
+def origin_of(
+    experiment: Experiment, folder: pathlib.Path, rounds: int, modules: Mapping[str, str]
+) -> dict[str, Any]:
     """What a checkpoint of an experiment is of, as its manifest has it.
 
     Args:
       experiment: what runs.
       folder: of the run, with the records of at least so many rounds.
       rounds: that are done.
+      modules: as of ``module_checksums`` when the experiment was built.
 
     Returns:
-      Plain values: ``config`` but for what may change, ``versions``, checksums of ``data``,
-      ``partition``, of the files of ``modules`` with parts of one's own and of what the run began
-      with, and that of the records so far.
+      Plain values: ``config`` but for what may change, ``modules``, ``versions``, checksums of
+      ``data``, ``partition`` and of what the run began with, and that of the records so far.
     """
     config = experiment.config
     settings = configs.flattened(configs.to_dict(config))
@@ -51,7 +53,7 @@ def origin_of(experiment: Experiment, folder: pathlib.Path, rounds: int) -> dict
             for name, value in settings.items()
             if name not in free_settings(config)
         },
-        "modules": module_checksums(settings),
+        "modules": dict(modules),
         "versions": {name: versions[name] for name in _VERSIONS if name in versions},
         "data": experiment.dataset.checksum,
         "partition": experiment.partition.checksum,
@@ -60,22 +62,22 @@ def origin_of(experiment: Experiment, folder: pathlib.Path, rounds: int) -> dict
     }
 
 
-def module_checksums(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Checksums of the modules of one's own that settings name.
+def module_checksums(config: ExperimentConfig) -> dict[str, str]:
+    """Checksums of the modules of one's own that a config names.
 
     Args:
-      settings: by dotted name; ``module:factory`` is one where a part can be named.
+      config: of the run; what is ``module:factory`` in it has been imported.
 
     Returns:
       SHA-256 (hex) of each module's file by the module's name, empty where it has none. What a
       module imports in turn is not looked at.
 
     Example:
-      >>> list(module_checksums({"local.optimizer": "optax:adam", "out": "runs:a"}))
+      >>> list(module_checksums(configs.from_dict({"local": {"optimizer": "optax:adam"}})))
       ['optax']
     """
     named: list[str] = []
-    for setting, value in settings.items():
+    for setting, value in configs.flattened(configs.to_dict(config)).items():
         if setting in PARTS.values() or setting.endswith(".name"):
             named += [value] if isinstance(value, str) else list(value or ())
     found = {}
