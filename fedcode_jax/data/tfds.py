@@ -23,7 +23,8 @@ _NUMBERED = re.compile(r"[a-z]+_(\d+)")
 def tfds(name: str, *, dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Reads a set of tensorflow-datasets, and downloads and prepares it first if need be.
 
-    Nothing is downloaded if the set is prepared in ``dir``, as array_record or as tfrecord.
+    Nothing is downloaded if the set is prepared in ``dir``, as array_record or as tfrecord. The
+    checksums of both are verified, those of array_record by its own library.
     Images and classes are those of tensorflow-datasets, byte for byte (EMNIST's images are
     transposed there). Their order is that of the original files if the examples carry a number
     (``train_00042``: CIFAR-10, CIFAR-100, SVHN), else the one in which the set was written.

@@ -323,27 +323,6 @@ def test_files_with_other_class_names(write):
         data.load("npz", path=[a, b])
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_damaged_bytes_never_pass_and_never_crash(tmp_path, save):
-    file = tmp_path / "set.npz"
-    save(file, **arrays())
-    whole, right = file.read_bytes(), data.load("npz", path=file).checksum
-    rng = np.random.default_rng(0)
-    refused = 0
-    for _ in range(300):
-        broken = bytearray(whole)
-        for place in rng.integers(len(broken), size=rng.integers(1, 9)):
-            broken[place] = rng.integers(256)
-        file.write_bytes(broken)
-        try:
-            # Bytes that carry no content (times, attributes) may change unnoticed.
-            assert data.load("npz", path=file).checksum == right
-        except DataError as error:
-            assert "set.npz" in str(error)  # noqa: PT017
-            refused += 1
-    assert refused > 200
-
-
 @pytest.mark.parametrize("part", [0.3, 0.9, 0.999])
 def test_a_file_cut_short(write, part):
     file = write()

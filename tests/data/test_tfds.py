@@ -232,6 +232,24 @@ def test_damaged_files_are_named(tmp_path):
         data.load("mnist", dir=tmp_path)
 
 
+def test_a_flipped_bit_of_an_array_record_never_passes(tmp_path):
+    folder = prepared_sets.prepare(tmp_path, "mnist", SPLITS, names=NAMES)
+    right = data.load("mnist", dir=tmp_path).checksum
+    (file,) = folder.glob("*train*")
+    whole = file.read_bytes()
+    held = np.flatnonzero(np.frombuffer(whole, np.uint8))
+    refused = 0
+    for place in held[:: len(held) // 20]:
+        broken = bytearray(whole)
+        broken[place] ^= 4
+        file.write_bytes(broken)
+        try:
+            assert data.load("mnist", dir=tmp_path).checksum == right
+        except DataError:
+            refused += 1
+    assert refused > 10
+
+
 @pytest.mark.parametrize(
     ("name", "near"),
     [
