@@ -138,7 +138,8 @@ def points(
                     f"axis: {names[0]}: {values.low}..{values.high} is a range; list values for a "
                     "grid, or set samples to draw at random"
                 )
-        _check_count("axes", math.prod(len(values) for _, values in steps))  # type: ignore[arg-type]
+        counts: list[int] = [len(values) for _, values in steps]  # type: ignore[arg-type]
+        _check_count("axes", math.prod(counts))
         rows = list(itertools.product(*(values for _, values in steps)))  # type: ignore[arg-type]
     else:
         if samples < 1:

@@ -1,5 +1,6 @@
 """From loose arrays to a data set: checked once, here, so that nothing later has to ask."""
 
+import collections
 from collections.abc import Sequence
 
 import numpy as np
@@ -99,16 +100,8 @@ def from_arrays(
                 f"{source}: {split}: label {labels[row]} in row {row} is outside 0.."
                 f"{num_classes - 1}; number the classes from 0, or set data.num_classes"
             )
-    if class_names is not None and len(class_names) != num_classes:
-        raise DataError(
-            f"{source}: class_names: {len(class_names)} names for {num_classes} classes"
-        )
-    twice = sorted({str(name) for name in class_names or () if list(class_names).count(name) > 1})
-    if twice:
-        raise DataError(
-            f"{source}: class_names: {twice[0]!r} names two classes; their figures go by name, so "
-            "give each its own"
-        )
+    if class_names is not None:
+        _check_names(class_names, num_classes, source)
     users = _users({"train_user": train_user, "test_user": test_user}, y, source)
     return Dataset(
         name=name,
@@ -121,6 +114,18 @@ def from_arrays(
         train_user=users.get("train_user"),
         test_user=users.get("test_user"),
     )
+
+
+def _check_names(names: Sequence[str], num_classes: int, source: str) -> None:
+    """Checks that there is a name for each class, and another one for each."""
+    if len(names) != num_classes:
+        raise DataError(f"{source}: class_names: {len(names)} names for {num_classes} classes")
+    twice = [name for name, times in collections.Counter(map(str, names)).items() if times > 1]
+    if twice:
+        raise DataError(
+            f"{source}: class_names: {twice[0]!r} names two classes; their figures go by name, so "
+            "give each its own"
+        )
 
 
 def _features(values: ArrayLike, source: str, name: str) -> NDArray:

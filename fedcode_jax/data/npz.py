@@ -1,11 +1,13 @@
 """Data sets from .npz files: read without pickle, every defect named with its file."""
 
+import contextlib
+import errno
 import math
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,50 +129,49 @@ def _open(stream: BinaryIO, file: Path) -> np.lib.npyio.NpzFile:
             "or copy it again"
         )
     stream.seek(0)
-    try:
-        archive = np.load(stream, allow_pickle=False)
-    except Exception as error:  # as of _member
-        raise _damaged(f"{file}", error) from error
-    return archive
+    with _damage_told(f"{file}"):
+        return np.load(stream, allow_pickle=False)
 
 
 def _check_names(archive: np.lib.npyio.NpzFile, file: Path) -> None:
     """Holds the names in the archive's directory, which has no checksum, against its members'."""
-    try:
-        for member in archive.zip.infolist() if archive.zip is not None else ():
+    assert archive.zip is not None
+    with _damage_told(f"{file}"):
+        for member in archive.zip.infolist():
             archive.zip.open(member).close()
-    except OSError:
-        raise
-    except Exception as error:  # as of _member
-        raise _damaged(f"{file}", error) from error
 
 
 def _member(archive: np.lib.npyio.NpzFile, name: str, file: Path) -> NDArray:
-    try:
+    with _damage_told(f"{file}: {name}"):
         array = None if archive.zip is None else _mapped(archive.zip, name, file)
         if array is None:
             array = archive[name]
-    except MemoryError as error:
-        raise DataError(f"{file}: {name}: too large for this machine's memory") from error
-    except OSError:
-        raise
-    # Damaged bytes make zipfile, its decompressors and the parser of numpy's headers, which is
-    # Python's own, raise what they like, and another thing in another version of Python.
-    except Exception as error:
-        if "allow_pickle=False" in str(error):
-            raise DataError(
-                f"{file}: {name}: an object array, which is not read because unpickling can run "
-                "code; save it with a plain dtype (equal shapes, numbers or fixed-width strings)"
-            ) from error
-        raise _damaged(f"{file}: {name}", error) from error
     if not isinstance(array, np.ndarray) or array.ndim == 0:
         raise DataError(f"{file}: {name}: a single value or raw bytes, not an array of samples")
     return array
 
 
-def _damaged(what: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())  # some of numpy's are several lines
-    return DataError(f"{what}: damaged; copy or write it again ({reason})")
+@contextlib.contextmanager
+def _damage_told(what: str) -> Iterator[None]:
+    """Turns whatever damaged bytes raise into our error; an error of the disk stays one.
+
+    zipfile, its decompressors and the parser of numpy's headers, which is Python's own, raise what
+    they like, and another thing in another version of Python.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise DataError(f"{what}: too large for this machine's memory") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before the file
+            raise
+        if "allow_pickle=False" in str(error):
+            raise DataError(
+                f"{what}: an object array, which is not read because unpickling can run code; save "
+                "it with a plain dtype (equal shapes, numbers or fixed-width strings)"
+            ) from error
+        reason = " ".join(str(error).split())  # some of numpy's are several lines
+        raise DataError(f"{what}: damaged; copy or write it again ({reason})") from error
 
 
 def _mapped(archive: zipfile.ZipFile, name: str, file: Path) -> NDArray | None:
