@@ -68,10 +68,8 @@ def from_arrays(
       ((8, 8, 1), 3, True)
     """
     source = source or name
-    x = {
-        split: _laid(_features(values, source, split), layout, source, split)
-        for split, values in (("train_x", train_x), ("test_x", test_x))
-    }
+    x = {"train_x": _features(train_x, layout, source, "train_x")}
+    x["test_x"] = _features(test_x, layout, source, "test_x")
     y = {"train_y": _labels(train_y, len(x["train_x"]), source, "train_y")}
     y["test_y"] = _labels(test_y, len(x["test_x"]), source, "test_y")
     if x["train_x"].shape[1:] != x["test_x"].shape[1:]:
@@ -128,7 +126,7 @@ def _check_names(names: Sequence[str], num_classes: int, source: str) -> None:
         )
 
 
-def _features(values: ArrayLike, source: str, name: str) -> NDArray:
+def _features(values: ArrayLike, layout: str | None, source: str, name: str) -> NDArray:
     x = np.asarray(values)
     if x.dtype.kind not in "biuf":
         raise DataError(f"{source}: {name}: dtype {x.dtype}; features must be numbers")
@@ -149,7 +147,7 @@ def _features(values: ArrayLike, source: str, name: str) -> NDArray:
                     f"{source}: {name}: row {first + int(finite.argmin())} holds a value that is "
                     "not finite in float32; remove or repair such samples"
                 )
-    return x
+    return _laid(x, layout, source, name)
 
 
 def _laid(x: NDArray, layout: str | None, source: str, name: str) -> NDArray:
