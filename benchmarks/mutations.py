@@ -18,6 +18,7 @@ import pathlib
 import platform
 import sys
 import tempfile
+from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "tests" / "mutations"))
@@ -49,17 +50,19 @@ def main() -> int:
             print(f"  seed {seen['seed']}, {seen['what']}, {seen['times']} times: {what}")
             bad += seen["times"]
         if options.record:
-            _record({name: found})
+            again = f"python benchmarks/mutations.py {name} --count {options.count} --record"
+            _record(name, {"command": again, **found})
     return 1 if bad else 0
 
 
-def _record(found: dict[str, dict[str, float]]) -> None:
-    """Writes the counts of some kinds, with this version of Python, beside those of others."""
+def _record(name: str, found: dict[str, Any]) -> None:
+    """Writes the counts of a kind, with this version of Python, beside those of others."""
     path = RESULTS / "mutations.json"
     record = json.loads(path.read_text()) if path.exists() else {}
     version = ".".join(platform.python_version_tuple()[:2])
-    kinds = record.get(version, {}).get("kinds", {}) | found
-    record[version] = {**facts(), "python": platform.python_version(), "kinds": kinds}
+    kinds = record.get(version, {}).get("kinds", {}) | {name: found}
+    about = {what: each for what, each in facts().items() if what != "command"}
+    record[version] = {"python": platform.python_version(), **about, "kinds": kinds}
     path.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n")
 
 

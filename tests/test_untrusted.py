@@ -173,8 +173,9 @@ def test_a_table_of_figures_that_is_none_is_told(tmp_path):
     write(*lines)
     assert len(read(tmp_path).records) == 2
     for records, says in (
-        ([lines[1]], "line 1: is damaged: it is of round 2"),
-        ([lines[0], lines[0]], "line 2: is damaged: it is of round 1"),
+        ([lines[0] | {"round": "1"}], "line 1: is damaged: it is of round '1'"),
+        ([lines[0], lines[0]], "line 2: is damaged: it is of round 1 after 1"),
+        ([lines[1], lines[0]], "line 2: is damaged: it is of round 1 after 2"),
         ([lines[0] | {"test_accuracy": [1]}], r"line 1: is damaged: test_accuracy is '\[1\]'"),
         ([lines[0] | {"uplink_bytes": "9"}], "line 1: is damaged: uplink_bytes is '9'"),
     ):

@@ -26,21 +26,23 @@ def is_figure(value: Any) -> bool:
     return value is None or abs(value) <= _LARGEST
 
 
-def check_record(where: str, number: int, record: Mapping[str, Any]) -> None:
+def check_record(where: str, record: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
     """Checks the record of a round.
 
     Args:
-      where: the file.
-      number: of the line it stands in, from 1, which is that of its round.
+      where: the file and the line.
       record: what the line holds.
+      before: the record in the line before; None for the first.
 
     Raises:
-      CheckpointError: it is of another round, or a figure is none.
+      CheckpointError: it is not of the next round, or a figure is none.
     """
-    where = f"{where}, line {number}"
-    found = record.get("round", number)
-    if isinstance(found, bool) or found != number:
-        raise CheckpointError(f"{where}: is damaged: it is of round {found!r}")
+    if "round" in record:
+        number, last = record["round"], (before or {}).get("round")
+        is_whole = isinstance(number, int) and not isinstance(number, bool)
+        if not is_whole or (last is not None and number != last + 1):
+            follows = "" if last is None else f" after {last}"
+            raise CheckpointError(f"{where}: is damaged: it is of round {number!r}{follows}")
     _check_figures(where, record)
 
 

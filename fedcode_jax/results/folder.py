@@ -358,6 +358,7 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
             record = None
         if not isinstance(record, dict):
             raise CheckpointError(f"{folder / METRICS}, line {number}: is not a record of a round")
-        check_record(str(folder / METRICS), number, record)
+        where = f"{folder / METRICS}, line {number}"
+        check_record(where, record, records[-1] if records else None)
         records.append(record)
     return RunFiles(config_text, records, summary)
