@@ -350,7 +350,7 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
         raise CheckpointError(f"{done}: is damaged: it holds no figures; remove it")
     check_summary(str(done), summary or {})
     # Every whole line ends with a line break, so what follows the last one was cut off.
-    records = []
+    records: list[dict[str, Any]] = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
             record = json.loads(line)
