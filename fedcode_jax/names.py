@@ -109,6 +109,16 @@ def imported(setting: str, name: str) -> Any:
     return found
 
 
+def looked_in(path: str | os.PathLike[str]) -> str:
+    """Where a path that is not there was looked for, if it does not say so itself.
+
+    Example:
+      >>> looked_in("/data/mine.npz"), looked_in("mine.npz").startswith(" (looked in /")
+      ('', True)
+    """
+    return "" if os.path.isabs(path) else f" (looked in {os.getcwd()})"
+
+
 def one_line(error: BaseException) -> str:
     """An error in one line: its kind, and the first line of what it says."""
     text = str(error).strip()

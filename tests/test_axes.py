@@ -144,3 +144,11 @@ def test_sections_on_an_axis_and_experiments_one_by_one():
             points(BASE, wrong)
     with pytest.raises(ConfigError, match=r"^axis: algorithm\.num_clusters: 3 has no use"):
         points(BASE, {"algorithm.name": ["fedavg"], "algorithm.num_clusters": [3]})
+
+
+@pytest.mark.parametrize(
+    ("axes", "samples"), [({"seed": [0, 1]}, 10**23), ({f"a{i}": [1] * 9 for i in range(9)}, None)]
+)
+def test_more_experiments_than_anybody_runs_are_refused(axes, samples):
+    with pytest.raises(ConfigError, match="more than 100,000 experiments in one sweep"):
+        points(ExperimentConfig(), axes, samples=samples)

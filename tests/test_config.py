@@ -73,6 +73,7 @@ CHANGED = {
     "path": ["a.npz", "b.npz"],
     "dir": "sets",
     "num_classes": 4,
+    "layout": "channels_first",
     "shape": [8, 8, 3],
     "train_size": 100,
     "test_size": 50,
@@ -761,3 +762,24 @@ def test_a_rule_of_aggregation_may_be_ones_own():
     rule = config.algorithm.arguments()["aggregation"]
     moved = rule.combine((jnp.array([[0.0], [1.0], [2.0], [90.0]]),), jnp.ones(4), None)
     assert moved[0].tolist() == [1.5]
+
+
+@pytest.mark.parametrize("text", ["seed: 010", "rounds: 1:30", "local: {learning_rate: 1:30.5}"])
+def test_numbers_of_yaml_1_1_that_nobody_means_are_refused(text):
+    with pytest.raises(ConfigError, match="cannot be used; it must be a"):
+        from_yaml(text)
+
+
+@pytest.mark.parametrize("text", ["2026-11-28", "010", "1:30", "0b11", "1e3", "0x1f", ".inf", "no"])
+def test_texts_like_numbers_and_dates_are_texts(text):
+    written = to_yaml(replace(ExperimentConfig(), {"out": text}))
+    assert from_yaml(written).out == text
+    if text in ("2026-11-28", "010", "1:30"):
+        assert from_yaml(f"out: {text}").out == text
+
+
+def test_a_file_that_holds_itself_or_grows_without_end_is_refused():
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]
+    for text in ("metrics: &m [*m]", "\n".join(lines)):
+        with pytest.raises(ConfigError, match="values, or an alias to what it is part of"):
+            from_yaml(text)

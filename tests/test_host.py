@@ -114,3 +114,13 @@ def test_this_machine():
     memory = host.available_memory()
     assert memory is None or 0 < memory < 1 << 50
     assert host.granted_cores() in (None, *range(1, 4097))
+
+
+def test_where_no_program_counts_cores_no_oracle_fails(monkeypatch):
+    """joblib starts lscpu and then cat for scikit-learn, and warns where there is neither."""
+    from joblib.externals.loky.backend import context
+
+    monkeypatch.setattr(context, "physical_cores_cache", None)
+    monkeypatch.setenv("PATH", "")
+    assert context.cpu_count(only_physical_cores=True) >= 1  # a warning is an error here
+    assert context._count_physical_cores()[0] == "not found"

@@ -78,8 +78,9 @@ def main(arguments: Sequence[str]) -> int:
     from fedcode_jax import config as configs
     from fedcode_jax import drawing
     from fedcode_jax.results.sweep_display import SweepProgress
-    from fedcode_jax.results.writing import named, write_atomically
+    from fedcode_jax.results.writing import check_writable, named, write_atomically
 
+    check_writable(folder)
     floor = advising.Floor(options.floor, loss)
     _check_folder(folder, advising.question(floor, options.minimise), options.overwrite)
     console = Console(width=None if sys.stdout.isatty() else 100)

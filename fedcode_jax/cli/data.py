@@ -84,6 +84,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _prepare(options: PrepareOptions) -> None:
     from fedcode_jax.data import prepared, preparing
+    from fedcode_jax.results.writing import check_writable
 
     root = options.dir or prepared.default_dir()
     folder = prepared.find(options.name, root)
@@ -91,6 +92,7 @@ def _prepare(options: PrepareOptions) -> None:
         print(f"{options.name} is prepared already: {folder}")
         return
     prepared.check(options.name, "name")
+    check_writable(root, "dir")
     builder = preparing.prepare(options.name, root)
     print(f"{options.name} is prepared: {builder.data_path}")
 

@@ -68,16 +68,17 @@ def main(arguments: Sequence[str]) -> int:
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     from fedcode_jax import paper as reproduction
+    from fedcode_jax.results.writing import check_writable, named, write_atomically
 
     paper = reproduction.read(options.scale, options.folder, _data(options))
     out = options.out or Path("reproduced", options.scale)
+    check_writable(out)
 
     import jax
     from rich.console import Console
 
     from fedcode_jax.results import installed_versions
     from fedcode_jax.results.sweep_display import SweepProgress
-    from fedcode_jax.results.writing import write_atomically
 
     console = Console(width=None if sys.stdout.isatty() else 200)
     if options.plan or not options.quiet:
@@ -92,7 +93,8 @@ def main(arguments: Sequence[str]) -> int:
     versions = installed_versions(jax.devices()[0].device_kind)
     ran_on = ", ".join(f"{name} {version}" for name, version in versions.items())
     command = shlex.join(["fedcode", "reproduce", *arguments])
-    write_atomically(out / PAGE, reproduction.page(paper, runs, reports, command, ran_on))
+    with named(out / PAGE):
+        write_atomically(out / PAGE, reproduction.page(paper, runs, reports, command, ran_on))
     console.print(f"{out / PAGE}", markup=False, highlight=False, soft_wrap=True)
     states = [run.summary["status"] for found in runs.values() for run in found.values()]
     return 0 if set(states) == {"completed"} else 1

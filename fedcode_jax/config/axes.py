@@ -15,6 +15,7 @@ from fedcode_jax.config.schema import ExperimentConfig
 from fedcode_jax.config.section import Section
 from fedcode_jax.errors import ConfigError
 
+_MOST_POINTS = 100_000
 Point = dict[str, Any]
 """Value by setting, of one experiment of a sweep."""
 
@@ -110,7 +111,7 @@ def points(
 
     Raises:
       ConfigError: no axis, an unknown setting or one on two axes, a value that cannot be used, a
-        range in a grid.
+        range in a grid, or more than 100,000 experiments.
 
     Example:
       >>> axes = {"seed": [0, 1], "schedule.client_period": [2, 5]}
@@ -137,10 +138,13 @@ def points(
                     f"axis: {names[0]}: {values.low}..{values.high} is a range; list values for a "
                     "grid, or set samples to draw at random"
                 )
+        counts: list[int] = [len(values) for _, values in steps]  # type: ignore[arg-type]
+        _check_count("axes", math.prod(counts))
         rows = list(itertools.product(*(values for _, values in steps)))  # type: ignore[arg-type]
     else:
         if samples < 1:
             raise ConfigError(f"samples: {samples} cannot be used; give a whole number above 0")
+        _check_count("samples", samples)
         rng = random.Random(seed)
         rows = [tuple(_drawn(values, rng) for _, values in steps) for _ in range(samples)]
     found = []
@@ -150,6 +154,13 @@ def points(
             point |= dict(zip(names, chosen, strict=True))
         found.append(_point(base, point))
     return found
+
+
+def _check_count(setting: str, count: int) -> None:
+    if count > _MOST_POINTS:
+        raise ConfigError(
+            f"{setting}: more than {_MOST_POINTS:,} experiments in one sweep; take fewer"
+        )
 
 
 def _point(base: ExperimentConfig, changes: Mapping[str, Any]) -> tuple[Point, ExperimentConfig]:

@@ -70,6 +70,9 @@ class Npz(DataConfig):
     """File or files to read."""
     num_classes: Annotated[int | None, checks.whole(1)] = None
     """Number of classes; None: one more than the largest label."""
+    layout: Literal["channels_last", "channels_first"] | None = None
+    """Where the channels of images stand: [N, height, width, channels] or [N, channels, height,
+    width]; None: last, and what looks like the other is refused."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

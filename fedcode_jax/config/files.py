@@ -17,6 +17,7 @@ from fedcode_jax.names import PARTS, is_given
 
 OF_RUN = "config.yaml"
 """The file in the folder of a run that says what was run."""
+_MOST_VALUES = 1_000_000
 
 
 def to_dict(config: ExperimentConfig) -> dict[str, Any]:
@@ -231,4 +232,22 @@ def _parse(text: str, where: str) -> dict[str, Any]:
             f"{where}: holds a {type(settings).__name__}; it must hold settings by name,"
             " such as 'rounds: 60'"
         )
+    _check_size(settings, where)
     return settings
+
+
+def _check_size(settings: dict[Any, Any], where: str) -> None:
+    """Refuses what aliases make endless, or so large that it could as well be."""
+    left, seen = [settings], 0
+    while left:
+        each = left.pop()
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise ConfigError(
+                f"{where}: holds more than {_MOST_VALUES:,} values, or an alias to what it is part "
+                "of; write it without aliases"
+            )
+        if isinstance(each, dict):
+            left += each.values()
+        elif isinstance(each, list | tuple | set):
+            left += each

@@ -12,6 +12,7 @@ from fedcode_jax.config.earlier import with_names, without_effect
 from fedcode_jax.config.files import plain
 from fedcode_jax.config.schema import ExperimentConfig
 from fedcode_jax.config.section import Section, default_of, over_default, settings_of
+from fedcode_jax.limits import refuse
 from fedcode_jax.names import is_given, is_own
 
 
@@ -38,7 +39,7 @@ def recorded(settings: Mapping[str, Any]) -> Recorded:
       All of them by dotted name, unchecked.
 
     Raises:
-      ConfigError: one that the choice does not have.
+      ConfigError: one that the choice does not have, or a section that is none.
 
     Example:
       >>> mine = recorded({"algorithm": {"name": "my_algorithms:mine", "mu": 0.1}})
@@ -67,7 +68,10 @@ def _gather(
     for field in settings_of(kind):
         full = prefix + field.name
         if field.name in kind._sections:
-            below = over_default(default_of(field), settings.get(field.name) or {})
+            given = settings.get(field.name) or {}
+            if not isinstance(given, Mapping):
+                refuse(full, given, "a section with settings of its own")
+            below = over_default(default_of(field), given)
             _gather(kind._sections[field.name], below, f"{full}.", values, defaults)
             continue
         default = default_of(field)

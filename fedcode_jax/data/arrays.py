@@ -1,5 +1,6 @@
 """From loose arrays to a data set: checked once, here, so that nothing later has to ask."""
 
+import collections
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,9 @@ from fedcode_jax.errors import DataError
 # Labels beyond this are ids or hashes, not classes: a model head of that size helps nobody.
 _MOST_CLASSES = 100_000
 _BYTES_AT_ONCE = 16 * 2**20
+_MOST_CHANNELS = 4  # of what people call images; more are taken as they come
+LAYOUTS = ("channels_last", "channels_first")
+"""Where the channels of images stand: ``[N, H, W, C]`` or ``[N, C, H, W]``."""
 
 
 def from_arrays(
@@ -24,12 +28,16 @@ def from_arrays(
     class_names: Sequence[str] | None = None,
     train_user: ArrayLike | None = None,
     test_user: ArrayLike | None = None,
+    layout: str | None = None,
     source: str | None = None,
 ) -> Dataset:
     """Checks arrays and makes a `Dataset` of them.
 
     uint8 and int16 features stay as they are, all other numbers become float32; ``[N, H, W]``
     becomes ``[N, H, W, 1]``, while feature vectors and waveforms ``[N, D]`` stay vectors.
+    Images whose channels come first become ``[N, H, W, C]`` if ``layout`` says so. If it says
+    nothing, samples that look so, up to 4 values on the first axis and more on both others, are
+    refused.
 
     Args:
       name: what the data set is called.
@@ -41,14 +49,17 @@ def from_arrays(
       class_names: one a class; default ``("0", "1", ...)``.
       train_user: integers or strings ``[N]``, or None. Strings are numbered in sorted order.
       test_user: as ``train_user``, ``[T]``, in the same numbers: needs ``train_user``.
+      layout: ``channels_last`` or ``channels_first``; None: channels last where nothing else is
+        likely.
       source: where the arrays come from, for errors; default ``name``.
 
     Returns:
       The data set; it shares memory with the arrays where their dtype allows.
 
     Raises:
-      DataError: an array is empty, not finite, of the wrong shape, kind or length, or holds a
-        label outside the classes. The message names the array.
+      DataError: an array is empty, not finite, of the wrong shape, kind or length, holds a
+        label outside the classes, or images that do not fit ``layout``. The message names the
+        array.
 
     Example:
       >>> data = from_arrays("toy", np.zeros((4, 8, 8), np.uint8), [0, 1, 2, 1],
@@ -57,8 +68,8 @@ def from_arrays(
       ((8, 8, 1), 3, True)
     """
     source = source or name
-    x = {"train_x": _features(train_x, source, "train_x")}
-    x["test_x"] = _features(test_x, source, "test_x")
+    x = {"train_x": _features(train_x, layout, source, "train_x")}
+    x["test_x"] = _features(test_x, layout, source, "test_x")
     y = {"train_y": _labels(train_y, len(x["train_x"]), source, "train_y")}
     y["test_y"] = _labels(test_y, len(x["test_x"]), source, "test_y")
     if x["train_x"].shape[1:] != x["test_x"].shape[1:]:
@@ -87,10 +98,8 @@ def from_arrays(
                 f"{source}: {split}: label {labels[row]} in row {row} is outside 0.."
                 f"{num_classes - 1}; number the classes from 0, or set data.num_classes"
             )
-    if class_names is not None and len(class_names) != num_classes:
-        raise DataError(
-            f"{source}: class_names: {len(class_names)} names for {num_classes} classes"
-        )
+    if class_names is not None:
+        _check_names(class_names, num_classes, source)
     users = _users({"train_user": train_user, "test_user": test_user}, y, source)
     return Dataset(
         name=name,
@@ -105,7 +114,19 @@ def from_arrays(
     )
 
 
-def _features(values: ArrayLike, source: str, name: str) -> NDArray:
+def _check_names(names: Sequence[str], num_classes: int, source: str) -> None:
+    """Checks that there is a name for each class, and another one for each."""
+    if len(names) != num_classes:
+        raise DataError(f"{source}: class_names: {len(names)} names for {num_classes} classes")
+    twice = [name for name, times in collections.Counter(map(str, names)).items() if times > 1]
+    if twice:
+        raise DataError(
+            f"{source}: class_names: {twice[0]!r} names two classes; their figures go by name, so "
+            "give each its own"
+        )
+
+
+def _features(values: ArrayLike, layout: str | None, source: str, name: str) -> NDArray:
     x = np.asarray(values)
     if x.dtype.kind not in "biuf":
         raise DataError(f"{source}: {name}: dtype {x.dtype}; features must be numbers")
@@ -126,7 +147,45 @@ def _features(values: ArrayLike, source: str, name: str) -> NDArray:
                     f"{source}: {name}: row {first + int(finite.argmin())} holds a value that is "
                     "not finite in float32; remove or repair such samples"
                 )
+    return _laid(x, layout, source, name)
+
+
+def _laid(x: NDArray, layout: str | None, source: str, name: str) -> NDArray:
+    """Samples with their channels, if they have any, on the last axis."""
+    shape = x.shape[1:]
+    if layout not in (None, *LAYOUTS):
+        raise DataError(f"{source}: data.layout: {layout!r} is unknown; {' or '.join(LAYOUTS)}")
+    if layout is not None and x.ndim == 2:
+        raise DataError(
+            f"{source}: {name}: samples of shape {shape} have no channels, but data.layout is "
+            f"{layout}; leave it out"
+        )
+    if x.ndim == 4:
+        looks_first, looks_last = (_is_few(one) for one in (shape, shape[::-1]))
+        if layout is None and looks_first:
+            raise DataError(
+                f"{source}: {name}: samples of shape {shape} look like images of {shape[0]} "
+                "channels that come first; set data.layout to channels_first, or to channels_last "
+                f"if they are {shape[0]} x {shape[1]} with {shape[2]} channels"
+            )
+        if layout == "channels_first" and looks_last:
+            raise DataError(
+                f"{source}: {name}: samples of shape {shape} have their channels last, but "
+                "data.layout is channels_first; leave it out"
+            )
+    if layout == "channels_first":
+        if x.ndim != 4:
+            raise DataError(
+                f"{source}: {name}: shape {x.shape}, but data.layout is channels_first, which "
+                "needs [N, channels, height, width]"
+            )
+        return np.moveaxis(x, 1, -1)
     return x[..., None] if x.ndim == 3 else x
+
+
+def _is_few(shape: tuple[int, ...]) -> bool:
+    """Whether the first axis alone is as short as that of channels is."""
+    return shape[0] <= _MOST_CHANNELS < min(shape[1:])
 
 
 def _labels(values: ArrayLike, length: int, source: str, name: str) -> NDArray:
@@ -182,12 +241,39 @@ def _users(
         for ids in users.values()
     ):
         return {name: _read_only(ids.astype(np.int32)) for name, ids in users.items()}
-    everyone = np.concatenate(list(users.values()))
+    everyone = joined(list(users.values()))
     known, numbers = np.unique(everyone, return_inverse=True)
     negative = int(np.searchsorted(known, 0)) if everyone.dtype.kind == "i" else 0
     numbers = (numbers - negative).astype(np.int32)  # negative users stay negative
     ends = np.cumsum([len(ids) for ids in users.values()])[:-1]
     return dict(zip(users, map(_read_only, np.split(numbers, ends)), strict=True))
+
+
+def joined(arrays: Sequence[NDArray]) -> NDArray:
+    """Arrays one after the other; whole numbers of any dtypes stay whole, and what they are.
+
+    Args:
+      arrays: all of whole numbers, or all of one other kind.
+
+    Returns:
+      They in one.
+
+    Raises:
+      OverflowError: negative numbers beside some above 2^63 - 1.
+
+    Example:
+      >>> joined([np.uint64([2**63]), np.int64([1])]).tolist()
+      [9223372036854775808, 1]
+    """
+    dtypes = {array.dtype for array in arrays}
+    if len(dtypes) == 1 or any(dtype.kind not in "iu" for dtype in dtypes):
+        return np.concatenate(arrays)
+    whole = [int(end) for array in arrays if array.size for end in (array.min(), array.max())]
+    if not whole or max(whole) < 2**63:
+        return np.concatenate([array.astype(np.int64) for array in arrays])
+    if min(whole) < 0:
+        raise OverflowError("negative numbers beside some above 2^63 - 1")
+    return np.concatenate([array.astype(np.uint64) for array in arrays])
 
 
 def _read_only(array: NDArray) -> NDArray:

@@ -92,6 +92,10 @@ class Dataset:
 
     def __str__(self) -> str:
         shape = ", ".join(map(str, self.input_shape))
+        pixels = ""
+        if self.is_image:  # said in words, because channels that come first would pass for rows
+            height, width, channels = self.input_shape
+            pixels = f" ({height} x {width} with {channels} channel{'s' * (channels > 1)})"
         users = ""
         if self.train_user is not None:
             users = f", {len(np.unique(self.train_user[self.train_user >= 0])):,} users"
@@ -101,7 +105,7 @@ class Dataset:
             classes += f" ({absent} without a train sample)"
         return (
             f"{self.name}: {self.num_train:,} train and {self.num_test:,} test samples of "
-            f"{self.train_x.dtype}[{shape}], {classes}{users}\n"
+            f"{self.train_x.dtype}[{shape}]{pixels}, {classes}{users}\n"
             f"checksum {self.checksum[:16]}"
         )
 

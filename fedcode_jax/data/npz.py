@@ -1,22 +1,23 @@
 """Data sets from .npz files: read without pickle, every defect named with its file."""
 
-import lzma
+import contextlib
+import errno
 import math
 import os
 import struct
-import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcode_jax.data.arrays import from_arrays
+from fedcode_jax.data.arrays import from_arrays, joined
 from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.errors import ConfigError, DataError
+from fedcode_jax.names import looked_in
 
 _NEEDED = ("train_x", "train_y", "test_x", "test_y")
 # The first of the two spellings of the class names is ours, the second is found in the wild.
@@ -24,25 +25,15 @@ _OPTIONAL = ("train_user", "test_user", "class_names", "label_names")
 # From this size on, a member that is not compressed is mapped into memory rather than read.
 _MAPPED_FROM = 256 * 2**20
 _BYTES_AT_ONCE = 16 * 2**20
-# What zipfile, its decompressors and numpy's header parser raise on damaged bytes.
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    EOFError,
-    RuntimeError,  # encrypted, or an unknown compression
-    SyntaxError,  # like the next, of a header that is no Python literal
-    tokenize.TokenError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
 
 PathLike = str | os.PathLike[str]
 
 
 def npz(
-    *, path: PathLike | Sequence[PathLike] | None = None, num_classes: int | None = None
+    *,
+    path: PathLike | Sequence[PathLike] | None = None,
+    num_classes: int | None = None,
+    layout: str | None = None,
 ) -> Dataset:
     """Reads a data set from one .npz file, or from several, put one after the other.
 
@@ -52,11 +43,12 @@ def npz(
 
     From 256 MB on, a member of a single file that is not compressed (``numpy.savez``) is not read
     into memory but mapped: its pages come from the disk as they are used, and nothing is copied if
-    its dtype is uint8, int16 or float32.
+    its dtype is uint8, int16 or float32 and channels come last.
 
     Args:
       path: one file, or a sequence of files.
       num_classes: see `from_arrays`.
+      layout: see `from_arrays`.
 
     Returns:
       The data set, named after its files.
@@ -84,31 +76,35 @@ def npz(
     parts = [_read(file) for file in files]
     for file, part in zip(files, parts, strict=True):
         _check_alike(file, part, files[0], parts[0])
-    joined = {name: _joined(name, parts) for name in parts[0] if name != "class_names"}
     names = parts[0].get("class_names")
     return from_arrays(
         "+".join(file.stem for file in files),
-        **joined,
+        **{name: _joined(name, parts, files) for name in parts[0] if name != "class_names"},
         num_classes=num_classes,
+        layout=layout,
         class_names=None if names is None else [_text(n) for n in names.tolist()],
         source=", ".join(map(str, files)),
     )
 
 
-def _joined(name: str, parts: list[dict[str, NDArray]]) -> NDArray:
+def _joined(name: str, parts: list[dict[str, NDArray]], files: list[Path]) -> NDArray:
     arrays = [part[name] for part in parts]
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    try:
+        return arrays[0] if len(arrays) == 1 else joined(arrays)
+    except OverflowError as error:
+        raise DataError(f"{files[0]} and those after it: {name}: {error}") from error
 
 
 def _read(file: Path) -> dict[str, NDArray]:
     """The known members of one file; ``label_names`` is given as ``class_names``."""
     if not file.is_file():
-        what = "a folder, not a file" if file.is_dir() else "no such file"
+        what = "a folder, not a file" if file.is_dir() else f"no such file{looked_in(file)}"
         raise DataError(f"{file}: {what}; set data.path to an .npz file")
     arrays = {}
     try:
         # Opened here, because numpy.load does not close a file that turns out to be damaged.
         with open(file, "rb") as stream, _open(stream, file) as archive:
+            _check_names(archive, file)
             missing = [name for name in _NEEDED if name not in archive.files]
             if missing:
                 raise DataError(
@@ -133,35 +129,49 @@ def _open(stream: BinaryIO, file: Path) -> np.lib.npyio.NpzFile:
             "or copy it again"
         )
     stream.seek(0)
-    try:
-        archive = np.load(stream, allow_pickle=False)
-    except _DAMAGE as error:
-        raise _damaged(f"{file}", error) from error
-    return archive
+    with _damage_told(f"{file}"):
+        return np.load(stream, allow_pickle=False)
+
+
+def _check_names(archive: np.lib.npyio.NpzFile, file: Path) -> None:
+    """Holds the names in the archive's directory, which has no checksum, against its members'."""
+    assert archive.zip is not None
+    with _damage_told(f"{file}"):
+        for member in archive.zip.infolist():
+            archive.zip.open(member).close()
 
 
 def _member(archive: np.lib.npyio.NpzFile, name: str, file: Path) -> NDArray:
-    try:
+    with _damage_told(f"{file}: {name}"):
         array = None if archive.zip is None else _mapped(archive.zip, name, file)
         if array is None:
             array = archive[name]
-    except MemoryError as error:
-        raise DataError(f"{file}: {name}: too large for this machine's memory") from error
-    except _DAMAGE as error:
-        if "allow_pickle=False" in str(error):
-            raise DataError(
-                f"{file}: {name}: an object array, which is not read because unpickling can run "
-                "code; save it with a plain dtype (equal shapes, numbers or fixed-width strings)"
-            ) from error
-        raise _damaged(f"{file}: {name}", error) from error
     if not isinstance(array, np.ndarray) or array.ndim == 0:
         raise DataError(f"{file}: {name}: a single value or raw bytes, not an array of samples")
     return array
 
 
-def _damaged(what: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())  # some of numpy's are several lines
-    return DataError(f"{what}: damaged; copy or write it again ({reason})")
+@contextlib.contextmanager
+def _damage_told(what: str) -> Iterator[None]:
+    """Turns whatever damaged bytes raise into our error; an error of the disk stays one.
+
+    zipfile, its decompressors and the parser of numpy's headers, which is Python's own, raise what
+    they like, and another thing in another version of Python.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise DataError(f"{what}: too large for this machine's memory") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a place before the file
+            raise
+        if "allow_pickle=False" in str(error):
+            raise DataError(
+                f"{what}: an object array, which is not read because unpickling can run code; save "
+                "it with a plain dtype (equal shapes, numbers or fixed-width strings)"
+            ) from error
+        reason = " ".join(str(error).split())  # some of numpy's are several lines
+        raise DataError(f"{what}: damaged; copy or write it again ({reason})") from error
 
 
 def _mapped(archive: zipfile.ZipFile, name: str, file: Path) -> NDArray | None:

@@ -10,7 +10,7 @@ from fedcode_jax.data.dataset import Dataset
 from fedcode_jax.errors import DataError
 
 _NEEDED = ("train_x", "train_y", "test_x", "test_y")
-_OPTIONAL = ("train_user", "test_user", "class_names", "num_classes")
+_OPTIONAL = ("train_user", "test_user", "class_names", "num_classes", "layout")
 
 
 def as_dataset(given: Any, name: str = "dataset") -> Dataset:
@@ -42,6 +42,7 @@ def as_dataset(given: Any, name: str = "dataset") -> Dataset:
             class_names=given.class_names,
             train_user=given.train_user,
             test_user=given.test_user,
+            layout="channels_last" if given.train_x.ndim > 2 else None,
         )
     absent = np.setdiff1d(np.arange(dataset.num_classes), dataset.train_y)
     if len(absent):

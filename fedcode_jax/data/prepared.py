@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from fedcode_jax.data.audio import SAMPLE_RATE
 from fedcode_jax.errors import ConfigError, DataError
 
-_NAME = re.compile(r"\w+(/[\w.-]+)?")
+_NAME = re.compile(r"\w+(/\w[\w.-]*)?")  # nothing that leads out of the folder of sets
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 INFO = "dataset_info.json"
 
@@ -71,6 +71,8 @@ def find(name: str, dir: str | os.PathLike[str] | None = None) -> Path | None:
         if name not in (held, held.partition("/")[0]):
             raise DataError(f"{root}: holds {held}, not {name}; set data.name to {held}")
         return root
+    if not _NAME.fullmatch(name):
+        return None
     base, _, config = name.partition("/")
     folder = root / base / (config or _default_config(root / base))
     if not folder.is_dir():

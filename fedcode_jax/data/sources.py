@@ -32,6 +32,7 @@ def load(
     train_size: int | None = None,
     test_size: int | None = None,
     shape: Sequence[int] | None = None,
+    layout: str | None = None,
     features: str | None = None,
     seed: int = 0,
 ) -> Dataset:
@@ -45,6 +46,7 @@ def load(
       train_size: synthetic: number of train samples.
       test_size: synthetic: number of test samples.
       shape: synthetic: shape of a sample.
+      layout: npz: where the channels of images stand, see `from_arrays`.
       features: ``raw`` or ``log_mel``, see `audio.with_features`; default: ``log_mel`` for
         speech_commands, else ``raw``.
       seed: the experiment's seed; only sources that draw random numbers depend on it (synthetic).
@@ -71,6 +73,7 @@ def load(
         "train_size": train_size,
         "test_size": test_size,
         "shape": shape,
+        "layout": layout,
     }
     given = {option: value for option, value in options.items() if value is not None}
     taken = inspect.signature(source).parameters
@@ -123,7 +126,7 @@ def digits() -> Dataset:
 
     Example:
       >>> print(str(digits()).splitlines()[0])
-      digits: 1,437 train and 360 test samples of uint8[8, 8, 1], 10 classes
+      digits: 1,437 train and 360 test samples of uint8[8, 8, 1] (8 x 8 with 1 channel), 10 classes
     """
     from sklearn.datasets import load_digits
 
@@ -190,6 +193,7 @@ def synthetic(
         _draw(rng, means, test_y, shape),
         test_y,
         num_classes=num_classes,
+        layout="channels_last" if len(shape) > 1 else None,
     )
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import struct
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedcode_jax.data import prepared, preparing, speech
+from fedcode_jax.data import prepared, preparing, speech, tfrecord
 from fedcode_jax.data.arrays import from_arrays
 from fedcode_jax.data.audio import SAMPLE_RATE
 from fedcode_jax.data.dataset import Dataset
@@ -24,7 +23,8 @@ _NUMBERED = re.compile(r"[a-z]+_(\d+)")
 def tfds(name: str, *, dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Reads a set of tensorflow-datasets, and downloads and prepares it first if need be.
 
-    Nothing is downloaded if the set is prepared in ``dir``, as array_record or as tfrecord.
+    Nothing is downloaded if the set is prepared in ``dir``, as array_record or as tfrecord. The
+    checksums of both are verified, those of array_record by its own library.
     Images and classes are those of tensorflow-datasets, byte for byte (EMNIST's images are
     transposed there). Their order is that of the original files if the examples carry a number
     (``train_00042``: CIFAR-10, CIFAR-100, SVHN), else the one in which the set was written.
@@ -93,6 +93,7 @@ def _read(name: str, builder: Any) -> Dataset:
         x[test],
         y[test],
         class_names=features[label].names,
+        layout="channels_last" if x["train"].ndim > 2 else None,
         source=f"{name} ({builder.data_path})",
     )
 
@@ -164,25 +165,8 @@ def _examples(builder: Any, split: str) -> tuple[int, Iterator[dict[str, Any]]]:
     info = builder.info.splits[split]
     decode = builder.info.features.deserialize_example_np
     return info.num_examples, guarded(
-        decode(record) for file in info.filepaths for record in _tfrecords(Path(file))
+        decode(record) for file in info.filepaths for record in tfrecord.records(Path(file))
     )
-
-
-def _tfrecords(file: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file: u64 length, u32 CRC, bytes, u32 CRC, repeated.
-
-    The checksums (of the CRC-32C kind, which Python lacks) are not verified; lengths are.
-
-    Source: https://www.tensorflow.org/tutorials/load_data/tfrecord.
-    """
-    with open(file, "rb") as stream:
-        while head := stream.read(12):
-            length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else 0
-            left = os.fstat(stream.fileno()).st_size - stream.tell()
-            if len(head) < 12 or length + 4 > left:
-                raise DataError(f"{file}: cut short; copy or prepare it again")
-            yield stream.read(length)
-            stream.read(4)
 
 
 def _one_second(samples: NDArray, source: str) -> NDArray[np.int16]:

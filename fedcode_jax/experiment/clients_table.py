@@ -61,7 +61,7 @@ def client_rows(experiment: Experiment, number: int, found: Evaluation) -> list[
         for model, score in models.items()
         for figure, values in (("accuracy", score.clients), ("loss", score.client_losses))
     }
-    users = _users(experiment)
+    users = test_users(experiment)
     if users is None:
         return [
             {"round": number, "client": client, "samples": sizes[client]}
@@ -86,8 +86,8 @@ def client_rows(experiment: Experiment, number: int, found: Evaluation) -> list[
     return rows
 
 
-def _users(experiment: Experiment) -> np.ndarray | None:
-    """The users of the test set, in the order of their figures; None if it has none."""
+def test_users(experiment: Experiment) -> np.ndarray | None:
+    """The numbers of the users of the test set, in the order of their figures; None without any."""
     users = experiment.dataset.test_user
     if users is None or not (np.asarray(users) >= 0).any():
         return None

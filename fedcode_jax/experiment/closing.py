@@ -7,6 +7,7 @@ import numpy as np
 from fedcode_jax import results
 from fedcode_jax.experiment.accounting import spent
 from fedcode_jax.experiment.building import Experiment
+from fedcode_jax.experiment.clients_table import test_users
 from fedcode_jax.simulation import Outcome
 from fedcode_jax.simulation.records import worst_decile
 
@@ -71,6 +72,7 @@ def evaluation_of(experiment: Experiment, outcome: Outcome) -> dict[str, Any] | 
     Returns:
       ``class_accuracy`` by model (``server``, ``deployed``) and name of the class, ``clients``,
       which says what a client's accuracy is, and ``client_accuracy`` by model, a list; where
+      it is that of users, ``users``, their numbers in the data set, in the same order; where
       clients have models of their own, ``personal_accuracy``, a list of each one's accuracy on its
       client's own distribution (``own``) and on the whole test set (``shared``); None if nothing
       was evaluated.
@@ -81,16 +83,17 @@ def evaluation_of(experiment: Experiment, outcome: Outcome) -> dict[str, Any] | 
     by_model = {"server": server, "deployed": deployed}
     personal = {} if own is None else {"own": own.accuracy, "shared": own.shared_accuracy}
     names = experiment.dataset.class_names
-    users = experiment.program.test.user_sizes.shape[0] > 0
+    users = test_users(experiment)
     return {
         "class_accuracy": {
             model: dict(zip(names, score.classes.tolist(), strict=True))
             for model, score in by_model.items()
         },
         "clients": "users of the test set, each on its own samples"
-        if users
+        if users is not None
         else "clients, each on a test set with the class shares of its training samples",
         "client_accuracy": {model: score.clients.tolist() for model, score in by_model.items()},
+        **({} if users is None else {"users": users.tolist()}),
         **(
             {"personal_accuracy": {name: found.tolist() for name, found in personal.items()}}
             if personal

@@ -19,7 +19,7 @@ from fedcode_jax.results.model_files import (
     check_finite,
     checksum,
 )
-from fedcode_jax.results.writing import named, to_json, write_atomically
+from fedcode_jax.results.writing import check_writable, named, to_json, write_atomically
 from fedcode_jax.version import VERSION
 
 Form = Literal["both", "safetensors", "compressed"]
@@ -103,7 +103,7 @@ def _folder_of(run: Result | str | os.PathLike[str]) -> pathlib.Path:
 
 
 def _check_free(target: pathlib.Path, names: list[str], overwrite: bool) -> None:
-    """Checks, before anything is loaded, that nothing would be overwritten."""
+    """Checks, before anything is loaded, that files can be written and none is overwritten."""
     if target.exists() and not target.is_dir():
         raise ConfigError(f"out: {str(target)!r} is not a folder; choose another --out")
     there = [name for name in names if (target / name).exists()]
@@ -112,6 +112,7 @@ def _check_free(target: pathlib.Path, names: list[str], overwrite: bool) -> None
             f"out: {str(target / there[0])!r} exists already; choose another --out or pass "
             "--overwrite"
         )
+    check_writable(target)
 
 
 def _model(found: Trained, folder: pathlib.Path, tree: Any, weights: Which) -> Model:

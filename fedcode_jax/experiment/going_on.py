@@ -8,7 +8,7 @@ from fedcode_jax import results
 from fedcode_jax.config import ExperimentConfig
 from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.experiment.building import Experiment
-from fedcode_jax.experiment.origin import free_settings, origin_of
+from fedcode_jax.experiment.origin import free_settings, module_checksums, origin_of
 from fedcode_jax.names import PARTS, is_given
 from fedcode_jax.simulation import checkpoint
 
@@ -69,7 +69,8 @@ def going_on(experiment: Experiment) -> pathlib.Path:
     """
     folder = pathlib.Path(experiment.config.out or "")
     path, manifest = checkpoint.latest(folder / results.CHECKPOINTS)
-    here = origin_of(experiment, folder, manifest.round)
+    modules = module_checksums(experiment.config)
+    here = origin_of(experiment, folder, manifest.round, modules)
     checkpoint.check_origin(path, manifest.origin, here)
     if manifest.round > experiment.config.rounds:
         raise CheckpointError(

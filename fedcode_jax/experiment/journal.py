@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import time
@@ -15,7 +16,7 @@ from fedcode_jax.errors import CheckpointError
 from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.experiment.clients_table import client_rows
 from fedcode_jax.experiment.closing import evaluation_of
-from fedcode_jax.experiment.origin import origin_of
+from fedcode_jax.experiment.origin import module_checksums, origin_of
 from fedcode_jax.experiment.saving import is_time
 from fedcode_jax.loggers import Beginning, Loggers
 from fedcode_jax.names import one_line
@@ -47,6 +48,7 @@ class Journal:
       loggers: that are told of every round.
       records: of the rounds that an earlier start has done.
       saved: the last round of which there is a checkpoint.
+      modules: checksums of those of one's own that it was built from.
       done: the last round that was told.
       saved_at: when that checkpoint was made, or the run began; monotonic seconds.
     """
@@ -57,6 +59,7 @@ class Journal:
     loggers: Loggers
     records: list[dict]
     saved: int
+    modules: dict[str, str] = dataclasses.field(default_factory=dict)
     done: int = 0
     saved_at: float = dataclasses.field(default_factory=time.monotonic)
 
@@ -87,6 +90,7 @@ class Journal:
         first = processes.is_first()
         resume = processes.any_of(from_path is not None)
         journal = cls(experiment, None, observer if first else None, loggers, [], 0)
+        journal.modules = module_checksums(experiment.config)
         if resume:
             state = checkpoint.restore(from_path or journal.checkpoints, state)
         journal.saved = journal.done = int(state.round)
@@ -114,6 +118,7 @@ class Journal:
                 config.out or "", *about, rounds=self.saved
             )
             kept = self.folder.kept()
+            self._tell_of_lost_clients()
             run = dataclasses.replace(run, done=self.saved, told=told)
         try:
             self.loggers.begin(run, self.records, kept)
@@ -130,6 +135,18 @@ class Journal:
                 raise
         if self.folder is not None:
             self.folder.keep(kept)
+
+    def _tell_of_lost_clients(self) -> None:
+        """Says which rounds ``clients.csv`` lacks: those that are done are not evaluated again."""
+        lost = self.folder.without_clients(self.records) if self.folder is not None else []
+        if self.experiment.config.evaluate_clients and lost:
+            logging.getLogger("fedcode_jax").warning(
+                "fedcode: %s: lacks the clients of %d of the rounds that are done, from %d on; "
+                "it goes on without them",
+                pathlib.Path(self.experiment.config.out or "") / results.folder.CLIENTS,
+                len(lost),
+                lost[0],
+            )
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -168,7 +185,7 @@ class Journal:
 
     def _origin(self, rounds: int) -> dict[str, Any]:
         path = pathlib.Path(self.experiment.config.out or "")
-        return origin_of(self.experiment, path, rounds)
+        return origin_of(self.experiment, path, rounds, self.modules)
 
     def closed(self, outcome: Outcome, summary: dict[str, Any]) -> None:
         """Saves the last state, unless it is not finite, and writes what the run came to.

@@ -22,6 +22,7 @@ from fedcode_jax.experiment.going_on import check_same, going_on, is_finished
 from fedcode_jax.experiment.journal import Journal, Observer, curves_label
 from fedcode_jax.experiment.saving import pauses
 from fedcode_jax.loggers import Logger, Loggers, makers
+from fedcode_jax.results.writing import check_writable
 from fedcode_jax.simulation import (
     Outcome,
     Program,
@@ -235,6 +236,8 @@ def _check_before(config: ExperimentConfig, *, overwrite: bool, resume: bool) ->
         results.check_unheld(config.out)
     if config.out is not None and not (overwrite or resume):
         results.RunFolder.check_free(config.out)
+    if config.out is not None:
+        check_writable(config.out)
     return check_same(config) if resume else ""
 
 

@@ -12,6 +12,7 @@ from fedcode_jax.algorithms.groups import names_of
 from fedcode_jax.errors import ConfigError, FedcodeError
 from fedcode_jax.experiment.blueprint import Blueprint
 from fedcode_jax.experiment.trained import trained
+from fedcode_jax.names import looked_in
 from fedcode_jax.results.model_files import Variables, by_path, check_finite, few, read_model
 
 
@@ -31,7 +32,7 @@ def read(path: str) -> Variables:
     place = pathlib.Path(path)
     if not place.exists():
         raise ConfigError(
-            f"init: {path!r} does not exist (looked in {pathlib.Path.cwd()}); give a file that "
+            f"init: {path!r} does not exist{looked_in(place)}; give a file that "
             "fedcode export wrote, or the folder of a run"
         )
     way_out = ""

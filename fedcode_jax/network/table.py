@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fedcode_jax.errors import DataError
+from fedcode_jax.names import looked_in
 
 COLUMNS = ("uplink_mbit", "downlink_mbit", "round_trip", "samples_per_second")
 """The columns of a table of clients; the first two are needed."""
@@ -38,9 +39,14 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             lines = [(reader.line_num, row) for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        where = looked_in(path) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(
+            f"network.table: {path}: cannot be read: {error.strerror or error}{where}"
+        ) from error
+    except (ValueError, csv.Error) as error:
         raise DataError(f"network.table: {path}: cannot be read ({error})") from error
-    names, rows = lines[0][1] if lines else [], lines[1:]
+    names, rows = [name.strip() for name in lines[0][1]] if lines else [], lines[1:]
     unknown = [f"has a column {name!r}" for name in names if name not in COLUMNS]
     twice = [f"has two columns {name}" for name in COLUMNS if names.count(name) > 1]
     missing = [f"lacks {name}" for name in COLUMNS[:2] if name not in names]

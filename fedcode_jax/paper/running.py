@@ -10,7 +10,7 @@ from fedcode_jax.config import replace, to_dict
 from fedcode_jax.experiment import SweepObserver, SweepRun, sweep
 from fedcode_jax.paper.reading import REFERENCE, Paper, configs
 from fedcode_jax.results.sweep_folder import FAILED, RUNS
-from fedcode_jax.results.writing import to_json, write_atomically
+from fedcode_jax.results.writing import named, to_json, write_atomically
 
 PLAN = "plan.json"
 Runs = dict[tuple[str, str, int], SweepRun]
@@ -52,7 +52,7 @@ def expected(
     Returns:
       One a task.
     """
-    known = json.loads((out / PLAN).read_text()) if (out / PLAN).is_file() else {}
+    known = _measured(out / PLAN)
     found = []
     for task, base in paper.tasks.items():
         law = next(iter(paper.partitions.values()))
@@ -65,8 +65,9 @@ def expected(
                 "round_seconds": record["figures"]["median_seconds"]["round"],
                 "compile_seconds": record["compile_seconds"],
             }
-            out.mkdir(parents=True, exist_ok=True)
-            write_atomically(out / PLAN, to_json(known) + "\n")
+            with named(out / PLAN):
+                out.mkdir(parents=True, exist_ok=True)
+                write_atomically(out / PLAN, to_json(known) + "\n")
         all_of_it = len(configs(paper, task))
         left = all_of_it - _finished(out / task)
         programs = len(paper.methods) * left / all_of_it
@@ -94,6 +95,20 @@ def run_task(paper: Paper, task: str, out: Path, observer: SweepObserver | None 
     wanted = configs(paper, task)
     found = sweep(paper.tasks[task], list(wanted.values()), out=str(out / task), observer=observer)
     return dict(zip(wanted, found.runs, strict=True))
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """What was measured before; nothing where the file is damaged, so that it is measured again."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) and all(map(_is_timing, known.values())) else {}
+
+
+def _is_timing(value: Any) -> bool:
+    names = ("round_seconds", "compile_seconds")
+    return isinstance(value, dict) and all(isinstance(value.get(n), float) for n in names)
 
 
 def _finished(folder: Path) -> int:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from fedcode_jax.config.files import OF_RUN
 from fedcode_jax.errors import CheckpointError, ConfigError
+from fedcode_jax.results.figures import check_record, check_summary
 from fedcode_jax.results.locking import FolderLock
-from fedcode_jax.results.rows import append_rows, columns_of, csv_text, cut_rows
+from fedcode_jax.results.rows import append_rows, columns_of, csv_text, cut_rows, read_rows
 from fedcode_jax.results.writing import named, to_json, write_atomically
 
 CONFIG = OF_RUN
@@ -198,6 +199,13 @@ class RunFolder:
             if done > len(records):  # damaged, and of rounds that are run again
                 shutil.rmtree(later)
 
+    def without_clients(self, records: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The evaluated rounds among some records of which ``clients.csv`` has no row."""
+        path = self.path / CLIENTS
+        there = {row["round"] for row in read_rows(path)} if path.exists() else set()
+        evaluated = [each["round"] for each in records if each.get("test_accuracy") is not None]
+        return [number for number in evaluated if str(number) not in there]
+
     def kept(self) -> dict[str, dict[str, Any]]:
         """What loggers have kept here, by their names; nothing in a new folder."""
         try:
@@ -322,7 +330,8 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
       Its config, records and summary. A last line that was cut off is left out.
 
     Raises:
-      CheckpointError: a missing folder or file, or a line that is not a record.
+      CheckpointError: a missing folder or file, a line that is not a record, one of another round,
+        or a figure that is none.
     """
     folder = Path(path)
     try:
@@ -339,8 +348,9 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
         raise CheckpointError(f"{folder}: holds a damaged file ({error})") from error
     if summary is not None and not isinstance(summary, dict):
         raise CheckpointError(f"{done}: is damaged: it holds no figures; remove it")
+    check_summary(str(done), summary or {})
     # Every whole line ends with a line break, so what follows the last one was cut off.
-    records = []
+    records: list[dict[str, Any]] = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
             record = json.loads(line)
@@ -348,5 +358,7 @@ def read(path: str | os.PathLike[str]) -> RunFiles:
             record = None
         if not isinstance(record, dict):
             raise CheckpointError(f"{folder / METRICS}, line {number}: is not a record of a round")
+        where = f"{folder / METRICS}, line {number}"
+        check_record(where, record, records[-1] if records else None)
         records.append(record)
     return RunFiles(config_text, records, summary)

@@ -24,6 +24,8 @@ from fedcode_jax.wire.format import MAGIC
 Variables = dict[str, np.ndarray]
 """float32 by path, such as ``params/head/kernel``."""
 
+_MADE_HERE = {"fedcode_jax", "model_settings", "input_shape"}
+"""What is said of an exported model, with its checksum; of models of others nothing is."""
 _TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": jax.numpy.bfloat16}
 
 
@@ -108,6 +110,8 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     is_message = data.startswith(MAGIC)
     variables, about = _from_message(path, data) if is_message else _from_safetensors(path, data)
     noted = about.get("checksum")
+    if noted is None and (is_message or _MADE_HERE & about.keys()):
+        raise CheckpointError(f"{path}: is damaged: it lacks its checksum; copy or export it again")
     if noted is not None and noted != checksum(variables):
         raise CheckpointError(
             f"{path}: is damaged: its values are not those of its checksum; copy or export it again"

@@ -4,11 +4,12 @@ import contextlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedcode_jax.errors import CheckpointError
+from fedcode_jax.errors import CheckpointError, ConfigError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -25,6 +26,33 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | os.PathLike[str], setting: str = "out") -> None:
+    """Checks, before anything is computed, that files can be written to a folder.
+
+    Args:
+      folder: which need not exist; nothing is made.
+      setting: that names it, for the error.
+
+    Raises:
+      ConfigError: it is a file, or files cannot be written to it, or to the folder to make it in.
+    """
+    there = Path(folder)
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    reason: str | None = f"{there} is a file"
+    if there.is_dir():
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                reason = None
+        except OSError as error:
+            reason = error.strerror
+    if reason is not None:
+        raise ConfigError(
+            f"{setting}: {os.fspath(folder)!r} cannot be written ({reason}); choose another "
+            f"--{setting}"
+        )
 
 
 @contextlib.contextmanager

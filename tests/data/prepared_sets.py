@@ -59,6 +59,17 @@ def png(image):
     return stream
 
 
+def crc(data):
+    """The masked CRC-32C of some bytes, bit by bit."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    value ^= 0xFFFFFFFF
+    return struct.pack("<I", ((value >> 15 | value << 17) + 0xA282EAD8) % 2**32)
+
+
 def as_tfrecord(folder):
     """Turns a prepared array_record set into a tfrecord set of the same records."""
     builder = tfds.builder_from_directory(folder)
@@ -68,7 +79,8 @@ def as_tfrecord(folder):
         (file,) = map(Path, split.filepaths)
         with open(str(file).replace("array_record", "tfrecord"), "wb") as stream:
             for record in (source[row] for row in range(len(source))):
-                stream.write(struct.pack("<QI", len(record), 0) + record + struct.pack("<I", 0))
+                length = struct.pack("<Q", len(record))
+                stream.write(length + crc(length) + record + crc(record))
         file.unlink()
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))

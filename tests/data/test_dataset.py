@@ -3,9 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedcode_jax.data import from_arrays
+from fedcode_jax.data import as_dataset, from_arrays
 from fedcode_jax.errors import DataError
 
+RNG = np.random.default_rng(0)
 X = np.arange(4 * 8 * 8, dtype=np.uint8).reshape(4, 8, 8)
 Y = np.array([0, 1, 2, 1])
 
@@ -101,8 +102,54 @@ def test_it_cannot_be_changed_behind_its_checksum():
 
 def test_str_is_two_readable_lines():
     lines = str(make(train_user=[3, 3, -1, 5])).splitlines()
-    assert lines[0] == "toy: 4 train and 2 test samples of uint8[8, 8, 1], 3 classes, 2 users"
+    assert lines[0] == (
+        "toy: 4 train and 2 test samples of uint8[8, 8, 1] (8 x 8 with 1 channel), 3 classes, "
+        "2 users"
+    )
     assert len(lines) == 2
+
+
+def images(*shape):
+    return RNG.integers(0, 256, (2, *shape), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (4, 6, 5), (3, 32, 48)])
+def test_channels_that_come_first_are_refused_or_told(shape):
+    x = images(*shape)
+    with pytest.raises(DataError, match=r"toy: train_x: samples .* set data\.layout to channels_f"):
+        from_arrays("toy", x, [0, 1], x, [0, 1])
+    made = from_arrays("toy", x, [0, 1], x, [0, 1], layout="channels_first")
+    np.testing.assert_array_equal(made.train_x, x.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(made.test_x, x.transpose(0, 2, 3, 1))
+    c, h, w = shape
+    assert f"uint8[{h}, {w}, {c}] ({h} x {w} with {c} channel{'s' * (c > 1)})" in str(made)
+    as_it_comes = from_arrays("toy", x, [0, 1], x, [0, 1], layout="channels_last")
+    assert as_it_comes.input_shape == shape
+    assert f"({c} x {h} with {w} channels)" in str(as_it_comes)
+    assert as_dataset(as_it_comes) is as_it_comes
+    by_name = {"train_x": x, "train_y": [0, 1], "test_x": x, "test_y": [0, 1]}
+    assert as_dataset(by_name | {"layout": "channels_first"}).checksum == made.checksum
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1), (3, 3, 3), (3, 32, 3), (9, 8, 7)])
+def test_other_shapes_are_taken_as_they_come(shape):
+    x = images(*shape)
+    assert from_arrays("toy", x, [0, 1], x, [0, 1]).input_shape == shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "message"),
+    [
+        ((32, 32, 3), "channels_first", r"\(32, 32, 3\) have their channels last"),
+        ((8, 8), "channels_first", r"needs \[N, channels, height, width\]"),
+        ((64,), "channels_last", r"\(64,\) have no channels, but data.layout is channels_last"),
+        ((8, 8, 3), "nchw", r"data.layout: 'nchw' is unknown; channels_last or channels_first"),
+    ],
+)
+def test_a_layout_that_cannot_be_meant(shape, layout, message):
+    x = images(*shape)
+    with pytest.raises(DataError, match=message):
+        from_arrays("toy", x, [0, 1], x, [0, 1], layout=layout)
 
 
 def test_str_tells_of_classes_that_are_never_seen():

@@ -86,11 +86,18 @@ def test_a_tfrecord_set_is_read_without_tensorflow(tmp_path):
     length = struct.unpack("<Q", whole[:8])[0]
     for content in (whole[:-2], whole[: length + 20]):
         file.write_bytes(content)
-        with pytest.raises(DataError, match=r"train.tfrecord-00000-of-00001: cut short"):
+        with pytest.raises(DataError, match=r"train.tfrecord-00000-of-00001: cut short in record"):
             data.load("cifar10", dir=tmp_path)
     file.write_bytes(whole[: length + 16])
     with pytest.raises(DataError, match="train: 1 of 23 examples are there"):
         data.load("cifar10", dir=tmp_path)
+    second = length + 16
+    for place, what in ((3, "0 is damaged: .* its length"), (second + 20, "1 .* its data")):
+        broken = bytearray(whole)
+        broken[place] ^= 1
+        file.write_bytes(broken)
+        with pytest.raises(DataError, match=rf"train.tfrecord-00000-of-00001: record {what}"):
+            data.load("cifar10", dir=tmp_path)
 
 
 def test_configurations_and_the_newest_version(tmp_path):
@@ -223,6 +230,24 @@ def test_damaged_files_are_named(tmp_path):
     (folder / "dataset_info.json").write_text("{")
     with pytest.raises(DataError, match=r"3\.0\.2: damaged, or no prepared set"):
         data.load("mnist", dir=tmp_path)
+
+
+def test_a_flipped_bit_of_an_array_record_never_passes(tmp_path):
+    folder = prepared_sets.prepare(tmp_path, "mnist", SPLITS, names=NAMES)
+    right = data.load("mnist", dir=tmp_path).checksum
+    (file,) = folder.glob("*train*")
+    whole = file.read_bytes()
+    held = np.flatnonzero(np.frombuffer(whole, np.uint8))
+    refused = 0
+    for place in held[:: len(held) // 20]:
+        broken = bytearray(whole)
+        broken[place] ^= 4
+        file.write_bytes(broken)
+        try:
+            assert data.load("mnist", dir=tmp_path).checksum == right
+        except DataError:
+            refused += 1
+    assert refused > 10
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from fedcode_jax.experiment import clients_table
 from fedcode_jax.experiment.clients_table import client_rows
 from fedcode_jax.simulation import Evaluation, PersonalScore, Score
 
@@ -60,6 +61,11 @@ def test_with_users_a_row_is_a_user_and_says_who_has_its_samples():
     assert columns(rows, "client", "user", "samples", "test_samples", "accuracy") == [
         (0, 8, 10, 1, 0.375), (2, 5, 30, 2, 0.125), (None, 7, None, 1, 0.25),
     ]  # fmt: skip
+    assert clients_table.test_users(experiment).tolist() == [
+        5,
+        7,
+        8,
+    ]  # evaluation.json, beside the figures
     rows = client_rows(experiment, 1, found(3, personal=True))
     assert columns(rows, "client", "user", "accuracy", "personal_accuracy") == [
         (0, 8, 0.375, 0.0), (1, None, None, 0.25), (2, 5, 0.125, 0.5), (None, 7, 0.25, None),

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -288,3 +289,43 @@ def test_a_run_that_is_asked_to_end_keeps_all_and_goes_on(whole, tmp_path):
     assert (found.summary["status"], found.summary["signal"]) == ("interrupted", "SIGTERM")
     assert list(checkpoint.rounds(found.folder / "checkpoints")) == [4]
     same(run(found.folder, resume=True), whole)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A run with an optimiser of one's own and figures of clients, as a kill leaves it."""
+    (tmp_path / "an_optimizer.py").write_text("import optax\nmine = optax.sgd\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "an_optimizer", raising=False)
+    settings = {
+        "local.optimizer": "an_optimizer:mine",
+        "evaluate_clients": True,
+        "eval_every": 1,
+        "rounds": 3,
+        "checkpoint_every": 1,
+    }
+    folder = run(tmp_path / "run", settings).folder
+    (folder / "summary.json").unlink()
+    shutil.rmtree(folder / "checkpoints" / "round_000003")
+    yield folder, settings
+    sys.modules.pop("an_optimizer", None)
+
+
+def test_a_changed_module_and_lost_clients_are_told(own, caplog):
+    folder, settings = own
+    (folder / "clients.csv").unlink()
+    module = folder.parent / "an_optimizer.py"
+    before = module.read_text()
+    module.write_text(before + "mine = optax.adam\n")
+    with pytest.raises(
+        CheckpointError, match=r"modules\.an_optimizer was '\w{64}' and is '\w{64}'"
+    ):
+        run(folder, settings, resume=True)
+    module.write_text(before)
+    assert run(folder, settings, resume=True).summary["status"] == "completed"
+    assert "clients.csv: lacks the clients of 2 of the rounds that are done, from 1 on" in (
+        caplog.text
+    )
+    rows = (folder / "clients.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["round", "3", "3", "3"]

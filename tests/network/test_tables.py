@@ -24,6 +24,17 @@ def table(tmp_path):
     return write
 
 
+def test_spaces_around_names_do_not_matter(table):
+    columns = read_table(table("uplink_mbit, downlink_mbit\n1, 2\n"))
+    assert columns["downlink_mbit"].tolist() == [2]
+
+
+def test_a_relative_path_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"gone\.csv: cannot be read: .* \(looked in {tmp_path}\)"):
+        read_table("gone.csv")
+
+
 def test_all_columns_are_read(table):
     columns = read_table(table(GOOD))
     assert {name: values.tolist() for name, values in columns.items()} == {
@@ -95,7 +106,7 @@ def test_malformed_tables_are_refused_by_file_and_line(table, text, complaint):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere\.csv: cannot be read \(.*No such file"):
+    with pytest.raises(DataError, match=r"nowhere\.csv: cannot be read: No such file"):
         Network("table", table=str(tmp_path / "nowhere.csv")).links(3)
     with pytest.raises(DataError, match="cannot be read"):
         read_table(tmp_path)

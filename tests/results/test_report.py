@@ -127,7 +127,7 @@ def test_out_must_be_a_folder_that_can_be_written(runs, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="is not a folder"):
         write_report([runs], tmp_path / "file")
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="cannot be written"):
         write_report([runs], tmp_path / "file" / "below")
 
 

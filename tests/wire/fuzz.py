@@ -9,12 +9,19 @@ came of it, the longest time of a call and the memory that the process needed at
 
 import argparse
 import collections
+import random
 import resource
+import sys
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 from messages import assert_equal, earlier, random_message
+
+sys.path.append(str(Path(__file__).parents[1] / "mutations"))
+
+from mutator import mutate
 
 from fedcode_jax import wire
 from fedcode_jax.wire.format import VERSION
@@ -27,29 +34,9 @@ def with_checksum(data):
     return data[:5] + zlib.crc32(data[9:], zlib.crc32(data[:5])).to_bytes(4, "little") + data[9:]
 
 
-def mutate(rng, data):
-    """Changes, cuts, repeats or inserts some bytes; headers more often than the rest."""
-    data = bytearray(data)
-    for _ in range(rng.integers(1, 5)):
-        reach = len(data) if rng.random() < 0.5 else min(len(data), 60)
-        place = int(rng.integers(0, max(1, reach)))
-        action = rng.integers(0, 5)
-        if action == 0 and data:
-            data[place] ^= 1 << int(rng.integers(0, 8))
-        elif action == 1 and data:
-            data[place] = int(rng.choice([0, 1, 127, 128, 255]))
-        elif action == 2:
-            data[place:place] = rng.bytes(int(rng.integers(1, 9)))
-        elif action == 3:
-            del data[place : place + int(rng.integers(1, 9))]
-        else:
-            data += data[place : place + int(rng.integers(1, 40))]
-    return bytes(data)
-
-
 def candidates(seed, count):
     """Bytes to decode, with what to give."""
-    rng = np.random.default_rng(seed)
+    rng, mishaps = np.random.default_rng(seed), random.Random(seed)
     for i in range(count):
         if i % 20 == 0:
             m = random_message(rng, most_codes=int(rng.choice([0, 1, 40, 400])))
@@ -61,13 +48,13 @@ def candidates(seed, count):
         elif kind < 0.15:
             yield data[: rng.integers(0, len(data) + 1)], given
         elif kind < 0.2:
-            yield mutate(rng, data), given
+            yield mutate(mishaps, data, data)[1], given
         elif kind < 0.3:
             head = b"FJ" + bytes([VERSION, int(rng.integers(1, 4)), int(rng.integers(0, 4))])
             yield with_checksum(head + bytes(4) + rng.bytes(int(rng.integers(0, 60)))), given
         else:
             reference = given if rng.random() < 0.9 else None
-            yield with_checksum(mutate(rng, data)), reference
+            yield with_checksum(mutate(mishaps, data, data)[1]), reference
 
 
 def check(message, given):

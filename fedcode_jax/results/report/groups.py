@@ -169,7 +169,8 @@ def _check_seeds(runs: Sequence[Run]) -> None:
 def values_of(run: Run, names: Sequence[str]) -> str:
     """The values of these settings as a key; 1 and 1.0 are the same."""
     values = [run.settings.get(name) for name in names]
-    numbers = [float(each) if type(each) is int else each for each in values]
+    exact = 2**53  # whole numbers up to it are floats too
+    numbers = [float(each) if type(each) is int and abs(each) <= exact else each for each in values]
     return json.dumps(numbers, sort_keys=True, default=str)
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from fedcode_jax import config as configs
 from fedcode_jax.config.files import read_yaml
 from fedcode_jax.errors import CheckpointError, ConfigError
+from fedcode_jax.results.figures import check_evaluation
 from fedcode_jax.results.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -159,9 +160,12 @@ def read_run(folder: Path) -> Run:
         recorded = configs.recorded(written)
     except ConfigError as error:
         raise ConfigError(f"{folder / CONFIG}: {error}") from error
+    seed = recorded.values["seed"]
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ConfigError(f"{folder / CONFIG}: seed: {seed!r} is no whole number")
     summary = files.summary if files.summary is not None else {}
     for number, record in enumerate(files.records, start=1):
-        if not {"round", "cumulative_bytes"} <= record.keys():
+        if "round" not in record or record.get("cumulative_bytes") is None:
             raise CheckpointError(f"{folder / METRICS}, line {number}: is not a record of a round")
     if summary and summary.get("rounds", len(files.records)) != len(files.records):
         raise CheckpointError(
@@ -190,6 +194,7 @@ def _evaluation(folder: Path) -> Mapping[str, Any]:
         raise CheckpointError(f"{path}: is damaged ({error})") from error
     if not isinstance(evaluation, dict):
         raise CheckpointError(f"{path}: does not hold accuracies by name")
+    check_evaluation(str(path), evaluation)
     return evaluation
 
 

@@ -19,7 +19,7 @@ from fedcode_jax.results.report.reference import reference_of
 from fedcode_jax.results.report.runs import Run, find, read_run
 from fedcode_jax.results.report.standing import measure, standings
 from fedcode_jax.results.report.table import Table, check_target, table_of
-from fedcode_jax.results.writing import named, write_atomically
+from fedcode_jax.results.writing import check_writable, named, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,6 +141,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
             f"out: {str(folder)!r} already holds {earlier[0]}; choose another --out or pass"
             " --overwrite"
         )
+    check_writable(folder)
 
 
 def judged(table: Table, against: str | None = None) -> Table:

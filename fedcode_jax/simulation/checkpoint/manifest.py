@@ -60,6 +60,8 @@ def load(path: pathlib.Path) -> Manifest:
         found = json.loads(body)
         number = found["format"]
         manifest = Manifest(**found) if number == FORMAT else None
+        if any(name == ".." or pathlib.PurePath(name).name != name for name in found["files"]):
+            raise ValueError("it names a file that is not in its folder")
     except OSError as error:
         raise CheckpointError(
             f"checkpoint {path}: its {MANIFEST} cannot be read ({error.strerror})"
