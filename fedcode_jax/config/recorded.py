@@ -9,7 +9,7 @@ from typing import Any
 
 from fedcode_jax.config.choice import Choice
 from fedcode_jax.config.earlier import with_names, without_effect
-from fedcode_jax.config.files import plain
+from fedcode_jax.config.files import flattened, plain
 from fedcode_jax.config.schema import ExperimentConfig
 from fedcode_jax.config.section import Section, default_of, over_default, settings_of
 from fedcode_jax.limits import refuse
@@ -81,4 +81,6 @@ def _gather(
     for name in settings.keys() - kind._checks.keys():
         if not (issubclass(kind, Choice) and not kind.names):  # one's own may have any
             raise kind.unknown(str(name), settings[name], settings.get("name"))
-        values[prefix + name] = plain(settings[name])
+        value = {prefix + name: plain(settings[name])}
+        is_section = isinstance(settings[name], Mapping) and "name" in settings[name]
+        values |= flattened(value) if is_section else value
