@@ -2,12 +2,15 @@
 
 from fedcode_jax.simulation.evaluation import Score, evaluate, evaluate_each
 from fedcode_jax.simulation.evaluation_data import EvaluationData
+from fedcode_jax.simulation.faults import hostile_clients
 from fedcode_jax.simulation.personal import PersonalScore, evaluate_personal
 from fedcode_jax.simulation.program import Compiled, Program
 from fedcode_jax.simulation.round import make_round
 from fedcode_jax.simulation.run import Evaluation, Outcome, simulate
 from fedcode_jax.simulation.segment import SegmentOutput
 from fedcode_jax.simulation.state import (
+    FaultMetrics,
+    Faults,
     RoundMetrics,
     Settings,
     State,
@@ -20,6 +23,8 @@ __all__ = [
     "Compiled",
     "Evaluation",
     "EvaluationData",
+    "FaultMetrics",
+    "Faults",
     "Outcome",
     "PersonalScore",
     "Program",
@@ -33,6 +38,7 @@ __all__ = [
     "evaluate",
     "evaluate_each",
     "evaluate_personal",
+    "hostile_clients",
     "initial_state",
     "make_round",
     "simulate",

@@ -7,6 +7,7 @@ import numpy as np
 from fedcode_jax.simulation.evaluation import Score
 from fedcode_jax.simulation.personal import PersonalScore
 from fedcode_jax.simulation.segment import SegmentOutput
+from fedcode_jax.simulation.state import FaultMetrics
 
 Record = dict
 
@@ -40,7 +41,9 @@ def records_of(
       ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``; ``fedavg_bytes``
       and ``fedavg_formula_bits``, what FedAvg would have sent over the same network; ``exchange``;
       ``clients`` that received what they were sent, ``arrived`` of their uploads, and
-      ``uploaded_weights`` among these; ``simulated_seconds``, which are ``computing_seconds``,
+      ``uploaded_weights`` among these; in a run with faults the uploads that each fault befell (``vanished``,
+      ``late``, ``rejected_corrupt``, ``rejected_not_finite``) and
+      ``restarted``, 1 if the server did; ``simulated_seconds``, which are ``computing_seconds``,
       ``sending_seconds`` and ``waiting_seconds`` of the mean client; ``wall_seconds``;
       ``padding_waste``, executed over needed client-steps, minus one.
     """
@@ -77,6 +80,7 @@ def records_of(
                 "clients": int(metrics.received[i].sum()),
                 "arrived": int(metrics.arrived[i].sum()),
                 "uploaded_weights": int(metrics.uploaded_weights[i]),
+                **_of_faults(metrics.faults, i),
                 "simulated_seconds": float(timing.seconds[i]),
                 "computing_seconds": float(timing.computing[i]),
                 "sending_seconds": float(timing.sending[i]),
@@ -88,6 +92,19 @@ def records_of(
             }
         )
     return records
+
+
+def _of_faults(faults: FaultMetrics | None, i: int) -> Record:
+    """How many uploads each fault befell in the i-th round, and whether the server restarted."""
+    if faults is None:
+        return {}
+    return {
+        "vanished": int(faults.vanished[i].sum()),
+        "late": int(faults.late[i].sum()),
+        "rejected_corrupt": int(faults.corrupt[i].sum()),
+        "rejected_not_finite": int(faults.not_finite[i].sum()),
+        "restarted": int(faults.restarted[i]),
+    }
 
 
 def _further(score: Score, deployed: Score, evaluated: bool) -> Record:

@@ -20,6 +20,30 @@ NEVER = np.uint32(2**32 - 1)
 """Bits missed by a client that has received nothing yet, or missed more than can be counted."""
 
 
+class Faults(NamedTuple):
+    """What may go wrong in a run with faults, traced; probabilities are of each round.
+
+    Attributes:
+      vanish: f32[], that a client sends nothing after it has trained.
+      late: f32[], that an upload takes longer.
+      late_seconds: f32[], by how much.
+      corrupt: f32[], that an upload is damaged on the way.
+      not_finite: f32[], that trained weights become NaN before the upload.
+      hostile: bool[C], clients that scale what they trained.
+      scale: f32[], by how much.
+      restart: f32[], that the server restarts.
+    """
+
+    vanish: Any
+    late: Any
+    late_seconds: Any
+    corrupt: Any
+    not_finite: Any
+    hostile: Any
+    scale: Any
+    restart: Any
+
+
 class Settings(NamedTuple):
     """What may differ between experiments that share a program: traced, of the same shapes.
 
@@ -29,6 +53,7 @@ class Settings(NamedTuple):
       learning_rate: f32[], of the first round.
       rounds: i32[], of the whole run, over which the learning rate may fall.
       links: of the clients, to the server.
+      faults: what may go wrong; None: nothing is drawn, and nothing looked for.
     """
 
     seed: Any
@@ -36,6 +61,7 @@ class Settings(NamedTuple):
     learning_rate: Any
     rounds: Any
     links: Links
+    faults: Faults | None = None
 
 
 class State(NamedTuple):
@@ -66,6 +92,26 @@ class State(NamedTuple):
         return self.missed != NEVER
 
 
+class FaultMetrics(NamedTuple):
+    """What faults did in a round; M clients are in it.
+
+    Attributes:
+      vanished: bool[M], uploads that were never sent.
+      late: bool[M], uploads that took longer.
+      corrupt: bool[M], uploads that the server rejected as damaged.
+      not_finite: bool[M], uploads that were rejected as not finite, before they were sent.
+      kept: bool[M], clients that keep what they made of the round.
+      restarted: bool[], the server restarted.
+    """
+
+    vanished: jax.Array
+    late: jax.Array
+    corrupt: jax.Array
+    not_finite: jax.Array
+    kept: jax.Array
+    restarted: jax.Array
+
+
 class RoundMetrics(NamedTuple):
     """What one round reports; M clients are in it, in the order in which they were run.
 
@@ -88,6 +134,7 @@ class RoundMetrics(NamedTuple):
       received: bool[M], of these, those that received what they were sent, and trained.
       arrived: bool[M], of these, those whose upload reached the server.
       uploaded_weights: i32[], uploads with weights that arrived.
+      faults: what came of faults; None in a run without them.
     """
 
     exchange: Exchange
@@ -107,6 +154,7 @@ class RoundMetrics(NamedTuple):
     received: jax.Array
     arrived: jax.Array
     uploaded_weights: jax.Array
+    faults: FaultMetrics | None = None
 
 
 class Traffic(NamedTuple):
