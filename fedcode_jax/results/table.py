@@ -67,6 +67,8 @@ def closing_table(
         last = summary["to_accuracy"][-1]
         cost = f"{format_bytes(last['bytes'])}, {format_seconds(last['seconds'])}"
         row(f"  until {format_accuracy(last['accuracy'])}", f"round {last['round']}, {cost}")
+    if summary.get("faults"):
+        row("faults", _faults(summary["faults"]))
     compiling = summary.get("compile_seconds")
     wall = format_seconds(summary["wall_seconds"])
     row("wall time", wall + (f", compiling {format_seconds(compiling)}" if compiling else ""))
@@ -77,7 +79,9 @@ def closing_table(
             "wire check",
             f"{check['messages']:,} messages decoded as sent, in"
             f" {format_bytes(check['encoded_bytes'])}; "
-            + (f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly"),
+            + (f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly")
+            + (f"; {check['damaged']:,} refused when damaged" if check.get("damaged") else "")
+            + (f"; {check['refused']:,} refused as not finite" if check.get("refused") else ""),
         )
     waste = summary.get("padding_waste")
     if waste is not None:
@@ -97,6 +101,12 @@ def _of_clients(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if found is not None:
             worst, mean = format_accuracy(found["worst_decile"]), format_accuracy(found["mean"])
             yield name, f"{mean} (of the worst tenth {worst})"
+
+
+def _faults(found: Mapping[str, int]) -> str:
+    """The faults that there were."""
+    shown = [f"{count:,} {name.replace('_', ' ')}" for name, count in found.items() if count]
+    return ", ".join(shown) or "none befell it"
 
 
 def _both(summary: Mapping[str, Any], server: str, deployed: str) -> str:

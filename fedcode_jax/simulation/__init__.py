@@ -2,15 +2,13 @@
 
 from fedcode_jax.simulation.evaluation import Score, evaluate, evaluate_each
 from fedcode_jax.simulation.evaluation_data import EvaluationData
-from fedcode_jax.simulation.faults import hostile_clients
+from fedcode_jax.simulation.faults import FaultMetrics, Faults, hostile_clients
 from fedcode_jax.simulation.personal import PersonalScore, evaluate_personal
 from fedcode_jax.simulation.program import Compiled, Program
 from fedcode_jax.simulation.round import make_round
 from fedcode_jax.simulation.run import Evaluation, Outcome, simulate
 from fedcode_jax.simulation.segment import SegmentOutput
 from fedcode_jax.simulation.state import (
-    FaultMetrics,
-    Faults,
     RoundMetrics,
     Settings,
     State,

@@ -13,17 +13,11 @@ from fedcode_jax.clients import CohortOutput
 from fedcode_jax.network import Timing
 from fedcode_jax.schedules import Seen
 from fedcode_jax.simulation.delivery import Post, fits_codebooks, partly, still_missed
-from fedcode_jax.simulation.faults import Befallen, nobody_is_sound, restarted
+from fedcode_jax.simulation.faults import Befallen, FaultMetrics, nobody_is_sound
 from fedcode_jax.simulation.local_work import Done, Member
 from fedcode_jax.simulation.opening import Opening
-from fedcode_jax.simulation.state import (
-    FaultMetrics,
-    RoundMetrics,
-    Settings,
-    State,
-    Traffic,
-    centers_of,
-)
+from fedcode_jax.simulation.restarting import restarted
+from fedcode_jax.simulation.state import RoundMetrics, Settings, State, Traffic, centers_of
 from fedcode_jax.wire import Kind, Message
 
 

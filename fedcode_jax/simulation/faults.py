@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedcode_jax.algorithms import Algorithm, Work
+from fedcode_jax.algorithms import Work
 from fedcode_jax.network import Conditions
-from fedcode_jax.simulation.state import NEVER, Faults, State
 
 
 _STREAM = 0xFA17  # keeps these draws apart from other uses of the same seed
@@ -31,6 +30,30 @@ def hostile_clients(num_clients: int, share: float, seed: int) -> np.ndarray:
     """
     chosen = np.random.default_rng([_STREAM, seed]).permutation(num_clients)
     return chosen < round(share * num_clients)
+
+
+class Faults(NamedTuple):
+    """What may go wrong in a run with faults, traced; probabilities are of each round.
+
+    Attributes:
+      vanish: f32[], that a client sends nothing after it has trained.
+      late: f32[], that an upload takes longer.
+      late_seconds: f32[], by how much.
+      corrupt: f32[], that an upload is damaged on the way.
+      not_finite: f32[], that trained weights become NaN before the upload.
+      hostile: bool[C], clients that scale what they trained.
+      scale: f32[], by how much.
+      restart: f32[], that the server restarts.
+    """
+
+    vanish: Any
+    late: Any
+    late_seconds: Any
+    corrupt: Any
+    not_finite: Any
+    hostile: Any
+    scale: Any
+    restart: Any
 
 
 class Struck(NamedTuple):
@@ -71,6 +94,26 @@ class Befallen(NamedTuple):
     late: jax.Array
     corrupt: jax.Array
     not_finite: jax.Array
+
+
+class FaultMetrics(NamedTuple):
+    """What faults did in a round; M clients are in it.
+
+    Attributes:
+      vanished: bool[M], uploads that were never sent.
+      late: bool[M], uploads that took longer.
+      corrupt: bool[M], uploads that the server rejected as damaged.
+      not_finite: bool[M], uploads that were rejected as not finite, before they were sent.
+      kept: bool[M], clients that keep what they made of the round.
+      restarted: bool[], the server restarted.
+    """
+
+    vanished: jax.Array
+    late: jax.Array
+    corrupt: jax.Array
+    not_finite: jax.Array
+    kept: jax.Array
+    restarted: jax.Array
 
 
 def strikes(faults: Faults, clients: jax.Array, key: jax.Array, restart_key: jax.Array) -> Struck:
@@ -169,34 +212,3 @@ def nobody_is_sound(received: jax.Array, found: Befallen) -> jax.Array:
     """
     usable = received & found.sound & ~found.silent
     return jnp.any(received & ~found.sound) & ~jnp.any(usable)
-
-
-def restarted(algorithm: Algorithm, before: State, after: State, restarts: jax.Array) -> State:
-    """The state after a round in which the server may have restarted.
-
-    A server that has restarted holds what it held before the round, and does not know what its
-    clients hold: all of them count as never contacted.
-
-    Args:
-      algorithm: whose state it is.
-      before: the state before the round.
-      after: the state after it, in which no upload counted if the server restarted.
-      restarts: bool[], whether it did.
-
-    Returns:
-      The state.
-    """
-
-    def where(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda a, b: jnp.where(restarts, a, b), new, old)
-
-    store = after.store
-    if algorithm.restarted is not None:
-        store = where(jax.vmap(algorithm.restarted)(store), store)
-    return after._replace(
-        server=where(before.server, after.server),
-        store=store,
-        missed=jnp.where(restarts, NEVER, after.missed),
-        memory=where(before.memory, after.memory),
-        known=where(jax.tree.map(jnp.zeros_like, after.known), after.known),
-    )

@@ -5,11 +5,14 @@ import math
 import numpy as np
 
 from fedcode_jax.simulation.evaluation import Score
+from fedcode_jax.simulation.faults import FaultMetrics
 from fedcode_jax.simulation.personal import PersonalScore
 from fedcode_jax.simulation.segment import SegmentOutput
-from fedcode_jax.simulation.state import FaultMetrics
 
 Record = dict
+
+FAULTS = ("vanished", "late", "rejected_corrupt", "rejected_not_finite", "restarted")
+"""What records of a run with faults say of them."""
 
 
 def records_of(
@@ -41,9 +44,9 @@ def records_of(
       ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``; ``fedavg_bytes``
       and ``fedavg_formula_bits``, what FedAvg would have sent over the same network; ``exchange``;
       ``clients`` that received what they were sent, ``arrived`` of their uploads, and
-      ``uploaded_weights`` among these; in a run with faults the uploads that each fault befell (``vanished``,
-      ``late``, ``rejected_corrupt``, ``rejected_not_finite``) and
-      ``restarted``, 1 if the server did; ``simulated_seconds``, which are ``computing_seconds``,
+      ``uploaded_weights`` among these; in a run with faults the uploads that each befell
+      (``vanished``, ``late``, ``rejected_corrupt``, ``rejected_not_finite``), and ``restarted``, 1
+      if the server did; ``simulated_seconds``, which are ``computing_seconds``,
       ``sending_seconds`` and ``waiting_seconds`` of the mean client; ``wall_seconds``;
       ``padding_waste``, executed over needed client-steps, minus one.
     """
@@ -98,13 +101,11 @@ def _of_faults(faults: FaultMetrics | None, i: int) -> Record:
     """How many uploads each fault befell in the i-th round, and whether the server restarted."""
     if faults is None:
         return {}
-    return {
-        "vanished": int(faults.vanished[i].sum()),
-        "late": int(faults.late[i].sum()),
-        "rejected_corrupt": int(faults.corrupt[i].sum()),
-        "rejected_not_finite": int(faults.not_finite[i].sum()),
-        "restarted": int(faults.restarted[i]),
-    }
+    found = (
+        *(faults.vanished, faults.late, faults.corrupt, faults.not_finite),
+        faults.restarted,
+    )
+    return {name: int(each[i].sum()) for name, each in zip(FAULTS, found, strict=True)}
 
 
 def _further(score: Score, deployed: Score, evaluated: bool) -> Record:

@@ -13,35 +13,12 @@ from fedcode_jax.clients.training import Weights
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.network import Links, Timing
 from fedcode_jax.schedules import SKETCH_SIZE, Costs, Exchange, Memory, Schedule, forgotten
+from fedcode_jax.simulation.faults import FaultMetrics, Faults
 from fedcode_jax.wire import Coded, Kind, Message
 from fedcode_jax.wire.sizes import header_bytes
 
 NEVER = np.uint32(2**32 - 1)
 """Bits missed by a client that has received nothing yet, or missed more than can be counted."""
-
-
-class Faults(NamedTuple):
-    """What may go wrong in a run with faults, traced; probabilities are of each round.
-
-    Attributes:
-      vanish: f32[], that a client sends nothing after it has trained.
-      late: f32[], that an upload takes longer.
-      late_seconds: f32[], by how much.
-      corrupt: f32[], that an upload is damaged on the way.
-      not_finite: f32[], that trained weights become NaN before the upload.
-      hostile: bool[C], clients that scale what they trained.
-      scale: f32[], by how much.
-      restart: f32[], that the server restarts.
-    """
-
-    vanish: Any
-    late: Any
-    late_seconds: Any
-    corrupt: Any
-    not_finite: Any
-    hostile: Any
-    scale: Any
-    restart: Any
 
 
 class Settings(NamedTuple):
@@ -90,26 +67,6 @@ class State(NamedTuple):
     def contacted(self) -> jax.Array:
         """bool[C], the clients that have received something, and so hold weights."""
         return self.missed != NEVER
-
-
-class FaultMetrics(NamedTuple):
-    """What faults did in a round; M clients are in it.
-
-    Attributes:
-      vanished: bool[M], uploads that were never sent.
-      late: bool[M], uploads that took longer.
-      corrupt: bool[M], uploads that the server rejected as damaged.
-      not_finite: bool[M], uploads that were rejected as not finite, before they were sent.
-      kept: bool[M], clients that keep what they made of the round.
-      restarted: bool[], the server restarted.
-    """
-
-    vanished: jax.Array
-    late: jax.Array
-    corrupt: jax.Array
-    not_finite: jax.Array
-    kept: jax.Array
-    restarted: jax.Array
 
 
 class RoundMetrics(NamedTuple):
