@@ -35,8 +35,8 @@ class FaultsConfig(Section):
     scale: Annotated[float, checks.real(-1e30, 1e30)] = 100.0
     """What hostile clients multiply their trained weights by."""
     restart: Annotated[float, check_probability] = 0.0
-    """Probability, in each round, that the server restarts: no upload of the round counts, its state
-    is that of before the round, and it no longer knows what any client holds."""
+    """Probability, in each round, that the server restarts: no upload of the round counts, its
+    state is that of before the round, and it no longer knows what any client holds."""
     screen: bool = False
     """Reject uploads that are not finite also where nothing above is set; where something is, they
     are rejected in any case."""

@@ -24,8 +24,8 @@ def summary_of(
       The figures of ``results.summarise``, the distribution over the clients of the accuracy of
       the server's weights and, where clients have models of their own, of these, each on its
       client's own distribution (``personal_accuracy``), the mean padding waste, the uploads that
-      arrived, in a run with faults how often each befell it (``faults``), the compilations, the plan, the network and the checksums of data, partition and,
-      where there is one, of ``init``.
+      arrived, in a run with faults how often each befell it (``faults``), the compilations, the
+      plan, the network and the checksums of data, partition and, where there is one, of ``init``.
     """
     program, records, last = experiment.program, outcome.records, outcome.evaluation
     summary = results.summarise(

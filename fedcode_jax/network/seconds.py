@@ -91,8 +91,8 @@ def timing(
     A direction in which nothing is sent costs no time, not even a round trip. The round lasts until
     the slowest client that takes part is done, or until the deadline: if that comes first, or if
     an upload was lost or its client vanished, for which the server waits. Without a deadline it
-    takes a lost upload for arrived late, and does not wait longer. A round in which nobody takes part lasts until the
-    deadline, or no time.
+    takes a lost upload for arrived late, and does not wait longer. A round in which nobody takes
+    part lasts until the deadline, or no time.
 
     Args:
       conditions: of the M clients.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcode_jax.errors import CheckpointError, ConfigError
-from fedcode_jax.results import folder as run_folder
+from fedcode_jax.results import run_files
 from fedcode_jax.results.locking import FolderLock
 from fedcode_jax.results.rows import columns_of, csv_text
 from fedcode_jax.results.writing import named, to_json, write_atomically
@@ -94,9 +94,9 @@ class SweepFolder:
         path = self.of(number)
         if not path.exists():
             return None
-        files = run_folder.read(path)
+        files = run_files.read(path)
         if files.summary is None:
-            raise CheckpointError(f"{path}: lacks {run_folder.SUMMARY}; remove this folder")
+            raise CheckpointError(f"{path}: lacks {run_files.SUMMARY}; remove this folder")
         return files.records, files.summary
 
     def write(
@@ -130,15 +130,15 @@ class SweepFolder:
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir()
             files = {
-                run_folder.CONFIG: run_folder.with_versions(config_text, self.versions),
-                run_folder.METRICS: "".join(to_json(record) + "\n" for record in records),
-                run_folder.METRICS_TABLE: csv_text(records, columns_of(records)),
-                run_folder.SUMMARY: to_json(summary, indent=2) + "\n",
+                run_files.CONFIG: run_files.with_versions(config_text, self.versions),
+                run_files.METRICS: "".join(to_json(record) + "\n" for record in records),
+                run_files.METRICS_TABLE: csv_text(records, columns_of(records)),
+                run_files.SUMMARY: to_json(summary, indent=2) + "\n",
             }
             if clients:
-                files[run_folder.CLIENTS] = csv_text(clients, columns_of(clients))
+                files[run_files.CLIENTS] = csv_text(clients, columns_of(clients))
             if evaluation is not None:
-                files[run_folder.EVALUATION] = to_json(evaluation, indent=2) + "\n"
+                files[run_files.EVALUATION] = to_json(evaluation, indent=2) + "\n"
             for name, text in files.items():
                 (hidden / name).write_text(text, encoding="utf-8")
             os.replace(hidden, path)

@@ -72,17 +72,8 @@ def closing_table(
     compiling = summary.get("compile_seconds")
     wall = format_seconds(summary["wall_seconds"])
     row("wall time", wall + (f", compiling {format_seconds(compiling)}" if compiling else ""))
-    check = summary.get("wire_check")
-    if check is not None:
-        apart = check["largest_difference"]
-        row(
-            "wire check",
-            f"{check['messages']:,} messages decoded as sent, in"
-            f" {format_bytes(check['encoded_bytes'])}; "
-            + (f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly")
-            + (f"; {check['damaged']:,} refused when damaged" if check.get("damaged") else "")
-            + (f"; {check['refused']:,} refused as not finite" if check.get("refused") else ""),
-        )
+    if summary.get("wire_check") is not None:
+        row("wire check", _checked(summary["wire_check"]))
     waste = summary.get("padding_waste")
     if waste is not None:
         row("padding waste", f"{100 * waste:.1f} % of the clients' steps")
@@ -107,6 +98,20 @@ def _faults(found: Mapping[str, int]) -> str:
     """The faults that there were."""
     shown = [f"{count:,} {name.replace('_', ' ')}" for name, count in found.items() if count]
     return ", ".join(shown) or "none befell it"
+
+
+def _checked(check: Mapping[str, Any]) -> str:
+    """What the wire check found."""
+    apart = check["largest_difference"]
+    parts = [
+        f"{check['messages']:,} messages decoded as sent, in {format_bytes(check['encoded_bytes'])}",
+        f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly",
+    ]
+    if check.get("damaged"):
+        parts.append(f"{check['damaged']:,} refused when damaged")
+    if check.get("refused"):
+        parts.append(f"{check['refused']:,} refused as not finite")
+    return "; ".join(parts)
 
 
 def _both(summary: Mapping[str, Any], server: str, deployed: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedcode_jax.algorithms import Work
 from fedcode_jax.network import Conditions
-
+from fedcode_jax.wire import Kind
 
 _STREAM = 0xFA17  # keeps these draws apart from other uses of the same seed
 
@@ -174,19 +174,20 @@ def is_finite(tree: Any) -> jax.Array:
 
 
 def befallen(
-    struck: Struck, sound: jax.Array, sends: jax.Array, delivered: jax.Array
+    struck: Struck, sound: jax.Array, kind: Any, delivered: jax.Array
 ) -> tuple[Befallen, jax.Array]:
     """What came of a client's faults, and whether its upload counts.
 
     Args:
       struck: the client's.
       sound: bool[], its trained weights and its upload are finite.
-      sends: bool[], it has something to send.
+      kind: i32[], of its upload.
       delivered: bool[], the network would bring it whole and in time.
 
     Returns:
       What came of them, and bool[]: the upload reached the server, which read it.
     """
+    sends = jnp.asarray(kind) != Kind.NOTHING
     goes = sends & ~struck.vanished
     reaches = delivered & sound & ~struck.restarted
     found = Befallen(
@@ -198,6 +199,11 @@ def befallen(
         not_finite=goes & ~sound,
     )
     return found, reaches & ~found.corrupt
+
+
+def sent_bits(found: Befallen, bits: jax.Array) -> jax.Array:
+    """Bits of an upload; none where its client is not sound, and so does not send it."""
+    return jnp.where(found.sound, bits, 0)
 
 
 def nobody_is_sound(received: jax.Array, found: Befallen) -> jax.Array:

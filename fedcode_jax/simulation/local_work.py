@@ -157,22 +157,13 @@ class LocalWork:
         up_bits = wire.size_bits(sent, given=given)
         fits = fits_codebooks(self.algorithm, upload)
         arrived = network.arrives(own.met, deadline, down_bits, up_bits, own.samples, fits)
-        up_formula_bits, befallen = wire.formula_bits(sent), None
+        formula_bits, befallen = wire.formula_bits(sent), None
         if own.struck is not None:
             sound = faults.is_finite((work.trained, sent))
-            sends = jnp.asarray(sent.kind) != wire.Kind.NOTHING
-            befallen, arrived = faults.befallen(own.struck, sound, sends, arrived)
-            up_bits, up_formula_bits = (
-                jnp.where(sound, bits, 0) for bits in (up_bits, up_formula_bits)
-            )
-        if self.algorithm.lost is not None:
-            heard = arrived & (jnp.asarray(sent.kind) != wire.Kind.NOTHING)
-            stored = _where(heard, stored, self.algorithm.lost(stored, upload))
-        message = wire.only_carried(_if_received(upload, received), arrived)
-        if self.algorithm.heard is not None:
-            heard = message.kind != wire.Kind.NOTHING
-            agreed = self.algorithm.heard(stored, message)
-            message, stored = _where(heard, agreed, (message, stored))
+            befallen, arrived = faults.befallen(own.struck, sound, sent.kind, arrived)
+            up_bits = faults.sent_bits(befallen, up_bits)
+            formula_bits = faults.sent_bits(befallen, formula_bits)
+        message, stored = self._read(_if_received(upload, received), upload, stored, arrived)
         known = None
         if given is not None:  # what did not arrive is remembered by neither side
             known = _where(arrived, wire.remember(given, upload), given)
@@ -186,11 +177,25 @@ class LocalWork:
             known=known,
             down_bits=down_bits,
             up_bits=up_bits,
-            up_formula_bits=up_formula_bits,
+            up_formula_bits=formula_bits,
             upload=sent if self.traffic else None,
             upload_given=given if self.traffic else None,
             befallen=befallen,
         )
+
+    def _read(
+        self, sent: Message, upload: Message, stored: Any, arrived: jax.Array
+    ) -> tuple[Message, Any]:
+        """An upload as the server reads it, and what its client keeps by whether it arrived."""
+        if self.algorithm.lost is not None:
+            heard = arrived & (jnp.asarray(sent.kind) != wire.Kind.NOTHING)
+            stored = _where(heard, stored, self.algorithm.lost(stored, upload))
+        message = wire.only_carried(sent, arrived)
+        if self.algorithm.heard is not None:
+            heard = message.kind != wire.Kind.NOTHING
+            agreed = self.algorithm.heard(stored, message)
+            message, stored = _where(heard, agreed, (message, stored))
+        return message, stored
 
     def _addressed(self, message: Message, own: Member) -> Message:
         """The broadcast as this client gets it.

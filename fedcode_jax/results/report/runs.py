@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from fedcode_jax import config as configs
 from fedcode_jax.config.files import read_yaml
 from fedcode_jax.errors import CheckpointError, ConfigError
-from fedcode_jax.results.folder import (
+from fedcode_jax.results.run_files import (
     CHECKPOINTS,
     CONFIG,
     EVALUATION,
