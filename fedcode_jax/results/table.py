@@ -104,7 +104,8 @@ def _checked(check: Mapping[str, Any]) -> str:
     """What the wire check found."""
     apart = check["largest_difference"]
     parts = [
-        f"{check['messages']:,} messages decoded as sent, in {format_bytes(check['encoded_bytes'])}",
+        f"{check['messages']:,} messages decoded as sent,"
+        f" in {format_bytes(check['encoded_bytes'])}",
         f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly",
     ]
     if check.get("damaged"):

@@ -166,9 +166,7 @@ def _check_damaged(data: bytes, given: Message | None, where: str) -> None:
         wire.decode(np.packbits(bits).tobytes(), given=given)
     except wire.DecodeError:
         return
-    raise WireCheckError(
-        f"{where}: {len(flipped)} bits are flipped, and it is decoded all the same"
-    )
+    raise WireCheckError(f"{where}: decoded although {len(flipped)} of its bits are flipped")
 
 
 def _is_finite(message: Message) -> bool:
