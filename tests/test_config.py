@@ -10,6 +10,7 @@ import pytest
 
 from fedcode_jax import config as configs
 from fedcode_jax.config import (
+    AggregationConfig,
     AlgorithmConfig,
     DataConfig,
     DownConfig,
@@ -43,7 +44,12 @@ FAMILIES = {
     "schedule": ScheduleConfig,
     "network": NetworkConfig,
 }
-WAYS = {"up": UpConfig, "down": DownConfig, "server": ServerConfig}
+WAYS = {
+    "up": UpConfig,
+    "down": DownConfig,
+    "server": ServerConfig,
+    "aggregation": AggregationConfig,
+}
 MEMBERS = [
     *((section, name) for section, family in FAMILIES.items() for name in family.members),
     *((f"algorithm.{way}", name) for way, family in WAYS.items() for name in family.members),
@@ -117,6 +123,10 @@ CHANGED = {
     "insignificant": 0.5,
     "bits": 3,
     "algorithm.bits": 4,
+    "share": 0.25,
+    "bound": 3.0,
+    "hostile": 2,
+    "chosen": 4,
     "rho": 4.0,
     "phi": 0.25,
     "unbiased": False,
@@ -690,3 +700,17 @@ def test_the_versions_a_run_notes_are_read_past(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(ExperimentConfig(rounds=3)) + "versions: {jax: 0.6.0}\n")
     assert load(file) == from_yaml(file) == from_yaml(str(file)) == ExperimentConfig(rounds=3)
+
+
+def test_a_rule_of_aggregation_needs_an_algorithm_that_averages_and_enough_clients():
+    median = {"algorithm.aggregation.name": "median"}
+    assert replace(ExperimentConfig(), median).algorithm.aggregation.name == "median"
+    for name in ("local_only", "fedbif", "fedpm", "fedpm_mrc"):
+        with pytest.raises(
+            ConfigError, match=rf"^algorithm\.aggregation: .* no use with algorithm\.name {name}"
+        ):
+            replace(ExperimentConfig(), {"algorithm.name": name, **median})
+    krum = {"algorithm.aggregation.name": "krum", "algorithm.aggregation.hostile": 2}
+    assert replace(ExperimentConfig(), {**krum, "clients_per_round": 7})
+    with pytest.raises(ConfigError, match=r"^algorithm\.aggregation\.hostile: 2 .* has 6"):
+        replace(ExperimentConfig(), {**krum, "clients_per_round": 6})

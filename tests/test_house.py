@@ -27,7 +27,7 @@ ROOMS = (
     ("drawing",),
     ("codebook",),
     ("wire",),
-    ("compress", "schedules"),
+    ("compress", "schedules", "aggregation"),
     ("models", "data", "network"),
     ("algorithms",),
     ("clients",),
@@ -96,7 +96,7 @@ def modules_of(room):
 
 
 @pytest.mark.parametrize(
-    "room", ["simulation", "clients", "algorithms", "compress", "wire", "experiment"]
+    "room", ["simulation", "clients", "aggregation", "algorithms", "compress", "wire", "experiment"]
 )
 def test_modules_of_a_room_do_not_import_each_other_in_circles(room):
     files = modules_of(room)

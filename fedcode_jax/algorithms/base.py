@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedcode_jax.aggregation import weighted_mean
 from fedcode_jax.algorithms.layout import Weights
 from fedcode_jax.algorithms.portable import Portable
 from fedcode_jax.schedules import Exchange, Schedule
-from fedcode_jax.wire import Array, Message
+from fedcode_jax.wire import Message
 
 ServerState = Any
 Stored = Any
@@ -164,29 +165,6 @@ class Algorithm(NamedTuple):
     restarted: Callable[[Stored], Stored] | None = None
     fits_codebooks: bool | None = None
     portable: Callable[[ServerState], Portable] | None = None
-
-
-def weighted_mean(values: Array, num_samples: jax.Array) -> jax.Array:
-    """sum_i N_i v_i / sum_i N_i over the leading client axis.
-
-    Args:
-      values: f32[M, n].
-      num_samples: f32[M], N_i; 0 for a client that does not count, whatever its values are.
-
-    Returns:
-      f32[n]; 0 where nobody counts.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> weighted_mean(jnp.array([[0.0, 1.0], [4.0, 1.0]]), jnp.array([3.0, 1.0])).tolist()
-      [1.0, 1.0]
-      >>> weighted_mean(jnp.array([[1.0, 2.0], [jnp.nan, 1.0]]), jnp.array([3.0, 0.0])).tolist()
-      [1.0, 2.0]
-    """
-    total = jnp.sum(num_samples)
-    shares = num_samples / jnp.where(total > 0, total, 1)
-    counted = jnp.where((num_samples > 0)[:, None], values, 0)
-    return jnp.einsum("m,mn->n", shares, counted, precision=jax.lax.Precision.HIGHEST)
 
 
 def mean_of_clients(

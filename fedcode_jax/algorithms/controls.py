@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import schedules
+from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.algorithms.base import Algorithm, Work
 from fedcode_jax.algorithms.fedcode import CodedClient, CodedServer, fedcode
 from fedcode_jax.schedules import Exchange
@@ -18,6 +19,7 @@ def skip(
     coding: str = "fixed",
     block: int = 1,
     rate_weight: float = 0.0,
+    aggregation: Aggregation | None = None,
 ) -> Algorithm:
     """FedCode with nothing at all sent in its codebook rounds.
 
@@ -31,6 +33,7 @@ def skip(
       coding: as of ``fedcode``.
       block: as of ``fedcode``.
       rate_weight: as of ``fedcode``.
+      aggregation: as of ``fedcode``.
 
     Returns:
       The algorithm.
@@ -47,7 +50,13 @@ def skip(
       >>> int(wire.size_bits(message))
       0
     """
-    base = fedcode(num_clusters, groups, coding=coding, block=block, rate_weight=rate_weight)
+    base = fedcode(
+        *(num_clusters, groups),
+        coding=coding,
+        block=block,
+        rate_weight=rate_weight,
+        aggregation=aggregation,
+    )
 
     def silent(message: Message) -> Message:
         nothing = message.kind == Kind.CODEBOOK
@@ -76,6 +85,7 @@ def weight_clustering(
     coding: str = "fixed",
     block: int = 1,
     rate_weight: float = 0.0,
+    aggregation: Aggregation | None = None,
 ) -> Algorithm:
     """FedAvg on clustered weights: FedCode with f1 = f2 = 1, a weights round every round.
 
@@ -85,6 +95,7 @@ def weight_clustering(
       coding: as of ``fedcode``.
       block: as of ``fedcode``.
       rate_weight: as of ``fedcode``.
+      aggregation: as of ``fedcode``.
 
     Returns:
       The algorithm.
@@ -96,5 +107,11 @@ def weight_clustering(
       >>> bool(weight_clustering().schedule(3).server_sends_weights)
       True
     """
-    base = fedcode(num_clusters, groups, coding=coding, block=block, rate_weight=rate_weight)
+    base = fedcode(
+        *(num_clusters, groups),
+        coding=coding,
+        block=block,
+        rate_weight=rate_weight,
+        aggregation=aggregation,
+    )
     return base._replace(schedule=schedules.always())

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import optax
 
 from fedcode_jax import schedules
+from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.algorithms import objectives
 from fedcode_jax.algorithms.base import Algorithm, Objective, Start, Work, one, weighted_mean
+from fedcode_jax.algorithms.combining import moved_by
 from fedcode_jax.algorithms.groups import KINDS, Group, keeps_any, parse
 from fedcode_jax.algorithms.layout import Layout, Weights, trainable
 from fedcode_jax.algorithms.updates import updates
@@ -40,6 +42,7 @@ def fedavg(
     groups: str = "params",
     server: optax.GradientTransformation | None = None,
     proximal: float = 0.0,
+    aggregation: Aggregation | None = None,
 ) -> Algorithm:
     """FedAvg: every variable as float32, both ways, every round; or changes, as is asked.
 
@@ -52,6 +55,8 @@ def fedavg(
         compressor only the latter counts.
       server: how the server moves along the mean change, as of ``updates``; None adds it.
       proximal: mu of FedProx, how firmly clients are held to where they start; 0 for not at all.
+      aggregation: the rule by which the server combines what clients send, as of ``updates``; None
+        for the mean by samples.
 
     Returns:
       The algorithm; without compressors and local groups clients keep nothing between rounds.
@@ -69,13 +74,20 @@ def fedavg(
     """
     check_real("algorithm.proximal", proximal, 0)
     objective = objectives.proximal(proximal) if proximal > 0 else Objective()
-    if up is not None or down is not None or server is not None or keeps_any(parse(groups)):
-        return updates(up, down, server=server, objective=objective, groups=groups)
+    others = (up, down, server, aggregation)
+    if any(part is not None for part in others) or keeps_any(parse(groups)):
+        return updates(
+            *(up, down),
+            server=server,
+            objective=objective,
+            groups=groups,
+            aggregation=aggregation,
+        )
     # A body of its own: w plus the mean change rounds unlike the mean of weights.
     return _float_messages(schedules.always(), clients_keep=False, objective=objective)
 
 
-def fedavg_every(period: int = 5) -> Algorithm:
+def fedavg_every(period: int = 5, aggregation: Aggregation | None = None) -> Algorithm:
     """FedAvg each f rounds, local training alone in between; nothing else is sent.
 
     A control, in float32 messages. With all clients in every round: the same local work as FedAvg
@@ -86,6 +98,8 @@ def fedavg_every(period: int = 5) -> Algorithm:
 
     Args:
       period: f in rounds, >= 1; 1 is FedAvg.
+      aggregation: the rule that is given what clients' weights are more than the server's; None for
+        the mean by samples. Not one that is ``random``.
 
     Returns:
       The algorithm.
@@ -97,7 +111,7 @@ def fedavg_every(period: int = 5) -> Algorithm:
       >>> [t for t in range(1, 8) if fedavg_every(3).schedule(t).clients_send_weights]
       [3, 6]
     """
-    return _float_messages(schedules.every(period), clients_keep=True)
+    return _float_messages(schedules.every(period), clients_keep=True, aggregation=aggregation)
 
 
 def local_only() -> Algorithm:
@@ -122,8 +136,13 @@ def local_only() -> Algorithm:
     return _float_messages(schedules.never(), clients_keep=True)._replace(report=report)
 
 
+# Long: a closure for each verb, each of them short.
 def _float_messages(
-    schedule: Schedule, *, clients_keep: bool, objective: Objective = Objective()
+    schedule: Schedule,
+    *,
+    clients_keep: bool,
+    objective: Objective = Objective(),
+    aggregation: Aggregation | None = None,
 ) -> Algorithm:
     """Float weights in the rounds of the schedule, nothing in the others."""
 
@@ -172,7 +191,13 @@ def _float_messages(
         (section,) = messages.sections
         assert isinstance(section, Dense)
         counted = jnp.where(messages.kind == Kind.WEIGHTS, num_samples, 0.0)
-        mean = layout.join((weighted_mean(section.values, counted),))
+        values = jnp.asarray(section.values)
+        if aggregation is None:
+            vector = weighted_mean(values, counted)
+        else:
+            held = layout.split(server.weights)
+            (vector,) = moved_by(aggregation, held, (values,), counted)
+        mean = layout.join((vector,))
         keep = lambda old, new: jnp.where(jnp.any(counted > 0), new, old)  # noqa: E731
         return FloatServer(jax.tree.map(keep, server.weights, mean))
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import compress, randomness
+from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.algorithms.base import Algorithm, At, Carried, Objective, Start, Work
 from fedcode_jax.algorithms.kernels import (
     GROUPS,
@@ -40,7 +41,7 @@ class Learnt(NamedTuple):
 
 # Long: a closure for each verb, each of them short.
 @randomness.standard_parts
-def fedbat(rho: float = 6.0, phi: float = 0.5) -> Algorithm:
+def fedbat(rho: float = 6.0, phi: float = 0.5, aggregation: Aggregation | None = None) -> Algorithm:
     """FedBAT: binarisation-aware training of the update m of each kernel w.
 
     A client starts at m = 0 and trains w + m for floor(phi T) of its T steps, at least one. Then
@@ -59,6 +60,7 @@ def fedbat(rho: float = 6.0, phi: float = 0.5) -> Algorithm:
     Args:
       rho: how fast a step size is learnt; the authors try 2 to 10; 0: not at all.
       phi: the share of a client's steps before m is binarised, below 1.
+      aggregation: the rule by which the server combines S(m), as of ``updates``; None for the mean.
 
     Returns:
       The algorithm; up go 1 bit a value and 32 a kernel, down float32. Clients keep nothing.
@@ -78,7 +80,7 @@ def fedbat(rho: float = 6.0, phi: float = 0.5) -> Algorithm:
     check_real("algorithm.rho", rho, 0)
     check_probability("algorithm.phi", phi)
     # Float weights down, and a mean of what sections stand for up.
-    plain = updates(compress.sign(), groups=GROUPS)
+    plain = updates(compress.sign(), groups=GROUPS, aggregation=aggregation)
 
     def init(weights: Weights, num_clients: int) -> tuple[UpdatesServer, UpdatesClient]:
         layout_of(weights)

@@ -1,13 +1,16 @@
 """FedCode: codebooks in most rounds, codebooks and codes in calibration rounds."""
 
 import dataclasses
+import itertools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fedcode_jax import codebook
+from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.algorithms.base import Algorithm, Start, Work, mean_of_clients, one, weighted_mean
+from fedcode_jax.algorithms.combining import combined_moves, first_key, is_heard, key_of
 from fedcode_jax.algorithms.groups import FLOATS, keeps_any, parse
 from fedcode_jax.algorithms.layout import Layout, Weights
 from fedcode_jax.algorithms.portable import Portable
@@ -25,10 +28,12 @@ class CodedServer(NamedTuple):
     Attributes:
       weights: its own w: un-clustered, what a codebook round snaps.
       sections: w as it will be sent, fitted once for the next broadcast and the report.
+      key: data of the key of this round's aggregation; None where that needs none.
     """
 
     weights: Weights
     sections: tuple[Coded | Dense, ...]
+    key: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -54,6 +59,7 @@ def fedcode(
     coding: str = "fixed",
     block: int = 1,
     rate_weight: float = 0.0,
+    aggregation: Aggregation | None = None,
 ) -> Algorithm:
     """FedCode: messages are codebooks, with codes only in weights rounds.
 
@@ -91,6 +97,10 @@ def fedcode(
       rate_weight: above 0, codebooks minimise squared error + lambda x code length instead of
         the error alone, lambda being this times the variance of the group; how many of the K
         centers are in use follows.
+      aggregation: the rule that in a weights round takes the place of the mean, given what the
+        clients' values, of all groups that are sent, are more than w; None for the mean by samples.
+        Codebook rounds merge codebooks whatever it is; and so a rule that is ``random``, which is
+        heard in every round, is for ``weight_clustering`` alone.
 
     Returns:
       The algorithm.
@@ -148,16 +158,24 @@ def fedcode(
         return own if section is None else jnp.where(kind == Kind.WEIGHTS, section.values, own)
 
     def aggregated(
-        own: jax.Array, section: Coded | Dense, kinds: Array, num_samples: jax.Array
+        own: jax.Array,
+        section: Coded | Dense,
+        kinds: Array,
+        num_samples: jax.Array,
+        move: jax.Array | None,
     ) -> jax.Array:
-        """The server's new values of one group."""
+        """The server's new values of one group, by its move in a weights round if that is known."""
         counted = jnp.where(kinds == Kind.WEIGHTS, num_samples, 0.0)
+        if isinstance(section, Dense) and move is not None:
+            return own + move
         if isinstance(section, Dense):
             mean = weighted_mean(section.values, counted)
             return jnp.where(jnp.any(counted > 0), mean, own)
         came = kinds == Kind.CODEBOOK
 
         def weights_round() -> jax.Array:
+            if move is not None:
+                return own + move
             return mean_of_clients(lambda one: coder.decode(one, own.size), section, counted)
 
         def codebook_round() -> jax.Array:
@@ -170,8 +188,30 @@ def fedcode(
             centers = jnp.where(chosen, centers, centers[jnp.argmax(came)])
             return codebook.snap(codebook.union(centers), own)
 
-        case = jnp.where(jnp.any(counted > 0), 2, jnp.any(came).astype(jnp.int32))
+        case = jnp.where(is_heard(aggregation, counted), 2, jnp.any(came).astype(jnp.int32))
         return jax.lax.switch(case, (lambda: own, codebook_round, weights_round))
+
+    def moves_of(
+        server: CodedServer, layout: Layout, messages: Message, num_samples: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        """What the rule makes of the weights that arrived, of each group that is sent."""
+        assert aggregation is not None
+        counted = jnp.where(messages.kind == Kind.WEIGHTS, num_samples, 0.0)
+        parts = zip(layout.policies, layout.split(server.weights), strict=True)
+        held = [vector for policy, vector in parts if policy != "local"]
+
+        def decoded(section: Coded | Dense, size: int) -> jax.Array:
+            return coder.decode(section, size) if isinstance(section, Coded) else section.values
+
+        def by_rule() -> tuple[jax.Array, ...]:
+            moves = tuple(
+                jax.vmap(lambda one, size=own.size: decoded(one, size))(section) - own
+                for section, own in zip(messages.sections, held, strict=True)
+            )
+            return combined_moves(aggregation, moves, counted, server.key)
+
+        nothing = lambda: tuple(map(jnp.zeros_like, held))  # noqa: E731
+        return jax.lax.cond(is_heard(aggregation, counted), by_rule, nothing)
 
     def init(weights: Weights, num_clients: int) -> tuple[CodedServer, CodedClient]:
         layout = Layout.of(weights, parsed)
@@ -182,12 +222,14 @@ def fedcode(
             return jnp.tile(vector, (num_clients, 1))
 
         parts = zip(layout.policies, layout.split(weights), strict=True)
-        server = CodedServer(weights, sections_of(layout, weights))
+        sections = sections_of(layout, weights)
+        server = CodedServer(weights, sections, first_key(aggregation))
         return server, CodedClient(tuple(kept(p, v) for p, v in parts), layout)
 
     def broadcast(
         server: CodedServer, exchange: Exchange, key: jax.Array
     ) -> tuple[Message, CodedServer]:
+        server = server._replace(key=key_of(aggregation, key))
         return Message(kind_of(exchange.server_sends_weights), server.sections), server
 
     def receive(stored: CodedClient, message: Message, common: None) -> Start:
@@ -215,16 +257,19 @@ def fedcode(
         server: CodedServer, messages: Message, num_samples: jax.Array, exchange: Exchange
     ) -> CodedServer:
         layout = Layout.of(server.weights, parsed)
-        sections = iter(messages.sections)
+        sections, moves = iter(messages.sections), itertools.repeat(None)
+        if aggregation is not None:
+            moves = iter(moves_of(server, layout, messages, num_samples))
         vectors = []
         for policy, own in zip(layout.policies, layout.split(server.weights), strict=True):
             if policy == "local":
                 vectors.append(own)
             else:
                 section = next(sections)
-                vectors.append(aggregated(own, section, messages.kind, num_samples))
+                kinds, move = messages.kind, next(moves)
+                vectors.append(aggregated(own, section, kinds, num_samples, move))
         weights = layout.join(vectors)
-        return CodedServer(weights, sections_of(layout, weights))
+        return CodedServer(weights, sections_of(layout, weights), server.key)
 
     def report(server: CodedServer, store: CodedClient) -> tuple[Weights, Weights]:
         return one(server.weights), one(portable(server).weights)

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import codebook, randomness, schedules, wire
+from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.algorithms import growth
 from fedcode_jax.algorithms.base import Algorithm, At, Objective, Start, Work, mean_of_clients, one
+from fedcode_jax.algorithms.combining import moved_by
 from fedcode_jax.algorithms.distil import Distillation, noise
 from fedcode_jax.algorithms.fedavg import FloatClient
 from fedcode_jax.algorithms.growth import Growth
@@ -51,6 +53,7 @@ def fedcompress(
     patience: int = 4,
     distil_steps: int = 10,
     coding: str = "entropy",
+    aggregation: Aggregation | None = None,
     *,
     model: Any = None,
     input_shape: tuple[int, ...] | None = None,
@@ -86,6 +89,8 @@ def fedcompress(
       distil_steps: steps of the student; 0 for none.
       coding: how codes are written, as of ``fedcode``; but for ``fixed``, which counts as if all
         K_max were in use, only centers in use are sent, and codes take ceil(log2 K) bits at most.
+      aggregation: the rule that is given what clients' clustered weights are more than w; None for
+        the mean by samples. Not one that is ``random``.
       model: whose logits are distilled; None for no distillation.
       input_shape: of one sample.
 
@@ -150,9 +155,15 @@ def fedcompress(
     ) -> Server:
         layout = layout_of(server.weights)
         samples = jnp.where(wire.carries_values(messages.kind), num_samples, 0.0)
-        means = [mean_of_clients(wire.values, part, samples) for part in messages.sections]
-        grown = growth.heard(server.growth, means.pop()[0], limit, patience, max_clusters)
-        weights = layout.join(means)
+        *sections, losses = messages.sections
+        loss = mean_of_clients(wire.values, losses, samples)[0]
+        grown = growth.heard(server.growth, loss, limit, patience, max_clusters)
+        if aggregation is None:
+            vectors = [mean_of_clients(wire.values, part, samples) for part in sections]
+        else:
+            sent = [jax.vmap(wire.values)(section) for section in sections]
+            vectors = moved_by(aggregation, layout.split(server.weights), sent, samples)
+        weights = layout.join(vectors)
         if distils:
             weights = distilled(weights, grown)
         new = Server(weights, sections_of(weights, grown.clusters), grown)

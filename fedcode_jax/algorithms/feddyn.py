@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import schedules
+from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.algorithms import drift
 from fedcode_jax.algorithms.base import (
     Algorithm,
@@ -11,8 +12,8 @@ from fedcode_jax.algorithms.base import (
     Objective,
     Start,
     Work,
-    weighted_mean,
 )
+from fedcode_jax.algorithms.combining import combined_moves
 from fedcode_jax.algorithms.drift import Client, Server
 from fedcode_jax.algorithms.layout import Weights
 from fedcode_jax.limits import check_real
@@ -21,7 +22,7 @@ from fedcode_jax.wire import Kind, Message
 
 
 # Long: a closure for each verb, each of them short.
-def feddyn(alpha: float = 0.01) -> Algorithm:
+def feddyn(alpha: float = 0.01, aggregation: Aggregation | None = None) -> Algorithm:
     """FedDyn: dynamic regularisation, whose fixed points are those of the common loss.
 
     From x, client i of M heard ones, of C in all:
@@ -30,10 +31,12 @@ def feddyn(alpha: float = 0.01) -> Algorithm:
         g_i <- g_i - alpha (y_i - x)
         h <- h - alpha / C sum_i (y_i - x),   x <- mean_i y_i - h / alpha
 
-    The mean is over clients, as in the paper, not samples. Running statistics are averaged.
+    The mean is over clients, as in the paper, not samples. Running statistics are averaged. A rule
+    of aggregation takes the place of the means; h changes by what it makes of the changes, too.
 
     Args:
       alpha: how firmly clients are held, above 0; the paper's are 0.1, 0.01 and 0.001.
+      aggregation: the rule; None for the means above. Not one that is ``random``.
 
     Returns:
       The algorithm; floats go both ways, and a client keeps g_i, 4 bytes a trained value.
@@ -80,7 +83,7 @@ def feddyn(alpha: float = 0.01) -> Algorithm:
         layout, samples = drift.layout_of(server.weights), drift.counted(messages, num_samples)
         heard = (samples > 0).astype(jnp.float32)
         held = layout.split(server.weights)
-        means = [weighted_mean(move, heard) for move in drift.vectors_of(messages)]
+        means = combined_moves(aggregation, drift.vectors_of(messages), heard)
         h = server.vector - alpha * means[0] * jnp.sum(heard) / server.clients
         after = [own + mean for own, mean in zip(held, means, strict=True)]
         after[0] = after[0] - h / alpha

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import schedules
+from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.algorithms import drift
-from fedcode_jax.algorithms.base import Algorithm, Start, Work, one, weighted_mean
+from fedcode_jax.algorithms.base import Algorithm, Start, Work, one
+from fedcode_jax.algorithms.combining import combined_moves
 from fedcode_jax.algorithms.drift import Client
 from fedcode_jax.algorithms.fedavg import FloatServer
 from fedcode_jax.algorithms.layout import Weights
@@ -17,7 +19,7 @@ from fedcode_jax.wire import Dense, Kind, Message, carries_values
 
 
 # Long: a closure for each verb, each of them short.
-def lbgm(threshold: float = 0.2) -> Algorithm:
+def lbgm(threshold: float = 0.2, aggregation: Aggregation | None = None) -> Algorithm:
     """LBGM: clients send a multiple of the last change that they sent in full, where that will do.
 
     With g_i the change of client i, and L_i the last one of its that arrived in full, which the
@@ -35,6 +37,8 @@ def lbgm(threshold: float = 0.2) -> Algorithm:
     Args:
       threshold: the largest error, the squared sine of the angle between g_i and L_i, at which a
         number is sent; 0 to 1. The authors' is 0.2 in most of their runs.
+      aggregation: the rule that is given d_i in place of their mean; None for that. Not one that is
+        ``random``.
 
     Returns:
       The algorithm; weights go down as floats, and both a client and, for each client, the server
@@ -103,10 +107,8 @@ def lbgm(threshold: float = 0.2) -> Algorithm:
         layout, samples = drift.layout_of(server.weights), drift.counted(messages, num_samples)
         change, _, *others = drift.vectors_of(messages)
         held = layout.split(server.weights)
-        vectors = [
-            own + weighted_mean(move, samples)
-            for own, move in zip(held, (change, *others), strict=True)
-        ]
+        found = combined_moves(aggregation, (change, *others), samples)
+        vectors = [own + move for own, move in zip(held, found, strict=True)]
         return FloatServer(layout.join(vectors))
 
     def report(server: FloatServer, store: Client) -> tuple[Weights, None]:

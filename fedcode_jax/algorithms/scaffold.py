@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import schedules
+from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.algorithms import drift
 from fedcode_jax.algorithms.base import (
     Algorithm,
@@ -12,8 +13,8 @@ from fedcode_jax.algorithms.base import (
     Objective,
     Start,
     Work,
-    weighted_mean,
 )
+from fedcode_jax.algorithms.combining import combined_moves
 from fedcode_jax.algorithms.drift import Client, Server
 from fedcode_jax.algorithms.layout import Weights
 from fedcode_jax.schedules import Exchange
@@ -21,7 +22,7 @@ from fedcode_jax.wire import Kind, Message
 
 
 # Long: a closure for each verb, each of them short.
-def scaffold() -> Algorithm:
+def scaffold(aggregation: Aggregation | None = None) -> Algorithm:
     """SCAFFOLD, option II: every local step is corrected by c - c_i, the drift of its client.
 
     With T steps of learning rate r from x, and y_i where they end:
@@ -32,7 +33,12 @@ def scaffold() -> Algorithm:
 
     Both ways go two vectors of floats. The optimiser must be SGD: of any other, (x - y_i) / (T r)
     is no mean gradient. The paper's mean over the clients of a round is weighted by samples here,
-    as that of FedAvg. Running statistics are averaged.
+    as that of FedAvg. Running statistics are averaged. A rule of aggregation is given the changes
+    of the weights together, and those of the control variates by themselves: c changes by what it
+    makes of the latter, times the share of the C clients that were heard.
+
+    Args:
+      aggregation: the rule; None for the means above. Not one that is ``random``.
 
     Returns:
       The algorithm; a client keeps c_i, 4 bytes a trained value.
@@ -75,10 +81,16 @@ def scaffold() -> Algorithm:
         layout, heard = drift.layout_of(server.weights), drift.counted(messages, num_samples)
         changes, *moves = drift.vectors_of(messages)
         held = layout.split(server.weights)
-        vectors = [own + weighted_mean(move, heard) for own, move in zip(held, moves, strict=True)]
-        arrived = jnp.where((heard > 0)[:, None], changes, 0)
-        control = server.vector + jnp.sum(arrived, axis=0) / server.clients
+        found = combined_moves(aggregation, tuple(moves), heard)
+        vectors = [own + move for own, move in zip(held, found, strict=True)]
+        control = server.vector + change_of_control(changes, heard) / server.clients
         return server._replace(weights=layout.join(vectors), vector=control)
+
+    def change_of_control(changes: jax.Array, heard: jax.Array) -> jax.Array:
+        if aggregation is None:
+            return jnp.sum(jnp.where((heard > 0)[:, None], changes, 0), axis=0)
+        (found,) = combined_moves(aggregation, (changes,), heard)
+        return found * jnp.sum(heard > 0)
 
     return Algorithm(
         *(drift.init, broadcast, receive, upload, aggregate, drift.report),

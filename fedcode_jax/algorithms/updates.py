@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from fedcode_jax import randomness, schedules, wire
+from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.algorithms.base import (
     Algorithm,
     Objective,
@@ -15,6 +16,7 @@ from fedcode_jax.algorithms.base import (
     Work,
     one,
 )
+from fedcode_jax.algorithms.combining import first_key, is_heard, key_of
 from fedcode_jax.algorithms.groups import keeps_any
 from fedcode_jax.algorithms.layout import Layout, Weights, trainable, with_trainable
 from fedcode_jax.algorithms.ways import Ways, compressible
@@ -32,12 +34,14 @@ class UpdatesServer(NamedTuple):
       common: what all clients that are up to date hold; None where weights go down whole.
       down: what the compressor of each compressed group remembers on the way down.
       optimizer: state of the optimiser of w.
+      key: data of the key of this round's aggregation; None where that needs none.
     """
 
     weights: Weights
     common: Weights | None
     down: tuple[Any, ...]
     optimizer: Any
+    key: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -64,6 +68,7 @@ def updates(
     server: optax.GradientTransformation | None = None,
     objective: Objective = Objective(),
     groups: str = "params",
+    aggregation: Aggregation | None = None,
 ) -> Algorithm:
     """FedAvg by changes: any compressor each way, any local objective, any server optimiser.
 
@@ -79,7 +84,8 @@ def updates(
        w along the gradient -d.
 
     Groups that are not compressed travel as floats, and are averaged. The optimiser acts on params
-    alone; running statistics are averaged.
+    alone; running statistics are averaged. A rule of aggregation takes the place of all means: it
+    is given D_up(upload_i) of what is compressed, and of the floats what they are more than w.
 
     Groups that are ``local`` never travel. A client starts from its own values of them, at first
     the initial ones, and keeps what training makes of these, whether its upload arrives or not. The
@@ -93,6 +99,8 @@ def updates(
       objective: how local training is shaped.
       groups: what is compressed together, as of ``fedcode``: ``coded`` and ``layered`` groups are.
         What clients keep is ``local``.
+      aggregation: the rule by which the server combines the clients' changes; None for the mean by
+        samples. A rule needs all changes at once, M n floats.
 
     Returns:
       The algorithm.
@@ -143,11 +151,13 @@ def updates(
         memories = () if down is None else way.memories(down, layout)
         residuals = for_all(way.memories(way.up, layout))
         store = UpdatesClient(residuals, for_all(way.kept_of(layout, weights)), layout)
-        return UpdatesServer(weights, common, memories, step.init(trainable(weights))), store
+        key = first_key(aggregation)
+        return UpdatesServer(weights, common, memories, step.init(trainable(weights)), key), store
 
     def broadcast(
         server: UpdatesServer, exchange: Exchange, key: jax.Array
     ) -> tuple[Message, UpdatesServer]:
+        server = server._replace(key=key_of(aggregation, key))
         layout = way.layout(server.weights)
         own = layout.split(server.weights)
         if down is None:
@@ -189,7 +199,7 @@ def updates(
     ) -> UpdatesServer:
         layout = way.layout(server.weights)
         counted = jnp.where(wire.carries_values(messages.kind), num_samples, 0.0)
-        mean = way.mean(layout, messages, server.weights, counted)
+        mean = way.combined(layout, messages, server.weights, counted, aggregation, server.key)
         params = trainable(server.weights)
         gradient = jax.tree.map(lambda old, new: old - new, params, trainable(mean))
         change, state = step.update(gradient, server.optimizer, params)
@@ -197,8 +207,8 @@ def updates(
         # An optimiser may move what has no gradient: a decay of weights does.
         moved = way.with_kept(layout, moved, way.kept_of(layout, server.weights))
         after = server._replace(weights=moved, optimizer=state)
-        anybody = jnp.any(counted > 0)
-        return jax.tree.map(lambda old, new: jnp.where(anybody, new, old), server, after)
+        heard = is_heard(aggregation, counted)
+        return jax.tree.map(lambda old, new: jnp.where(heard, new, old), server, after)
 
     def common(server: UpdatesServer) -> Weights:
         return server.common

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import wire
+from fedcode_jax.aggregation import Aggregation
 from fedcode_jax.algorithms.base import mean_of_clients
+from fedcode_jax.algorithms.combining import combined_moves
 from fedcode_jax.algorithms.groups import FLOATS, SETTING, Group, keeps_any, kinds_of, parse
 from fedcode_jax.algorithms.layout import Layout, Weights
 from fedcode_jax.compress import Compressor
@@ -117,6 +119,31 @@ class Ways(NamedTuple):
                 after = jnp.where(message.kind == Kind.WEIGHTS, section.values, after)
             vectors.append(after)
         return layout.join(vectors)
+
+    def combined(
+        self,
+        layout: Layout,
+        messages: Message,
+        weights: Weights,
+        counted: jax.Array,
+        aggregation: Aggregation | None = None,
+        key: jax.Array | None = None,
+    ) -> Weights:
+        """The weights that the clients' changes come to by a rule, or by their mean."""
+        if aggregation is None:
+            return self.mean(layout, messages, weights, counted)
+        held, sent = layout.split(weights), self.sent_in(layout)
+        moves = tuple(self.moves(layout, messages, g, held[g]) for g in sent)
+        found = iter(combined_moves(aggregation, moves, counted, key))
+        return layout.join([v + next(found) if g in sent else v for g, v in enumerate(held)])
+
+    def moves(self, layout: Layout, messages: Message, g: int, own: jax.Array) -> jax.Array:
+        """What each client makes a group's values more than the server's, f32[M, n]."""
+        section = self.section_of(layout, messages, g)
+        if g in self.compressed_in(layout):
+            up = self.fitted(self.up, layout, g)
+            return jax.vmap(functools.partial(_decoded, up, own.size))(section)
+        return jax.vmap(wire.values)(section) - own
 
     def mean(
         self, layout: Layout, messages: Message, weights: Weights, counted: jax.Array

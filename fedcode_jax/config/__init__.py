@@ -5,6 +5,7 @@ The settings of each choice are a dataclass: ``config.algorithms.FedAvg``,
 """
 
 from fedcode_jax.config import (
+    aggregation,
     algorithms,
     datasets,
     models,
@@ -13,6 +14,7 @@ from fedcode_jax.config import (
     presets,
     schedules,
 )
+from fedcode_jax.config.aggregation import AggregationConfig
 from fedcode_jax.config.algorithms import AlgorithmConfig
 from fedcode_jax.config.changes import replace
 from fedcode_jax.config.compressors import DownConfig, UpConfig
@@ -31,6 +33,7 @@ from fedcode_jax.config.server_steps import ServerConfig
 from fedcode_jax.config.training import LocalConfig
 
 __all__ = [
+    "AggregationConfig",
     "AlgorithmConfig",
     "DataConfig",
     "DownConfig",
@@ -45,6 +48,7 @@ __all__ = [
     "ScheduleConfig",
     "ServerConfig",
     "UpConfig",
+    "aggregation",
     "algorithms",
     "all_setting_names",
     "check_schedule",

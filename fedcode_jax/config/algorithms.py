@@ -5,6 +5,7 @@ import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from fedcode_jax.config import checks
+from fedcode_jax.config.aggregation import MEAN, AggregationConfig
 from fedcode_jax.config.checks import registered
 from fedcode_jax.config.choice import Choice
 from fedcode_jax.config.compressors import NOTHING_DOWN, NOTHING_UP, DownConfig, UpConfig
@@ -44,7 +45,18 @@ class AlgorithmConfig(Choice):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Coded(AlgorithmConfig):
+class _Averaging(AlgorithmConfig):
+    aggregation: AggregationConfig = MEAN
+    """How the server combines what the clients send."""
+
+    def arguments(self) -> dict[str, Any]:
+        """With the rule of aggregation built, None for the mean."""
+        rule = None if self.aggregation == MEAN else self.aggregation.build()
+        return {**super().arguments(), "aggregation": rule}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Coded(_Averaging):
     num_clusters: Annotated[int, checks.whole(1, 65536)] = 64
     """Centers K of each codebook."""
     groups: Annotated[str, check_groups] = "kernels"
@@ -95,7 +107,7 @@ class WeightClustering(_Coded):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FedAvg(AlgorithmConfig):
+class FedAvg(_Averaging):
     """Weights as float32, both ways, every round; or changes, compressed."""
 
     name: str = "fedavg"
@@ -122,7 +134,7 @@ class FedAvg(AlgorithmConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FedAvgEvery(AlgorithmConfig):
+class FedAvgEvery(_Averaging):
     """FedAvg each few rounds, local training alone in between: a control."""
 
     name: str = "fedavg_every"
@@ -140,7 +152,7 @@ class LocalOnly(AlgorithmConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Scaffold(AlgorithmConfig):
+class Scaffold(_Averaging):
     """Control variates take clients' drift out of every local step (arXiv 1910.06378)."""
 
     name: str = "scaffold"
@@ -149,7 +161,7 @@ class Scaffold(AlgorithmConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FedDyn(AlgorithmConfig):
+class FedDyn(_Averaging):
     """Dynamic regularisation of the clients' losses (arXiv 2111.04263)."""
 
     name: str = "feddyn"
@@ -159,7 +171,7 @@ class FedDyn(AlgorithmConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FedBAT(AlgorithmConfig):
+class FedBAT(_Averaging):
     """Clients learn a change of one bit a value, and its size (arXiv 2408.03215)."""
 
     name: str = "fedbat"
@@ -216,7 +228,7 @@ class FedPMMrc(AlgorithmConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lbgm(AlgorithmConfig):
+class Lbgm(_Averaging):
     """A number for a change that is nearly parallel to an earlier one (arXiv 2202.00280)."""
 
     name: str = "lbgm"
@@ -227,7 +239,7 @@ class Lbgm(AlgorithmConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FedCompress(AlgorithmConfig):
+class FedCompress(_Averaging):
     """Training towards few centers a kernel, and distillation at the server (arXiv 2401.14211)."""
 
     name: str = "fedcompress"

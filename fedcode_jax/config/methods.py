@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from fedcode_jax.algorithms import Layout
 from fedcode_jax.algorithms.groups import parse
+from fedcode_jax.config.aggregation import MEAN
 from fedcode_jax.config.algorithms import AlgorithmConfig, FedAvg
 from fedcode_jax.config.cards import CARDS, Shape, of_codes
 from fedcode_jax.config.server_steps import AVERAGE
@@ -67,6 +68,15 @@ def method_of(algorithm: AlgorithmConfig) -> Method:
       >>> card.up, card.formula, card.unbiased
       ("levels of a bucket's norm, rounded at random", ('b + 32 / bucket, ...', '32'), True)
     """
+    card = _card_of(algorithm)
+    rule = getattr(algorithm, "aggregation", MEAN)
+    if rule == MEAN:
+        return card
+    notes = [*([card.note] if card.note else []), f"combined by {rule.name}"]
+    return card._replace(unbiased=False, note="; ".join(notes))
+
+
+def _card_of(algorithm: AlgorithmConfig) -> Method:
     if isinstance(algorithm, FedAvg):
         return _composed(algorithm)
     if algorithm.name not in METHODS:

@@ -170,7 +170,7 @@ class FedAdagrad(Preset):
 
 
 def composition(algorithm: AlgorithmConfig) -> str:
-    """What an algorithm's name stands for: of a preset its parts, of others the name alone.
+    """What an algorithm's name stands for: of FedAvg its parts, of others a rule of aggregation.
 
     Example:
       >>> composition(FedPAQ())
@@ -178,20 +178,19 @@ def composition(algorithm: AlgorithmConfig) -> str:
       >>> composition(FedAvgM(proximal=0.1))
       'fedavgm: fedavg, server sgd (learning_rate 1.0, momentum 0.9), proximal 0.1'
     """
-    if not isinstance(algorithm, FedAvg):
-        return algorithm.name
     plain = FedAvg()
-    parts = ["fedavg"] if algorithm.name != "fedavg" else []
-    for part in ("up", "down", "server"):
-        own = getattr(algorithm, part)
-        if own != getattr(plain, part):
+    is_preset = isinstance(algorithm, FedAvg) and algorithm.name != "fedavg"
+    parts = ["fedavg"] if is_preset else []
+    for part in ("up", "down", "server", "aggregation"):
+        own = getattr(algorithm, part, None)
+        if own is not None and own != getattr(plain, part):
             settings = [
                 f"{field.name} {getattr(own, field.name)}"
                 for field in dataclasses.fields(own)
                 if field.name != "name"
             ]
             parts.append(f"{part} {own.name}" + (f" ({', '.join(settings)})" if settings else ""))
-    for setting in ("groups", "proximal"):
+    for setting in ("groups", "proximal") if isinstance(algorithm, FedAvg) else ():
         value = getattr(algorithm, setting)
         if value != getattr(plain, setting):
             parts.append(f"{setting} {value}")

@@ -63,7 +63,7 @@ def page() -> str:
     for field in settings_of(ExperimentConfig):
         kind = ExperimentConfig._sections.get(field.name)
         if kind is not None:
-            lines += ["", f"## {field.name}", "", *_section(kind, field.default)]
+            lines += ["", f"## {field.name}", "", *_section(kind, field.default, set())]
     return "\n".join(lines) + "\n"
 
 
@@ -93,7 +93,9 @@ def _families(kind: type[Section]) -> Iterator[type[Choice]]:
                 yield from _families(below)
 
 
-def _section(kind: type[Section], default: Any = None) -> list[str]:
+def _section(kind: type[Section], default: Any, told: set[type[Section]]) -> list[str]:
+    """A section of the page; ``told`` are those that stand on it and need not be told again."""
+    told.add(kind)
     intro = [(inspect.getdoc(kind) or "").splitlines()[0], ""]
     if not issubclass(kind, Choice):
         return intro + _table(kind, kind.section, ())
@@ -108,8 +110,11 @@ def _section(kind: type[Section], default: Any = None) -> list[str]:
             continue
         own = _table(member, kind.section, common)
         lines += ["", *own] if len(own) > 2 else []
+        again = [f"`{name}`" for name, below in member._sections.items() if below in told]
+        lines += ["", f"And {', '.join(again)}, as above."] if again else []
         for name, below in member._sections.items():
-            lines += ["", f"### {kind.section}{name}", "", *_section(below)]
+            if below not in told:
+                lines += ["", f"### {kind.section}{name}", "", *_section(below, None, told)]
     return lines
 
 

@@ -148,6 +148,26 @@ class ExperimentConfig(Section):
                 f"clients_per_round: {per_round} cannot be used; it must not be more than"
                 f" partition.num_clients, which is {clients}"
             )
+        check_hostile(self.algorithm, per_round if per_round is not None else clients)
+
+
+def check_hostile(algorithm: Any, cohort: Any) -> None:
+    """Checks that a round has the clients that a rule of aggregation needs.
+
+    Args:
+      algorithm: of the experiment.
+      cohort: clients in a round; what is no whole number is not known yet, and not checked.
+
+    Raises:
+      ConfigError: of these clients too many may be hostile.
+    """
+    hostile = getattr(getattr(algorithm, "aggregation", None), "hostile", None)
+    if hostile is not None and isinstance(cohort, int) and 2 * hostile + 2 >= cohort:
+        raise ConfigError(
+            f"algorithm.aggregation.hostile: {hostile} cannot be used; a round needs more than "
+            f"{2 * hostile + 2} clients for it, and has {cohort}; set fewer, or more "
+            "clients_per_round"
+        )
 
 
 def check_schedule(config: ExperimentConfig, own_schedule: bool) -> None:
