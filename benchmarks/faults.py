@@ -51,16 +51,22 @@ def main() -> None:
         for name, (rule, worlds) in KINDS.items()
         for row in rows_of(name, replace(base, {**CLEAN, **rule}), worlds, options.seeds)
     ]
+    found = claims(rows)
+    path = write("faults", {"claims": found, "rows": rows})
+    print(f"\nclaims: {found}\nwritten to {path.name}")
+
+
+def claims(rows: list[dict[str, Any]]) -> dict[str, bool]:
+    """What is claimed of the rows, and whether it holds."""
     found = {(row["aggregation"], row["world"]): row for row in rows}
-    struck, median = found["mean", "away, damaged, NaN"], found["median", "2 of 10 hostile"]
-    claims = {
-        "within 4 points when struck": struck["points_below_clean"] <= MOST_BELOW,
+    below = {key: row["points_below_clean"] for key, row in found.items()}
+    struck = found["mean", "away, damaged, NaN"]
+    return {
+        "within 4 points when struck": below["mean", "away, damaged, NaN"] <= MOST_BELOW,
         "every rejected upload is counted": all(run["counted_as_drawn"] for run in struck["runs"]),
-        "the median within 4 points": median["points_below_clean"] <= MOST_BELOW,
-        "the mean is not": not found["mean", "2 of 10 hostile"]["points_below_clean"] <= MOST_BELOW,
+        "the median within 4 points": below["median", "2 of 10 hostile"] <= MOST_BELOW,
+        "the mean is not": not below["mean", "2 of 10 hostile"] <= MOST_BELOW,
     }
-    path = write("faults", {"claims": claims, "rows": rows})
-    print(f"\nclaims: {claims}\nwritten to {path.name}")
 
 
 def rows_of(name: str, base: ExperimentConfig, worlds: dict[str, Any], seeds: int) -> list[dict]:
