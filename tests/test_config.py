@@ -158,7 +158,7 @@ CHANGED = {
     "late_seconds": 2.5,
     "corrupt": 0.25,
     "not_finite": 0.5,
-    "hostile": 0.375,
+    "faults.hostile": 0.375,
     "restart": 0.03125,
     "screen": True,
     "execution.plan": "probe",

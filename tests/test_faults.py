@@ -1,4 +1,4 @@
-"""``benchmarks/faults.py``: what it claims, of runs that are made here and of those it has recorded."""
+"""``benchmarks/faults.py``: what it claims, of its record and of runs made here."""
 
 import importlib
 import json
