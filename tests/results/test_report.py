@@ -42,16 +42,15 @@ def test_a_report_holds_its_files_and_a_page_that_shows_them(runs, tmp_path):
 
 
 def test_a_report_tells_the_faults_of_all_runs_together(runs, tmp_path):
-    out = tmp_path / "out"
-    write_report([runs], out)
-    assert "Faults" not in (out / PAGE).read_text()
+    write_report([runs], tmp_path / "before")
+    assert "Faults" not in (tmp_path / "before" / PAGE).read_text()
     for name, count in (("a0", 2), ("b", 3)):
         file = runs / name / "summary.json"
         found = {"faults": {"vanished": count, "rejected_corrupt": 0}}
         file.write_text(json.dumps(json.loads(file.read_text()) | found))
-    write_report([runs], out)
+    write_report([runs], tmp_path / "out")
     said = "Faults, in 2 runs: 5 vanished, 0 rejected corrupt."
-    assert said in (out / PAGE).read_text()
+    assert said in (tmp_path / "out" / PAGE).read_text()
 
 
 def test_pooled_groups_are_explained(runs, tmp_path):
