@@ -35,7 +35,7 @@ def test_a_claim_that_does_not_hold_is_told(faults):
 
 @pytest.mark.slow
 def test_the_claims_hold_of_runs_made_here(faults):
-    base = replace(ExperimentConfig(), {"rounds": 15, "eval_every": 15, **faults.CLEAN})
+    base = replace(ExperimentConfig(), {"rounds": 20, "eval_every": 20, **faults.CLEAN})
     rows = []
     for name, (rule, worlds) in faults.KINDS.items():
         rows += faults.rows_of(name, replace(base, rule), worlds, seeds=1)
@@ -44,4 +44,3 @@ def test_the_claims_hold_of_runs_made_here(faults):
     (struck,) = rows[1]["runs"]
     assert struck["status"] == "completed"
     assert struck["faults"]["rejected_corrupt"] > 0
-    assert struck["faults"]["rejected_not_finite"] > 0
