@@ -160,7 +160,7 @@ def test_to_look_leaves_nothing(tmp_path):
 
 def test_a_table_of_figures_that_is_none_is_told(tmp_path):
     """Valid JSON that is no figures: the kind that a reader trusts."""
-    from fedcode_jax.results.folder import read
+    from fedcode_jax.results.run_files import read
 
     lines = [{"round": 1, "test_accuracy": 0.5}, {"round": 2, "test_accuracy": 0.6}]
     (tmp_path / "config.yaml").write_text("seed: 0\n")

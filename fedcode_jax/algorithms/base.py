@@ -136,6 +136,9 @@ class Algorithm(NamedTuple):
         afterwards. ``stored`` is what ``upload`` gave, the message zero in all that its kind does
         not carry. What both hold, ``upload`` leaves as it is, so it stays if nothing arrives.
         None where messages say all by themselves.
+      restarted: client: stored -> stored. Takes back what both sides held of a client, when the
+        server has lost its part: afterwards both hold what they did at first. Needed with ``heard``
+        where servers restart; None where nothing in the store is held by both.
       fits_codebooks: whether clients fit codebooks to what they upload, once a round, which takes
         them the time that their ``Links`` say. None: if their messages have ``wire.Coded``
         sections; False where those hold centers that no client had to find.
@@ -159,6 +162,7 @@ class Algorithm(NamedTuple):
     lost: Callable[[Stored, Message], Stored] | None = None
     personal: Callable[[ServerState, Stored], Weights] | None = None
     heard: Callable[[Stored, Message], tuple[Message, Stored]] | None = None
+    restarted: Callable[[Stored], Stored] | None = None
     fits_codebooks: bool | None = None
     portable: Callable[[ServerState], Portable] | None = None
 

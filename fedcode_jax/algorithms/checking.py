@@ -59,6 +59,8 @@ def _round(algorithm: Algorithm, weights: Weights) -> None:
         whole, agreed = algorithm.heard(stored_after, upload)
         _check_like("heard", "the message", whole, upload)
         _check_like("heard", "what is stored", agreed, stored)
+    if algorithm.restarted is not None:
+        _check_like("restarted", "what is stored", algorithm.restarted(stored_after), stored)
     uploads = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * clients), upload)
     after = algorithm.aggregate(server, uploads, jnp.ones(clients), sends)
     _check_like("aggregate", "the server's state", after, server)

@@ -98,6 +98,9 @@ def lbgm(threshold: float = 0.2, aggregation: Aggregation | None = None) -> Algo
         read = Message(jnp.int32(Kind.UPDATE), (Dense(change), *small))
         return read, dataclasses.replace(stored, vector=latest)
 
+    def restarted(stored: Client) -> Client:
+        return dataclasses.replace(stored, vector=jnp.zeros_like(stored.vector))
+
     def aggregate(
         server: FloatServer, messages: Message, num_samples: jax.Array, exchange: Exchange
     ) -> FloatServer:
@@ -115,6 +118,7 @@ def lbgm(threshold: float = 0.2, aggregation: Aggregation | None = None) -> Algo
         *(init, broadcast, receive, upload, aggregate, report),
         schedule=schedules.always(),
         heard=heard,
+        restarted=restarted,
     )
 
 

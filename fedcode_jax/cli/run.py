@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
     elif result.summary.get("arrived_uploads") == 0:
         print(
             "fedcode: no upload arrived in any round: the model is the initial one; set a longer "
-            "network.deadline or faster links, or less network.dropout and loss",
+            "network.deadline or faster links, or less network.dropout and loss, or fewer faults",
             file=sys.stderr,
         )
     return code

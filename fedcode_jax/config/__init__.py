@@ -19,6 +19,7 @@ from fedcode_jax.config.algorithms import AlgorithmConfig
 from fedcode_jax.config.changes import replace
 from fedcode_jax.config.compressors import DownConfig, UpConfig
 from fedcode_jax.config.datasets import DataConfig
+from fedcode_jax.config.faults import FaultsConfig
 from fedcode_jax.config.files import flattened, from_dict, from_yaml, load, plain, to_dict, to_yaml
 from fedcode_jax.config.known import all_setting_names, setting_names
 from fedcode_jax.config.models import ModelConfig
@@ -44,6 +45,7 @@ __all__ = [
     "DownConfig",
     "ExecutionConfig",
     "ExperimentConfig",
+    "FaultsConfig",
     "LocalConfig",
     "ModelConfig",
     "NetworkConfig",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from fedcode_jax.config import checks
 from fedcode_jax.config.algorithms import AlgorithmConfig, FedCode
 from fedcode_jax.config.datasets import DataConfig, Digits
+from fedcode_jax.config.faults import FaultsConfig
 from fedcode_jax.config.models import Cnn, ModelConfig
 from fedcode_jax.config.network import NetworkConfig, Preset
 from fedcode_jax.config.partitions import Iid, PartitionConfig
@@ -118,6 +119,8 @@ class ExperimentConfig(Section):
     """The links on which the simulated time is reckoned."""
     privacy: PrivacyConfig = PrivacyConfig()
     """What is promised of a client's data."""
+    faults: FaultsConfig = FaultsConfig()
+    """What goes wrong with clients, uploads and the server."""
     execution: ExecutionConfig = ExecutionConfig()
     """How the experiment runs on this machine."""
 

@@ -15,7 +15,7 @@ from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.accounting import made_private
 from fedcode_jax.experiment.parts import Parts
 from fedcode_jax.names import is_given, is_own
-from fedcode_jax.simulation import EvaluationData, Program, Settings
+from fedcode_jax.simulation import EvaluationData, Faults, Program, Settings, hostile_clients
 from fedcode_jax.simulation.evaluation_data import places_among
 from fedcode_jax.simulation.fleet import Member
 from fedcode_jax.simulation.planning import planned
@@ -179,7 +179,26 @@ class Blueprint:
             learning_rate=np.float32(config.local.learning_rate),
             rounds=np.int32(config.rounds),
             links=links,
+            faults=self.faults,
         )
+
+    @property
+    def faults(self) -> Faults | None:
+        """What may go wrong, and which clients are hostile; None in a run without faults."""
+        config = self.config.faults
+        if not config.on:
+            return None
+        if config.restart and self.algorithm.heard and not self.algorithm.restarted:
+            raise ConfigError(
+                f"faults.restart: {config.restart:g} cannot be used with algorithm.name "
+                f"{self.config.algorithm.name}, which has heard without restarted: what both sides "
+                "hold of a client cannot be taken back"
+            )
+        numbers = {
+            name: np.float32(getattr(config, name)) for name in Faults._fields if name != "hostile"
+        }
+        clients, seed = self.partition.num_clients, self.config.seed
+        return Faults(**numbers, hostile=hostile_clients(clients, config.hostile, seed))
 
     @property
     def sketched(self) -> bool:

@@ -9,7 +9,7 @@ from fedcode_jax.experiment.accounting import spent
 from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.experiment.clients_table import test_users
 from fedcode_jax.simulation import Outcome
-from fedcode_jax.simulation.records import worst_decile
+from fedcode_jax.simulation.records import FAULTS, worst_decile
 
 
 def summary_of(
@@ -26,8 +26,9 @@ def summary_of(
       The figures of ``results.summarise``, the distribution over the clients of the accuracy of
       the server's weights and, where clients have models of their own, of these, each on its
       client's own distribution (``personal_accuracy``), the mean padding waste, the uploads that
-      arrived, the compilations, the plan, the network and the checksums of data, partition and,
-      where there is one, of ``init``; and ``privacy``, as of ``accounting.spent``, if there is any.
+      arrived, in a run with faults how often each befell it (``faults``), the compilations, the
+      plan, the network and the checksums of data, partition and, where there is one, of ``init``;
+      and ``privacy``, as of ``accounting.spent``, if there is any.
     """
     program, records, last = experiment.program, outcome.records, outcome.evaluation
     summary = results.summarise(
@@ -51,6 +52,7 @@ def summary_of(
         ),
         "padding_waste": sum(wastes) / len(wastes) if wastes else None,
         "arrived_uploads": sum(record["arrived"] for record in records),
+        **_faults(experiment, records),
         "compilations": len(program.compiled.segments),
         "plan": str(program.plan),
         "partition_checksum": experiment.partition.checksum,
@@ -100,6 +102,15 @@ def evaluation_of(experiment: Experiment, outcome: Outcome) -> dict[str, Any] | 
             else {}
         ),
     }
+
+
+def _faults(experiment: Experiment, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """How often each fault befell a run that may have any."""
+    faults = experiment.program.settings.faults
+    if faults is None:
+        return {}
+    totals = {name: sum(record[name] for record in records) for name in FAULTS}
+    return {"faults": totals | {"hostile_clients": int(np.sum(faults.hostile))}}
 
 
 def _spread(accuracies: np.ndarray) -> dict[str, float | None] | None:

@@ -10,7 +10,6 @@ from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.experiment.given import Given
 from fedcode_jax.experiment.running import Result
 from fedcode_jax.experiment.trained import Trained, trained
-from fedcode_jax.results.folder import CONTENTS, MESSAGE, SAFETENSORS
 from fedcode_jax.results.model_files import (
     Model,
     Variables,
@@ -19,6 +18,7 @@ from fedcode_jax.results.model_files import (
     check_finite,
     checksum,
 )
+from fedcode_jax.results.run_files import CONTENTS, MESSAGE, SAFETENSORS
 from fedcode_jax.results.writing import check_writable, named, to_json, write_atomically
 from fedcode_jax.version import VERSION
 

@@ -34,6 +34,7 @@ _TRACED = (
     "partition",
     "schedule",
     "network",
+    "faults",
     "local.learning_rate",
 )
 """What changes no shape but the numbers of clients and of their samples, and so may differ between

@@ -12,8 +12,8 @@ from fedcode_jax.errors import CheckpointError
 from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.experiment.grouping import Planned
 from fedcode_jax.experiment.origin import origin_of
-from fedcode_jax.results.folder import CLIENTS, METRICS
 from fedcode_jax.results.rows import columns_of, csv_text, read_rows
+from fedcode_jax.results.run_files import CLIENTS, METRICS
 from fedcode_jax.results.writing import lines, named, write_atomically
 from fedcode_jax.simulation import State, checkpoint
 

@@ -13,7 +13,7 @@ from fedcode_jax.config.schema import CHECKPOINTING
 from fedcode_jax.errors import CheckpointError
 from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.names import PARTS, is_own
-from fedcode_jax.results.folder import METRICS
+from fedcode_jax.results.run_files import METRICS
 
 _WHATEVER_ROUNDS = ("periodic", "paired", "warmup", "step_size", "drift")
 """Schedules by which what was sent so far does not depend on how many rounds there are to be."""

@@ -110,6 +110,8 @@ class Conditions(NamedTuple):
       usual_downlink: f32[M], bits/s.
       away: bool[M], takes no part in this round.
       lost: bool[M], its upload will not arrive.
+      vanished: bool[M], it will send nothing; None where nobody vanishes.
+      delay: f32[M], seconds by which its upload takes longer; None where none does.
     """
 
     uplink: jax.Array
@@ -121,6 +123,8 @@ class Conditions(NamedTuple):
     usual_downlink: jax.Array
     away: jax.Array
     lost: jax.Array
+    vanished: jax.Array | None = None
+    delay: jax.Array | None = None
 
 
 @randomness.standardised

@@ -68,7 +68,8 @@ def arrives(
     """
     met = conditions
     phases = _phases(met, (met.downlink, met.uplink), down_bits, up_bits, samples, fits)
-    return ~met.away & (sum(phases) <= deadline) & ~met.lost
+    found = ~met.away & (sum(phases) <= deadline) & ~met.lost
+    return found if met.vanished is None else found & ~met.vanished
 
 
 def timing(
@@ -85,13 +86,13 @@ def timing(
 
         d_i = [down_i > 0] (round_trip_i + down_i / downlink_i)
         c_i = samples_i / speed_i + [it fits codebooks] fit_seconds_i
-        u_i = [up_i > 0] (round_trip_i + up_i / uplink_i)
+        u_i = [up_i > 0] (round_trip_i + up_i / uplink_i + delay_i)
 
     A direction in which nothing is sent costs no time, not even a round trip. The round lasts until
     the slowest client that takes part is done, or until the deadline: if that comes first, or if
-    an upload was lost, for which the server waits. Without a deadline it takes a lost upload for
-    arrived late, and does not wait longer. A round in which nobody takes part lasts until the
-    deadline, or no time.
+    an upload was lost or its client vanished, for which the server waits. Without a deadline it
+    takes a lost upload for arrived late, and does not wait longer. A round in which nobody takes
+    part lasts until the deadline, or no time.
 
     Args:
       conditions: of the M clients.
@@ -121,7 +122,8 @@ def timing(
     down, work, up = _phases(met, rates, down_bits, up_bits, samples, fits)
     total = down + work + up
     last = jnp.max(jnp.where(present, total, 0.0), initial=0.0)
-    waits_in_vain = jnp.any(present & met.lost & (up_bits > 0)) | ~jnp.any(present)
+    missing = met.lost if met.vanished is None else met.lost | met.vanished
+    waits_in_vain = jnp.any(present & missing & (up_bits > 0)) | ~jnp.any(present)
     ends = jnp.isfinite(deadline) & (waits_in_vain | (last > deadline))
     seconds = jnp.where(ends, deadline, last)
 
@@ -140,13 +142,16 @@ def timing(
         part = jnp.where(end <= seconds, 1.0, sent / jnp.where(transfer > 0, transfer, 1.0))
         return jnp.where(present, part, 0.0)
 
+    sent_share = share(total, _in_transfer(met, up_bits))
+    if met.vanished is not None:
+        sent_share = jnp.where(met.vanished, 0.0, sent_share)
     return Timing(
         seconds=seconds,
         computing=computing,
         sending=sending,
         waiting=jnp.maximum(seconds - computing - sending, 0),  # rounding may take it below
         received_share=share(down, down_bits / met.downlink),
-        sent_share=share(total, up_bits / met.uplink),
+        sent_share=sent_share,
     )
 
 
@@ -161,7 +166,7 @@ def deliverable(
     """Which clients can expect to deliver an upload of so many bits by the deadline.
 
     Args:
-      conditions: of the M clients; their usual rates count.
+      conditions: of the M clients; their usual rates count, and no fault, which nobody foresees.
       deadline: f32[], seconds, or infinite.
       down_bits: [M], as of ``timing``, and so on.
       up_bits: [M].
@@ -171,8 +176,9 @@ def deliverable(
     Returns:
       bool[M].
     """
+    usual = conditions._replace(vanished=None, delay=None)
     rates = conditions.usual_downlink, conditions.usual_uplink
-    return sum(_phases(conditions, rates, down_bits, up_bits, samples, fits)) <= deadline
+    return sum(_phases(usual, rates, down_bits, up_bits, samples, fits)) <= deadline
 
 
 def _phases(
@@ -186,7 +192,18 @@ def _phases(
     """Seconds f32[M] of receiving, computing and sending, at rates down and up."""
     work = samples / conditions.speed + jnp.where(fits, conditions.fit_seconds, 0.0)
     down = _sending(conditions, down_bits, rates[0])
-    return down, work, _sending(conditions, up_bits, rates[1])
+    up = _sending(conditions, up_bits, rates[1])
+    if conditions.delay is not None:
+        up = up + jnp.where(up_bits > 0, conditions.delay, 0.0)
+    if conditions.vanished is not None:
+        up = jnp.where(conditions.vanished, 0.0, up)
+    return down, work, up
+
+
+def _in_transfer(met: Conditions, up_bits: jax.Array) -> jax.Array:
+    """Seconds f32[M] that uploads are on the way, a delay spread evenly over them."""
+    seconds = up_bits / met.uplink
+    return seconds if met.delay is None else seconds + jnp.where(up_bits > 0, met.delay, 0.0)
 
 
 def _sending(conditions: Conditions, bits: jax.Array, rate: jax.Array) -> jax.Array:

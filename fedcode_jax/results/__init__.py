@@ -1,18 +1,12 @@
 """Run folders, metrics, tables and plots."""
 
-from fedcode_jax.results.folder import (
-    CHECKPOINTS,
-    CURVES,
-    RunFiles,
-    RunFolder,
-    noted_versions,
-    read,
-)
+from fedcode_jax.results.folder import RunFolder
 from fedcode_jax.results.locking import check_unheld
 from fedcode_jax.results.notebook import notebook_observer, notebook_sweep, shown
 from fedcode_jax.results.plots import plot_curves
 from fedcode_jax.results.progress import ProgressObserver
 from fedcode_jax.results.report import write_report
+from fedcode_jax.results.run_files import CHECKPOINTS, CURVES, RunFiles, noted_versions, read
 from fedcode_jax.results.summary import Status, summarise
 from fedcode_jax.results.sweep_display import sweep_table
 from fedcode_jax.results.sweep_folder import FAILED, SweepFolder

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedcode_jax.errors import CheckpointError, ConfigError
-from fedcode_jax.results import folder as run_folder
+from fedcode_jax.results import run_files
 from fedcode_jax.results.locking import FolderLock
 from fedcode_jax.results.rows import columns_of, csv_text
 from fedcode_jax.results.sweep_locks import hold, is_lock, short
@@ -97,7 +97,7 @@ class SweepFolder:
         own = {f"{number:04d}" for number in numbers}
         for path in (self.path / RUNS).glob(".*"):
             _, number, *aside = path.name.split(".")
-            is_begun = not aside and (path / run_folder.CHECKPOINTS).is_dir()
+            is_begun = not aside and (path / run_files.CHECKPOINTS).is_dir()
             if number in own and not is_begun:
                 shutil.rmtree(path)
 
@@ -106,9 +106,9 @@ class SweepFolder:
         path = self.of(number)
         if not path.exists():
             return None
-        files = run_folder.read(path)
+        files = run_files.read(path)
         if files.summary is None:
-            raise CheckpointError(f"{path}: lacks {run_folder.SUMMARY}; remove this folder")
+            raise CheckpointError(f"{path}: lacks {run_files.SUMMARY}; remove this folder")
         return None if files.summary.get("status") == FAILED else (files.records, files.summary)
 
     def write(
@@ -147,15 +147,15 @@ class SweepFolder:
         with named(hidden):
             hidden.mkdir(exist_ok=True)
             files = {
-                run_folder.CONFIG: run_folder.with_versions(config_text, versions or self.versions),
-                run_folder.METRICS: lines(records),
-                run_folder.METRICS_TABLE: csv_text(records, columns_of(records)),
-                run_folder.SUMMARY: to_json(summary, indent=2) + "\n",
+                run_files.CONFIG: run_files.with_versions(config_text, versions or self.versions),
+                run_files.METRICS: lines(records),
+                run_files.METRICS_TABLE: csv_text(records, columns_of(records)),
+                run_files.SUMMARY: to_json(summary, indent=2) + "\n",
             }
             if clients:
-                files[run_folder.CLIENTS] = csv_text(clients, columns_of(clients))
+                files[run_files.CLIENTS] = csv_text(clients, columns_of(clients))
             if evaluation is not None:
-                files[run_folder.EVALUATION] = to_json(evaluation, indent=2) + "\n"
+                files[run_files.EVALUATION] = to_json(evaluation, indent=2) + "\n"
             for name, text in files.items():
                 (hidden / name).write_text(text, encoding="utf-8")
             _take_place(hidden, path)
@@ -178,7 +178,7 @@ class SweepFolder:
             )
 
     def _summary(self, number: int) -> dict[str, Any] | None:
-        path = self.of(number) / run_folder.SUMMARY
+        path = self.of(number) / run_files.SUMMARY
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:

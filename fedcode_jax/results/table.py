@@ -67,18 +67,13 @@ def closing_table(
         last = summary["to_accuracy"][-1]
         cost = f"{format_bytes(last['bytes'])}, {format_seconds(last['seconds'])}"
         row(f"  until {format_accuracy(last['accuracy'])}", f"round {last['round']}, {cost}")
+    if summary.get("faults"):
+        row("faults", _faults(summary["faults"]))
     compiling = summary.get("compile_seconds")
     wall = format_seconds(summary["wall_seconds"])
     row("wall time", wall + (f", compiling {format_seconds(compiling)}" if compiling else ""))
-    check = summary.get("wire_check")
-    if check is not None:
-        apart = check["largest_difference"]
-        row(
-            "wire check",
-            f"{check['messages']:,} messages decoded as sent, in"
-            f" {format_bytes(check['encoded_bytes'])}; "
-            + (f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly"),
-        )
+    if summary.get("wire_check") is not None:
+        row("wire check", _checked(summary["wire_check"]))
     if summary.get("privacy") is not None:
         row("privacy", _privacy(summary["privacy"]))
     waste = summary.get("padding_waste")
@@ -106,6 +101,27 @@ def _privacy(spent: Mapping[str, Any]) -> str:
     epsilon, server = spent["epsilon"], spent["epsilon_server"]
     told = "the server is trusted" if server is None else f"the server, epsilon {server:.4g}"
     return f"epsilon {epsilon:.4g} at delta {spent['delta']:g}, by the models; {told}"
+
+
+def _faults(found: Mapping[str, int]) -> str:
+    """The faults that there were."""
+    shown = [f"{count:,} {name.replace('_', ' ')}" for name, count in found.items() if count]
+    return ", ".join(shown) or "none befell it"
+
+
+def _checked(check: Mapping[str, Any]) -> str:
+    """What the wire check found."""
+    apart = check["largest_difference"]
+    parts = [
+        f"{check['messages']:,} messages decoded as sent,"
+        f" in {format_bytes(check['encoded_bytes'])}",
+        f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly",
+    ]
+    if check.get("damaged"):
+        parts.append(f"{check['damaged']:,} refused when damaged")
+    if check.get("refused"):
+        parts.append(f"{check['refused']:,} refused as not finite")
+    return "; ".join(parts)
 
 
 def _both(summary: Mapping[str, Any], server: str, deployed: str) -> str:

@@ -2,6 +2,7 @@
 
 from fedcode_jax.simulation.evaluation import Score, evaluate, evaluate_each
 from fedcode_jax.simulation.evaluation_data import EvaluationData
+from fedcode_jax.simulation.faults import FaultMetrics, Faults, hostile_clients
 from fedcode_jax.simulation.personal import PersonalScore, evaluate_personal
 from fedcode_jax.simulation.program import Compiled, Program
 from fedcode_jax.simulation.round import make_round
@@ -20,6 +21,8 @@ __all__ = [
     "Compiled",
     "Evaluation",
     "EvaluationData",
+    "FaultMetrics",
+    "Faults",
     "Outcome",
     "PersonalScore",
     "Program",
@@ -33,6 +36,7 @@ __all__ = [
     "evaluate",
     "evaluate_each",
     "evaluate_personal",
+    "hostile_clients",
     "initial_state",
     "make_round",
     "simulate",

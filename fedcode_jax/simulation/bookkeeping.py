@@ -13,8 +13,10 @@ from fedcode_jax.clients import CohortOutput
 from fedcode_jax.network import Timing
 from fedcode_jax.schedules import Seen
 from fedcode_jax.simulation.delivery import Post, fits_codebooks, partly, still_missed
+from fedcode_jax.simulation.faults import Befallen, FaultMetrics, nobody_is_sound
 from fedcode_jax.simulation.local_work import Done, Member
 from fedcode_jax.simulation.opening import Opening
+from fedcode_jax.simulation.restarting import restarted
 from fedcode_jax.simulation.state import RoundMetrics, Settings, State, Traffic, centers_of
 from fedcode_jax.wire import Kind, Message
 
@@ -65,11 +67,13 @@ def close(
     after = State(
         now.number,
         server,
-        _kept(state.store, now.clients, done.received, done.stored),
-        still_missed(algorithm, state.missed, now.clients, done.received, post.message),
+        _kept(state.store, now.clients, done.kept, done.stored),
+        still_missed(algorithm, state.missed, now.clients, done.kept, post.message),
         now.schedule.remember(state.memory, now.moment, now.exchange, seen),
-        _kept(state.known, now.clients, done.received, done.known),
+        _kept(state.known, now.clients, done.kept, done.known),
     )
+    if now.struck is not None:
+        after = restarted(algorithm, state, after, now.struck.restarted[0])
     metrics = _metrics(algorithm, state, deadline, now, post, work, timing, (down, up))
     return after, metrics, _traffic(post, members, kinds, bits, done)
 
@@ -89,13 +93,11 @@ def _metrics(
         partly(post.formula_bits, timing.received_share, unit=1),
         partly(done.up_formula_bits, timing.sent_share, unit=1),
     )
-    trained_on = jnp.where(done.received, now.num_samples, 0)
-    loss = jnp.sum(jnp.where(done.received, work.loss, 0.0) * trained_on)
-    fedavg, fedavg_formula = _of_fedavg(algorithm, state, deadline, now)
+    fedavg, fedavg_formula = _of_fedavg(algorithm, state, deadline, now, done.befallen)
     return RoundMetrics(
         exchange=now.exchange,
         clients=now.clients,
-        train_loss=loss / jnp.maximum(jnp.sum(trained_on), 1),
+        train_loss=_train_loss(now, done, work.loss),
         uplink_bits=sent[1],
         downlink_bits=sent[0],
         uplink_formula_bits=formula[1],
@@ -110,15 +112,45 @@ def _metrics(
         received=done.received,
         arrived=done.arrived,
         uploaded_weights=jnp.sum(done.arrived & wire.carries_values(done.kind)),
+        faults=_of_faults(now, done),
+    )
+
+
+def _train_loss(now: Opening, done: Done, losses: jax.Array) -> jax.Array:
+    """The mean over the samples of who kept what it trained; NaN if nobody's work is sound."""
+    trained_on = jnp.where(done.kept, now.num_samples, 0)
+    loss = jnp.sum(jnp.where(done.kept, losses, 0.0) * trained_on)
+    mean = loss / jnp.maximum(jnp.sum(trained_on), 1)
+    if done.befallen is None:
+        return mean
+    return jnp.where(nobody_is_sound(done.received, done.befallen), jnp.nan, mean)
+
+
+def _of_faults(now: Opening, done: Done) -> FaultMetrics | None:
+    if now.struck is None or done.befallen is None:
+        return None
+    found, received = done.befallen, done.received
+    return FaultMetrics(
+        vanished=received & found.vanished,
+        late=received & found.late,
+        corrupt=received & found.corrupt,
+        not_finite=received & found.not_finite,
+        kept=done.kept,
+        restarted=now.struck.restarted[0],
     )
 
 
 def _of_fedavg(
-    algorithm: Algorithm, state: State, deadline: jax.Array, now: Opening
+    algorithm: Algorithm,
+    state: State,
+    deadline: jax.Array,
+    now: Opening,
+    befallen: Befallen | None,
 ) -> tuple[jax.Array, jax.Array]:
     """What FedAvg would have sent to and from each client over the same network: bits u32[2, M].
 
-    The second is by formula: 32 bits a value.
+    The second is by formula: 32 bits a value. Of a client whose work is not sound FedAvg would have
+    sent nothing up either.
     """
     models, _ = jax.eval_shape(algorithm.report, state.server, state.store)
     values = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(models))
@@ -126,8 +158,11 @@ def _of_fedavg(
     message = Message(jnp.int32(Kind.WEIGHTS), (wire.Dense(vector),))
     size, formula = wire.size_bits(message), wire.formula_bits(message)
     bits = jnp.where(now.met.away, 0, size)
-    timing = network.timing(now.met, deadline, bits, bits, now.samples)
+    up = bits if befallen is None else jnp.where(befallen.sound, bits, 0)
+    timing = network.timing(now.met, deadline, bits, up, now.samples)
     shares = timing.received_share, timing.sent_share
+    if befallen is not None:
+        shares = shares[0], jnp.where(befallen.sound, shares[1], 0.0)
     formula = jnp.where(now.met.away, 0, formula)
     return (
         jnp.stack([partly(bits, share) for share in shares]),

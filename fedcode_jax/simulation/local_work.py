@@ -11,6 +11,7 @@ from fedcode_jax.algorithms import Algorithm, Start, Work
 from fedcode_jax.clients import ClientData, CohortOutput, LocalTraining, Plan, run_cohort
 from fedcode_jax.clients.training import Weights
 from fedcode_jax.network import Conditions
+from fedcode_jax.simulation import faults
 from fedcode_jax.simulation.delivery import Post, fits_codebooks
 from fedcode_jax.simulation.opening import Opening
 from fedcode_jax.wire import Message
@@ -27,6 +28,7 @@ class Member(NamedTuple):
       samples: i32[], that it trains on, epochs counted.
       first: bool[], whether it has received nothing yet.
       down_bits: u32[], of what it is sent, unless messages are coded given what it holds.
+      struck: the faults that strike it, or None.
     """
 
     stored: Any
@@ -36,6 +38,7 @@ class Member(NamedTuple):
     samples: jax.Array
     first: jax.Array
     down_bits: jax.Array
+    struck: faults.Struck | None = None
 
 
 class Done(NamedTuple):
@@ -54,6 +57,7 @@ class Done(NamedTuple):
       up_formula_bits: u32[], the published count of the same.
       upload: the upload, whether it arrived or not, where traffic is kept.
       upload_given: the reference that it was coded given, likewise.
+      befallen: what came of faults; None in a run without them.
     """
 
     received: jax.Array
@@ -68,6 +72,12 @@ class Done(NamedTuple):
     up_formula_bits: jax.Array
     upload: Message | None = None
     upload_given: Message | None = None
+    befallen: faults.Befallen | None = None
+
+    @property
+    def kept(self) -> jax.Array:
+        """bool[], it keeps what it made of the round; one that is not sound takes it back."""
+        return self.received if self.befallen is None else self.received & self.befallen.sound
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +144,8 @@ class LocalWork:
         deadline, message, _ = shared
         down = self._addressed(message, own)
         exchange = schedules.Exchange(wire.carries_values(message.kind), own.asked)
+        if own.struck is not None:
+            work = faults.tampered(work, own.struck)
         upload, stored = self.algorithm.upload(own.stored, work, exchange, key)
         sketch = _sketch(work.trained) if self.sketched else None
         sent = upload if sketch is None else _with(upload, sketch)
@@ -145,14 +157,13 @@ class LocalWork:
         up_bits = wire.size_bits(sent, given=given)
         fits = fits_codebooks(self.algorithm, upload)
         arrived = network.arrives(own.met, deadline, down_bits, up_bits, own.samples, fits)
-        if self.algorithm.lost is not None:
-            heard = arrived & (jnp.asarray(sent.kind) != wire.Kind.NOTHING)
-            stored = _where(heard, stored, self.algorithm.lost(stored, upload))
-        message = wire.only_carried(_if_received(upload, received), arrived)
-        if self.algorithm.heard is not None:
-            heard = message.kind != wire.Kind.NOTHING
-            agreed = self.algorithm.heard(stored, message)
-            message, stored = _where(heard, agreed, (message, stored))
+        formula_bits, befallen = wire.formula_bits(sent), None
+        if own.struck is not None:
+            sound = faults.is_finite((work.trained, sent))
+            befallen, arrived = faults.befallen(own.struck, sound, sent.kind, arrived)
+            up_bits = faults.sent_bits(befallen, up_bits)
+            formula_bits = faults.sent_bits(befallen, formula_bits)
+        message, stored = self._read(_if_received(upload, received), upload, stored, arrived)
         known = None
         if given is not None:  # what did not arrive is remembered by neither side
             known = _where(arrived, wire.remember(given, upload), given)
@@ -166,10 +177,25 @@ class LocalWork:
             known=known,
             down_bits=down_bits,
             up_bits=up_bits,
-            up_formula_bits=wire.formula_bits(sent),
+            up_formula_bits=formula_bits,
             upload=sent if self.traffic else None,
             upload_given=given if self.traffic else None,
+            befallen=befallen,
         )
+
+    def _read(
+        self, sent: Message, upload: Message, stored: Any, arrived: jax.Array
+    ) -> tuple[Message, Any]:
+        """An upload as the server reads it, and what its client keeps by whether it arrived."""
+        if self.algorithm.lost is not None:
+            heard = arrived & (jnp.asarray(sent.kind) != wire.Kind.NOTHING)
+            stored = _where(heard, stored, self.algorithm.lost(stored, upload))
+        message = wire.only_carried(sent, arrived)
+        if self.algorithm.heard is not None:
+            heard = message.kind != wire.Kind.NOTHING
+            agreed = self.algorithm.heard(stored, message)
+            message, stored = _where(heard, agreed, (message, stored))
+        return message, stored
 
     def _addressed(self, message: Message, own: Member) -> Message:
         """The broadcast as this client gets it.

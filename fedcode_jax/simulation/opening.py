@@ -13,9 +13,10 @@ from fedcode_jax.clients.batches import num_steps
 from fedcode_jax.clients.optimizers import decayed
 from fedcode_jax.network import Conditions
 from fedcode_jax.schedules import Exchange, Moment, Schedule
+from fedcode_jax.simulation.faults import Struck, met_with, strikes
 from fedcode_jax.simulation.state import Settings, State
 
-_COHORT, _SERVER, _CLIENTS, _NETWORK = range(4)
+_COHORT, _SERVER, _CLIENTS, _NETWORK, _FAULTS, _RESTARTS = range(6)
 
 
 class Opening(NamedTuple):
@@ -33,6 +34,7 @@ class Opening(NamedTuple):
       met: what they meet with on the network.
       keys: of the clients in this round, [M].
       server_key: of the server.
+      struck: the faults that strike in this round; None in a run without faults.
     """
 
     number: jax.Array
@@ -46,6 +48,7 @@ class Opening(NamedTuple):
     met: Conditions
     keys: jax.Array
     server_key: jax.Array
+    struck: Struck | None = None
 
 
 def opened(
@@ -86,6 +89,10 @@ def opened(
     order = dealt(plan, jnp.where(met.away, 0, steps))
     clients, met = jax.tree.map(lambda leaf: leaf[order], (clients, met))
     num_samples = data.sizes[clients]
+    struck = None
+    if settings.faults is not None:
+        struck = strikes(settings.faults, clients, key_for(_FAULTS), key_for(_RESTARTS))
+        met = met_with(met, struck, settings.faults)
     return Opening(
         number=number,
         learning_rate=rate,
@@ -98,6 +105,7 @@ def opened(
         met=met,
         keys=jax.vmap(jax.random.fold_in, (None, 0))(key_for(_CLIENTS), clients),
         server_key=key_for(_SERVER),
+        struck=struck,
     )
 
 

@@ -5,10 +5,14 @@ import math
 import numpy as np
 
 from fedcode_jax.simulation.evaluation import Score
+from fedcode_jax.simulation.faults import FaultMetrics
 from fedcode_jax.simulation.personal import PersonalScore
 from fedcode_jax.simulation.segment import SegmentOutput
 
 Record = dict
+
+FAULTS = ("vanished", "late", "rejected_corrupt", "rejected_not_finite", "restarted")
+"""What records of a run with faults say of them."""
 
 
 def records_of(
@@ -40,7 +44,9 @@ def records_of(
       ``cumulative_bytes``; ``uplink_formula_bits`` and ``downlink_formula_bits``; ``fedavg_bytes``
       and ``fedavg_formula_bits``, what FedAvg would have sent over the same network; ``exchange``;
       ``clients`` that received what they were sent, ``arrived`` of their uploads, and
-      ``uploaded_weights`` among these; ``simulated_seconds``, which are ``computing_seconds``,
+      ``uploaded_weights`` among these; in a run with faults the uploads that each befell
+      (``vanished``, ``late``, ``rejected_corrupt``, ``rejected_not_finite``), and ``restarted``, 1
+      if the server did; ``simulated_seconds``, which are ``computing_seconds``,
       ``sending_seconds`` and ``waiting_seconds`` of the mean client; ``wall_seconds``;
       ``padding_waste``, executed over needed client-steps, minus one.
     """
@@ -77,6 +83,7 @@ def records_of(
                 "clients": int(metrics.received[i].sum()),
                 "arrived": int(metrics.arrived[i].sum()),
                 "uploaded_weights": int(metrics.uploaded_weights[i]),
+                **_of_faults(metrics.faults, i),
                 "simulated_seconds": float(timing.seconds[i]),
                 "computing_seconds": float(timing.computing[i]),
                 "sending_seconds": float(timing.sending[i]),
@@ -88,6 +95,17 @@ def records_of(
             }
         )
     return records
+
+
+def _of_faults(faults: FaultMetrics | None, i: int) -> Record:
+    """How many uploads each fault befell in the i-th round, and whether the server restarted."""
+    if faults is None:
+        return {}
+    found = (
+        *(faults.vanished, faults.late, faults.corrupt, faults.not_finite),
+        faults.restarted,
+    )
+    return {name: int(each[i].sum()) for name, each in zip(FAULTS, found, strict=True)}
 
 
 def _further(score: Score, deployed: Score, evaluated: bool) -> Record:

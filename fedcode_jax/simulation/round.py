@@ -58,7 +58,9 @@ def make_round(
             *(algorithm, post, now.exchange, settings, state.memory.costs, now.met, now.samples)
         )
 
-        members = Member(stored, known, asked, now.met, now.samples, post.first, post.bits)
+        members = Member(
+            *(stored, known, asked, now.met, now.samples, post.first, post.bits, now.struck)
+        )
         done = work.run(now, settings.links.deadline, post, members, data)
 
         arrived = done.outputs.message

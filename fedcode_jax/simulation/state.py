@@ -13,6 +13,7 @@ from fedcode_jax.clients.training import Weights
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.network import Links, Timing
 from fedcode_jax.schedules import SKETCH_SIZE, Costs, Exchange, Memory, Schedule, forgotten
+from fedcode_jax.simulation.faults import FaultMetrics, Faults
 from fedcode_jax.wire import Coded, Kind, Message
 from fedcode_jax.wire.sizes import header_bytes
 
@@ -29,6 +30,7 @@ class Settings(NamedTuple):
       learning_rate: f32[], of the first round.
       rounds: i32[], of the whole run, over which the learning rate may fall.
       links: of the clients, to the server.
+      faults: what may go wrong; None: nothing is drawn, and nothing looked for.
     """
 
     seed: Any
@@ -36,6 +38,7 @@ class Settings(NamedTuple):
     learning_rate: Any
     rounds: Any
     links: Links
+    faults: Faults | None = None
 
 
 class State(NamedTuple):
@@ -88,6 +91,7 @@ class RoundMetrics(NamedTuple):
       received: bool[M], of these, those that received what they were sent, and trained.
       arrived: bool[M], of these, those whose upload reached the server.
       uploaded_weights: i32[], uploads with weights that arrived.
+      faults: what came of faults; None in a run without them.
     """
 
     exchange: Exchange
@@ -107,6 +111,7 @@ class RoundMetrics(NamedTuple):
     received: jax.Array
     arrived: jax.Array
     uploaded_weights: jax.Array
+    faults: FaultMetrics | None = None
 
 
 class Traffic(NamedTuple):

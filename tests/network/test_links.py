@@ -125,6 +125,37 @@ def test_a_lost_upload_was_sent_and_is_waited_for_until_the_deadline():
     assert done.sent_share.tolist() == [1.0] * 3
 
 
+@pytest.mark.parametrize(("deadline", "seconds"), [(math.inf, 5.8), (20.0, 20.0)])
+def test_who_vanishes_sends_nothing_and_is_waited_for_until_the_deadline(deadline, seconds):
+    done = run(three(vanished=[False, True, False]), deadline)
+    assert float(done.seconds) == pytest.approx(seconds)
+    assert done.sent_share.tolist() == [1.0, 0.0, 1.0]
+    assert done.arrived.tolist() == [True, False, True]
+    # Of the one that vanished the download and the work took time.
+    assert float(done.sending) == pytest.approx((1.8 + 0.9 + 1.8) / 3)
+    silent = run(three(vanished=[True] * 3), deadline, up=jnp.zeros(3, int))
+    assert float(silent.seconds) == pytest.approx(4.9)  # nobody had anything to send
+
+
+def test_a_late_upload_is_waited_for_or_cut_off_where_it_is():
+    late = three(delay=[0.0, 8.0, 0.0])
+    done = run(late)
+    assert float(done.seconds) == pytest.approx(0.9 + 1.5 + 0.9 + 8)
+    assert done.arrived.tolist() == [True] * 3
+    cut = run(late, 7.2)
+    assert cut.arrived.tolist() == [True, False, True]
+    # It began after 2.4 s, and a round trip of 0.1 s, and would have taken 8.8 s.
+    assert float(cut.sent_share[1]) == pytest.approx((7.2 - 2.5) / 8.8)
+    silent = run(late, up=jnp.zeros(3, int))
+    assert float(silent.seconds) == pytest.approx(4.9)
+
+
+def test_nobody_foresees_a_fault():
+    for fault in ({"vanished": [True] * 3}, {"delay": [1e3] * 3}):
+        found = deliverable(three(**fault), jnp.float32(7.2), DOWN, UP, SAMPLES, True)
+        assert found.tolist() == [True] * 3
+
+
 def test_who_is_away_takes_no_part():
     done = run(three(away=[False, False, True], lost=[False, False, True]), deadline=20)
     assert float(done.seconds) == pytest.approx(4.3)  # and nobody waits for what is not sent

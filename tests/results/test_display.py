@@ -131,6 +131,21 @@ def test_table_tells_the_figures():
     assert "runs/[red]a" in text
 
 
+def test_table_tells_faults_and_what_was_refused():
+    faults = {"vanished": 2, "late": 0, "rejected_corrupt": 1, "restarted": 1}
+    check = {"messages": 7, "encoded_bytes": 70, "largest_difference": 0}
+    summary = summary_of([record(1, 0.5)]) | {"wire_check": check}
+    plain = shown(summary, network="a link")
+    assert "faults" not in plain
+    assert "counted exactly\n" in re.sub(" +\n", "\n", plain)
+    found = {"faults": faults, "wire_check": check | {"damaged": 1, "refused": 3}}
+    text = " ".join(shown(summary | found, network="a link").split())
+    assert "faults 2 vanished, 1 rejected corrupt, 1 restarted" in text
+    assert "counted exactly; 1 refused when damaged; 3 refused as not finite" in text
+    none = shown(summary | {"faults": dict.fromkeys(faults, 0)}, network="a link")
+    assert re.search(r"faults +none befell it", none)
+
+
 def test_table_of_a_run_whose_schedule_has_no_period():
     records = [record(i, i / 10) for i in range(1, 5)]
     text = shown(summary_of(records, period=None), network="a link")

@@ -1,5 +1,6 @@
 """A whole report, as a folder."""
 
+import json
 import shutil
 
 import pytest
@@ -38,6 +39,18 @@ def test_a_report_holds_its_files_and_a_page_that_shows_them(runs, tmp_path):
     assert "4 runs in 2 groups. All have: `rounds=2`." in page
     assert f"- `{runs / 'c'}` (unfinished after 1 round) is in no figure." in page
     assert [group.label for group in table.groups] == ["fedcode", "skip"]
+
+
+def test_a_report_tells_the_faults_of_all_runs_together(runs, tmp_path):
+    write_report([runs], tmp_path / "before")
+    assert "Faults" not in (tmp_path / "before" / PAGE).read_text()
+    for name, count in (("a0", 2), ("b", 3)):
+        file = runs / name / "summary.json"
+        found = {"faults": {"vanished": count, "rejected_corrupt": 0}}
+        file.write_text(json.dumps(json.loads(file.read_text()) | found))
+    write_report([runs], tmp_path / "out")
+    said = "Faults, in 2 runs: 5 vanished, 0 rejected corrupt."
+    assert said in (tmp_path / "out" / PAGE).read_text()
 
 
 def test_pooled_groups_are_explained(runs, tmp_path):

@@ -23,6 +23,11 @@ NETWORKS = {
         "network.deadline": 0.06,
         "network.round_trip": 0.02,
     },
+    "faults": {
+        **{"faults.vanish": 0.2, "faults.corrupt": 0.2, "faults.not_finite": 0.2},
+        **{"faults.late": 0.3, "faults.late_seconds": 0.3, "network.deadline": 0.5},
+        "faults.restart": 0.2,
+    },
     "few of many": {"partition.num_clients": 30, "clients_per_round": 5, "network.dropout": 0.3},
 }
 

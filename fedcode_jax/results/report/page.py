@@ -65,7 +65,7 @@ def page_of(table: Table, runs: Sequence[Run], plots: Sequence[str], left_out: i
     blocks = [
         "# Report",
         f"{_counted(len(runs), 'run')} in {_counted(len(groups), 'group')}.{_common(runs)}"
-        f"{_network(runs)}",
+        f"{_network(runs)}{_faults(runs)}",
         markdown(figures_grid(table)).rstrip("\n"),
         _FIGURES,
         *([RULE] if table.standings else []),
@@ -155,6 +155,16 @@ def _network(runs: Sequence[Run]) -> str:
     found = {run.summary.get("network") for run in runs if run.summary}
     (network,) = found if len(found) == 1 else (None,)
     return f" Network of all: {network}." if network else ""
+
+
+def _faults(runs: Sequence[Run]) -> str:
+    """A sentence on what befell the runs with faults, all together."""
+    found = [run.summary["faults"] for run in runs if run.summary.get("faults")]
+    if not found:
+        return ""
+    totals = {name: sum(each[name] for each in found) for name in found[0]}
+    shown = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in totals.items())
+    return f" Faults, in {_counted(len(found), 'run')}: {shown}."
 
 
 def _counted(number: int, what: str) -> str:

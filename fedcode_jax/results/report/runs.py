@@ -13,7 +13,7 @@ from fedcode_jax import config as configs
 from fedcode_jax.config.files import read_yaml
 from fedcode_jax.errors import CheckpointError, ConfigError
 from fedcode_jax.results.figures import check_evaluation
-from fedcode_jax.results.folder import (
+from fedcode_jax.results.run_files import (
     CHECKPOINTS,
     CONFIG,
     EVALUATION,

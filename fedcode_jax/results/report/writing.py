@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from fedcode_jax import drawing
 from fedcode_jax.errors import ConfigError, check_name
-from fedcode_jax.results.folder import CONFIG, METRICS, SUMMARY
 from fedcode_jax.results.report import bars, curves, frontier, rendering
 from fedcode_jax.results.report.cells import differences_grid, figures_grid
 from fedcode_jax.results.report.columns import differences_csv, figures_csv
@@ -19,6 +18,7 @@ from fedcode_jax.results.report.reference import reference_of
 from fedcode_jax.results.report.runs import Run, find, read_run
 from fedcode_jax.results.report.standing import measure, standings
 from fedcode_jax.results.report.table import Table, check_target, table_of
+from fedcode_jax.results.run_files import CONFIG, METRICS, SUMMARY
 from fedcode_jax.results.writing import check_writable, named, write_atomically
 
 if TYPE_CHECKING:
