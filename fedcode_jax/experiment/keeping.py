@@ -11,7 +11,7 @@ from fedcode_jax import results
 from fedcode_jax.errors import CheckpointError
 from fedcode_jax.experiment.building import Experiment
 from fedcode_jax.experiment.grouping import Planned
-from fedcode_jax.experiment.origin import origin_of
+from fedcode_jax.experiment.origin import module_checksums, origin_of
 from fedcode_jax.results.rows import columns_of, csv_text, read_rows
 from fedcode_jax.results.run_files import CLIENTS, METRICS
 from fedcode_jax.results.writing import lines, named, write_atomically
@@ -49,6 +49,7 @@ class Keeper:
 
     def __init__(self, folder: results.SweepFolder) -> None:
         self._folder = folder
+        self._modules: dict[str, str] = {}  # of one's own, as they were when they were first met
 
     def save(
         self,
@@ -76,9 +77,13 @@ class Keeper:
             write_atomically(path / METRICS, lines(records))
             if clients:
                 write_atomically(path / CLIENTS, csv_text(clients, columns_of(clients)))
-        about = origin_of(experiment, path, len(records))
+        about = origin_of(experiment, path, len(records), self._checksums(one))
         keep = one.config.checkpoint_keep
         checkpoint.save(path / results.CHECKPOINTS, state, about, keep=keep)
+
+    def _checksums(self, one: Planned) -> dict[str, str]:
+        found = module_checksums(one.config)
+        return {name: self._modules.setdefault(name, its) for name, its in found.items()}
 
     def has(self, one: Planned) -> bool:
         """Whether there are checkpoints of an experiment."""
@@ -96,7 +101,7 @@ class Keeper:
         folder = self._folder.begun(one.number)
         try:
             path, manifest = checkpoint.latest(folder / results.CHECKPOINTS)
-            here = origin_of(experiment, folder, manifest.round)
+            here = origin_of(experiment, folder, manifest.round, self._checksums(one))
             checkpoint.check_origin(path, manifest.origin, here)
             clients = _clients(folder / CLIENTS, manifest.round)
             records = (folder / METRICS).read_bytes().split(b"\n")[: manifest.round]
