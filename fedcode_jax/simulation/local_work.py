@@ -54,6 +54,7 @@ class Done(NamedTuple):
       up_formula_bits: u32[], the published count of the same.
       upload: the upload, whether it arrived or not, where traffic is kept.
       upload_given: the reference that it was coded given, likewise.
+      work: what it did, where works are kept.
     """
 
     received: jax.Array
@@ -68,6 +69,7 @@ class Done(NamedTuple):
     up_formula_bits: jax.Array
     upload: Message | None = None
     upload_given: Message | None = None
+    work: Work | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,7 @@ class LocalWork:
       max_size: the largest number of samples of any client.
       sketched: whether uploads carry a sketch of the weights.
       traffic: whether uploads are given as they were sent.
+      works: whether what clients did is given.
     """
 
     algorithm: Algorithm
@@ -89,6 +92,7 @@ class LocalWork:
     max_size: int
     sketched: bool = False
     traffic: bool = False
+    works: bool = False
 
     def run(
         self, now: Opening, deadline: Any, post: Post, members: Member, data: ClientData
@@ -169,6 +173,7 @@ class LocalWork:
             up_formula_bits=wire.formula_bits(sent),
             upload=sent if self.traffic else None,
             upload_given=given if self.traffic else None,
+            work=work if self.works else None,
         )
 
     def _addressed(self, message: Message, own: Member) -> Message:

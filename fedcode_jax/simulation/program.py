@@ -32,12 +32,12 @@ class Compiled:
     """What has been compiled of a program, and what it cost; no part of what the program is.
 
     Attributes:
-      segments: by number of rounds, and whether their traffic is kept.
+      segments: by number of rounds, and whether their traffic and the clients' works are kept.
       seconds: spent compiling.
       memory_bytes: that the largest of them takes on a device, by the compiler's account.
     """
 
-    segments: dict[tuple[int, bool], Any] = dataclasses.field(default_factory=dict)
+    segments: dict[tuple[int, bool, bool], Any] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     memory_bytes: int = 0
 
@@ -168,7 +168,7 @@ class Program:
 
     @randomness.standardised
     def advance(
-        self, state: State, num_rounds: int, *, traffic: bool = False
+        self, state: State, num_rounds: int, *, traffic: bool = False, works: bool = False
     ) -> tuple[State, SegmentOutput]:
         """Runs rounds and evaluates after the last one.
 
@@ -178,6 +178,7 @@ class Program:
           state: where to begin; its buffers are donated.
           num_rounds: 0 evaluates alone.
           traffic: whether the output holds the messages of the rounds.
+          works: whether it holds, with the messages, what each client started from and trained.
 
         Returns:
           The new state, and what happened.
@@ -189,32 +190,36 @@ class Program:
         shardings = self.shardings(state)
         state = lay(state, shardings)
         segments = self.compiled.segments
-        if (num_rounds, traffic) not in segments:
+        kind = num_rounds, traffic, works
+        if kind not in segments:
             began = time.perf_counter()
-            lowered = self.lowered(state, num_rounds, traffic=traffic)
+            lowered = self.lowered(state, num_rounds, traffic=traffic, works=works)
             compiled = lowered.compile(self.plan.compiler_options)
             check_room(compiled, self.plan.chunk)
-            segments[num_rounds, traffic] = compiled
+            segments[kind] = compiled
             account = compiled_memory(compiled) or {"total": 0}
             self.compiled.memory_bytes = max(self.compiled.memory_bytes, account["total"])
             self.compiled.seconds += time.perf_counter() - began
-        return segments[num_rounds, traffic](state, self.data, self.test, self.settings)
+        return segments[kind](state, self.data, self.test, self.settings)
 
     @randomness.standardised
-    def lowered(self, state: State, num_rounds: int, *, traffic: bool = False) -> Any:
+    def lowered(
+        self, state: State, num_rounds: int, *, traffic: bool = False, works: bool = False
+    ) -> Any:
         """The program of ``advance``, lowered for the machine that it is made for.
 
         Args:
           state: where to begin; for a machine that is not here its shapes are enough.
           num_rounds: at least 1.
           traffic: whether the output holds the messages of the rounds.
+          works: as of ``advance``.
 
         Returns:
           A ``jax.stages.Lowered``.
         """
         shardings, everywhere = self.shardings(state), self._replicated
         segment = jax.jit(
-            self.segment(num_rounds, traffic=traffic),
+            self.segment(num_rounds, traffic=traffic, works=works),
             donate_argnums=0,
             out_shardings=(shardings, everywhere),
         )
@@ -225,7 +230,7 @@ class Program:
         test = EvaluationData.shardings(self.plan.devices, self.machine)
         return self.machine.lower(segment, inputs, (shardings, data, test, settings))
 
-    def segment(self, num_rounds: int, *, traffic: bool = False) -> Segment:
+    def segment(self, num_rounds: int, *, traffic: bool = False, works: bool = False) -> Segment:
         """Rounds and an evaluation after the last: (state, data, test, settings) -> the same.
 
         Pure, to be jitted and vmapped. All but local training is in full float32.
@@ -238,6 +243,7 @@ class Program:
             max_size=self.max_size,
             sketched=self.sketched,
             traffic=traffic,
+            works=works,
         )
         segment = make_segment(
             run_round,
