@@ -37,7 +37,11 @@ def simulation(monkeypatch, tmp_path):
     module.signal = "SIGINT"
     module.error = None
 
-    def run(config, *, observer=None, overwrite=False, resume=False, wire_check=False, quiet=False):
+    def run(
+        config, *, observer=None, overwrite=False, resume=False, wire_check=False, check=0,
+        quiet=False,
+    ):  # fmt: skip
+        module.check = check
         module.calls.append((config, overwrite))
         assert quiet == (observer is None)
         module.resume = resume

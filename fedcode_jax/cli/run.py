@@ -6,8 +6,10 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from fedcode_jax.cli.options import Options, parse
+from fedcode_jax.cli.words import Alone
 from fedcode_jax.config import replace
 from fedcode_jax.errors import ConfigError, ElsewhereError
 
@@ -32,6 +34,9 @@ class RunOptions(Options):
     --rounds may be given beside it."""
     wire_check: bool = False
     """Encode and decode every message for real, and hold the counted sizes against the bytes."""
+    check: Annotated[int, Alone(2)] = 0
+    """Do the first so many rounds, 2 if no number is given, once more in float64 by NumPy, and
+    compare; what differs by more than rounding can ends the run. See SEMANTICS.md."""
     quiet: bool = False
     """Print the closing table alone."""
     distributed: bool = False
@@ -83,6 +88,7 @@ def main(arguments: Sequence[str]) -> int:
                 overwrite=options.overwrite,
                 resume=options.resume is not None,
                 wire_check=options.wire_check,
+                check=options.check,
                 quiet=options.quiet,
             )
     except ElsewhereError:

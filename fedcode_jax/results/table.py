@@ -70,21 +70,36 @@ def closing_table(
     compiling = summary.get("compile_seconds")
     wall = format_seconds(summary["wall_seconds"])
     row("wall time", wall + (f", compiling {format_seconds(compiling)}" if compiling else ""))
-    check = summary.get("wire_check")
-    if check is not None:
-        apart = check["largest_difference"]
-        row(
-            "wire check",
-            f"{check['messages']:,} messages decoded as sent, in"
-            f" {format_bytes(check['encoded_bytes'])}; "
-            + (f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly"),
-        )
+    for name, value in _checks(summary):
+        row(name, value)
     waste = summary.get("padding_waste")
     if waste is not None:
         row("padding waste", f"{100 * waste:.1f} % of the clients' steps")
     if folder is not None:
         row("folder", os.fspath(folder))
     return table
+
+
+def _checks(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was held against the bytes, and against the same rounds in float64."""
+    wire = summary.get("wire_check")
+    if wire is not None:
+        apart = wire["largest_difference"]
+        yield (
+            "wire check",
+            f"{wire['messages']:,} messages decoded as sent, in"
+            f" {format_bytes(wire['encoded_bytes'])}; "
+            + (f"counted within {100 * apart:.2g} % of each" if apart else "counted exactly"),
+        )
+    check = summary.get("check")
+    if check is not None:
+        yield (
+            "check in float64",
+            "largest difference, what rounding may make of it, how often looked",
+        )
+    for name, found in (check or {}).items():
+        apart = f"within {found['difference']:.1e} (bound {found['bound']:.1e})"
+        yield f"  {name}", (apart if found["bound"] else "equal") + f", {found['compared']:,} times"
 
 
 def _of_clients(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -92,18 +92,14 @@ class Check:
         )
         self._evaluating.check(self.findings, models, output.score, "server", round.name)
         if deployed is not None:
-            self._evaluating.check(
-                self.findings, deployed, output.deployed, "deployed", round.name
-            )
+            self._evaluating.check(self.findings, deployed, output.deployed, "deployed", round.name)
         self.rounds -= 1
         self.findings.raise_if_too_large()
 
     def _local(self, round: Round) -> None:
         """Local training of every client that trained, and their mean loss."""
         config, program, metrics = self._config.local, self._program, round.metrics
-        rate = learning_rate(
-            config.learning_rate, config.decay, round.number, self._config.rounds
-        )
+        rate = learning_rate(config.learning_rate, config.decay, round.number, self._config.rounds)
         keys = _keys(program, round.before)
         last = config.fix_norm_after
         fixed = None if last is None else round.number > last

@@ -9,7 +9,7 @@ from fedcode_jax.shadow.primitives import padded
 
 
 def dot_general(params: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """sum over the contracted axes of x y, for every index of the batch axes."""
+    """Sum over the contracted axes of x y, for every index of the batch axes."""
     (x_summed, y_summed), (x_batch, y_batch) = params["dimension_numbers"]
     x_free = [axis for axis in range(x.ndim) if axis not in (*x_summed, *x_batch)]
     y_free = [axis for axis in range(y.ndim) if axis not in (*y_summed, *y_batch)]

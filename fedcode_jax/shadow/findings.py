@@ -11,7 +11,7 @@ from fedcode_jax.errors import CheckError
 
 EPS = 2.0**-24
 """Half a unit in the last place of a float32 near 1: the most that one rounding moves it."""
-FACTOR = 16
+FACTOR = 8
 """How many times as far as NumPy's own float32 the program may be from float64."""
 
 

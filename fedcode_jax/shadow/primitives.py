@@ -41,6 +41,11 @@ def _broadcast(params: Any, x: np.ndarray, *dynamic: Any) -> np.ndarray:
     return np.broadcast_to(np.reshape(x, wide), shape)
 
 
+def _reshape(params: Any, x: np.ndarray, *dynamic: Any) -> np.ndarray:
+    order = params["dimensions"]
+    return np.reshape(x if order is None else np.transpose(x, order), params["new_sizes"])
+
+
 def _select(params: Any, which: np.ndarray, *cases: np.ndarray) -> np.ndarray:
     chosen = cases[0]
     for number, case in enumerate(cases[1:], 1):
@@ -152,6 +157,7 @@ RULES: dict[str, Rule] = {
     "dynamic_update_slice": _dynamic_update,
     "eq": _plain(np.equal),
     "erf": _plain(_erf),
+    "erfc": _plain(np.vectorize(math.erfc, otypes=[np.float64])),
     "expand_dims": lambda params, x: np.expand_dims(x, tuple(params["dimensions"])),
     "ge": _plain(np.greater_equal),
     "gt": _plain(np.greater),
@@ -181,7 +187,7 @@ RULES: dict[str, Rule] = {
     "reduce_prod": _over_axes(np.prod),
     "reduce_sum": _over_axes(np.sum),
     "rem": _plain(np.fmod),
-    "reshape": lambda params, x, *dynamic: np.reshape(x, params["new_sizes"]),
+    "reshape": _reshape,
     "rev": lambda params, x: np.flip(x, tuple(params["dimensions"])),
     "round": _round,
     "rsqrt": _plain(lambda x: 1 / np.sqrt(x)),

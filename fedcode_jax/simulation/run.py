@@ -21,6 +21,7 @@ from fedcode_jax.simulation.segment import SegmentOutput
 from fedcode_jax.simulation.state import State
 from fedcode_jax.simulation.wire_check import WireCheck
 
+
 class RoundCheck(Protocol):
     """What looks at single rounds: ``shadow.Check`` does them once more in float64.
 
