@@ -1,4 +1,4 @@
-"""One-dimensional k-means in NumPy: an optimum to hold fitted codebooks against, and nearest centers."""
+"""One-dimensional k-means in NumPy: an optimum to hold codebooks against, and nearest centers."""
 
 import numpy as np
 

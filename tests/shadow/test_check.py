@@ -58,7 +58,10 @@ def test_a_mean_without_sample_counts_is_found(monkeypatch):
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lion"])
 def test_a_step_that_is_a_thousandth_too_long_is_found(monkeypatch, optimizer):
     apply = local_step.optax.apply_updates
-    longer = lambda params, updates: apply(params, jax.tree.map(lambda u: 1.001 * u, updates))
+
+    def longer(params, updates):
+        return apply(params, jax.tree.map(lambda u: 1.001 * u, updates))
+
     monkeypatch.setattr(local_step.optax, "apply_updates", longer)
     assert "learning rate" not in fails("trained weights", {"local.optimizer": optimizer})
 
@@ -74,7 +77,10 @@ def test_a_learning_rate_that_is_a_thousandth_too_large_is_found(monkeypatch):
 @pytest.mark.slow
 def test_a_batch_that_is_passed_over_is_found(monkeypatch):
     batch_at = local_step.batch_at
-    later = lambda order, size, step, B: batch_at(order, size, jnp.maximum(step, 1), B)
+
+    def later(order, size, step, B):
+        return batch_at(order, size, jnp.maximum(step, 1), B)
+
     monkeypatch.setattr(local_step, "batch_at", later)
     fails("trained weights")
 
@@ -96,7 +102,10 @@ def test_a_derivative_that_is_not_that_of_the_loss_is_found():
 def test_codes_that_are_not_of_the_nearest_centers_are_found(monkeypatch):
     coded = importlib.import_module("fedcode_jax.compress.coded_group")
     encode = coded.codebook.encode
-    wrong = lambda centers, values, **more: encode(centers, values + 0.01, **more)
+
+    def wrong(centers, values, **more):
+        return encode(centers, values + 0.01, **more)
+
     monkeypatch.setattr(coded.codebook, "encode", wrong)
     fails("codes", {"algorithm.name": "weight_clustering", "algorithm.num_clusters": 16})
 
