@@ -1,6 +1,7 @@
 """An experiment ready to run: what it is, on the devices, and what has been compiled of it."""
 
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -18,6 +19,7 @@ from fedcode_jax.devices import (
     lay,
     replicated,
     spread,
+    told_if_exhausted,
 )
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.simulation.evaluation_data import EvaluationData
@@ -191,16 +193,35 @@ class Program:
         state = lay(state, shardings)
         segments = self.compiled.segments
         kind = num_rounds, traffic, works
+        kept = {"traffic": traffic, "works": works}
         if kind not in segments:
             began = time.perf_counter()
-            lowered = self.lowered(state, num_rounds, traffic=traffic, works=works)
-            compiled = lowered.compile(self.plan.compiler_options)
-            check_room(compiled, self.plan.chunk)
+            with told_if_exhausted(self.plan.chunk):
+                compiled = self.compiled_with(self.plan.chunk, state, num_rounds, **kept)
+            smaller = functools.partial(
+                self.compiled_with, state=state, num_rounds=num_rounds, **kept
+            )
+            check_room(compiled, self.plan.chunk, smaller)
             segments[kind] = compiled
             account = compiled_memory(compiled) or {"total": 0}
             self.compiled.memory_bytes = max(self.compiled.memory_bytes, account["total"])
             self.compiled.seconds += time.perf_counter() - began
         return segments[kind](state, self.data, self.test, self.settings)
+
+    def compiled_with(self, chunk: int, state: State, num_rounds: int, **kept: bool) -> Any:
+        """What ``advance`` runs, were so many clients side by side.
+
+        Args:
+          chunk: of the plan.
+          state: as of ``lowered``.
+          num_rounds: likewise.
+          **kept: ``traffic`` and ``works``, as of ``advance``.
+        """
+        program = self
+        if chunk != self.plan.chunk:
+            plan = dataclasses.replace(self.plan, chunk=chunk)
+            program = dataclasses.replace(self, plan=plan)
+        return program.lowered(state, num_rounds, **kept).compile(self.plan.compiler_options)
 
     @randomness.standardised
     def lowered(

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from fedcode_jax import randomness
+from fedcode_jax.devices import told_if_exhausted
 from fedcode_jax.simulation import processes
 from fedcode_jax.simulation.evaluation import Score
 from fedcode_jax.simulation.personal import PersonalScore
@@ -133,8 +134,9 @@ def simulate(
             compiling = program.compiled.seconds
             began = time.perf_counter()
             kept = {"traffic": wire_check is not None or checked, "works": checked}
-            state, output = program.advance(state, num_rounds, **kept)
-            jax.block_until_ready(output)
+            with told_if_exhausted(program.plan.chunk):
+                state, output = program.advance(state, num_rounds, **kept)
+                jax.block_until_ready(output)
             seconds = time.perf_counter() - began - (program.compiled.seconds - compiling)
             on_host = jax.device_get(output._replace(traffic=None))
             new = records_of(
