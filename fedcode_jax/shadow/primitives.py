@@ -87,6 +87,8 @@ def padded(x: np.ndarray, value: Any, config: Any) -> np.ndarray:
       config: (low, high, between) of each axis; low and high may be negative, and then cut.
     """
     for axis, (low, high, between) in enumerate(config):
+        if not (low or high or between):
+            continue
         x = np.moveaxis(x, axis, 0)
         spread = np.full((max(len(x) + (len(x) - 1) * between, 0), *x.shape[1:]), value, x.dtype)
         spread[:: between + 1] = x
