@@ -104,7 +104,7 @@ class Check:
         last = config.fix_norm_after
         fixed = None if last is None else round.number > last
         losses, samples = [], []
-        for place in np.flatnonzero(metrics.received):
+        for place in round.places:
             client, work, where = int(metrics.clients[place]), round.work(place), round.of(place)
             key = keys[place]
             batches = self._training.batches(client, key)
@@ -159,9 +159,10 @@ def _check_covered(config: ExperimentConfig) -> None:
             f"check: the algorithm {algorithm.name!r} is not one that is done once more in float64 "
             f"({', '.join((*CODED, *FLOATS))}, fedavg and its presets); run without --check"
         )
-    if getattr(algorithm, "block", 1) > 1:
+    block = getattr(algorithm, "block", 1)
+    if block > 1:
         raise ConfigError(
-            f"check: algorithm.block {algorithm.block} cannot be checked; the check knows "
+            f"check: algorithm.block {block} cannot be checked; the check knows "
             "codebooks of single values: use 1, or run without --check"
         )
     floats.check_step(algorithm)

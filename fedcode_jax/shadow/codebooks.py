@@ -22,8 +22,8 @@ def excess(values: np.ndarray, found: np.ndarray, centers: np.ndarray) -> float:
       was found is no center.
 
     Example:
-      >>> excess(np.array([0.4]), np.array([1.0]), np.array([0.0, 1.0]))
-      0.2...
+      >>> round(float(excess(np.array([0.4]), np.array([1.0]), np.array([0.0, 1.0]))), 6)
+      0.2
     """
     centers = np.unique(centers)
     if not np.isin(found, centers).all():
@@ -57,8 +57,10 @@ def above_optimum(values: np.ndarray, centers: np.ndarray) -> float:
 
     Example:
       >>> values = np.array([0.0, 0.0, 1.0, 1.0, 10.0])
-      >>> round(above_optimum(values, np.array([0.5, 10.0])), 6), above_optimum(values, values[2:])
-      (-0.0, inf)
+      >>> above_optimum(values, np.array([0.0, 1.0, 10.0]))
+      0.0
+      >>> round(float(above_optimum(values, np.array([0.4, 10.0]))), 6)
+      0.04
     """
     best, own = _optimum(np.sort(values), len(centers)), error(values, centers)
     rounding = 1e-12 * np.max(np.abs(values), initial=0.0) ** 2 * len(values)

@@ -23,7 +23,7 @@ def check(findings: Findings, round: Round, config: Any) -> None:
       config: of the algorithm: ``rate_weight``, and ``merge`` of FedCode.
     """
     priced = config.rate_weight > 0  # then codes are not those of the nearest centers
-    for place in np.flatnonzero(round.metrics.received):
+    for place in round.places:
         _start(findings, round, place)
         _upload(findings, round, place, priced)
     _merged(findings, round, getattr(config, "merge", "union"))

@@ -89,8 +89,8 @@ class Findings:
         found, double, single, before = map(flat, (found, pair.double, pair.single, before))
         way = np.linalg.norm(double - before) or np.linalg.norm(double) or 1.0
         rounded = np.linalg.norm(single - double) + EPS * np.linalg.norm(double)
-        difference = np.linalg.norm(found - double)
-        self.add(name, difference / way, FACTOR * rounded / way, where)
+        difference = float(np.linalg.norm(found - double) / way)
+        self.add(name, difference, float(FACTOR * rounded / way), where)
 
     def same(self, name: str, found: Any, expected: Any, where: str) -> None:
         """Notes whether values are equal, as they must be; the difference is the largest."""

@@ -1,6 +1,5 @@
 """FedAvg, its controls, and what sends changes, in NumPy: starts, means and the server's steps."""
 
-import functools
 from typing import Any
 
 import jax
@@ -37,7 +36,7 @@ def check_weights(findings: Findings, round: Round) -> None:
     """Compares a round in which weights are sent whole, or not at all."""
     store, uploads = round.before.store, round.traffic.uploads
     (sent,), (section,) = round.traffic.broadcast.sections, uploads.sections
-    for place in np.flatnonzero(round.metrics.received):
+    for place in round.places:
         client, work = round.metrics.clients[place], round.work(place)
         stays = store.weights is not None and round.traffic.broadcast.kind[place] != Kind.WEIGHTS
         expected = store.weights[client] if stays else sent.values
@@ -73,7 +72,7 @@ def check_changes(findings: Findings, round: Round, config: Any) -> None:
     if down is not None:
         _common(findings, round, way, layout)
     after = round.after.server
-    for place in np.flatnonzero(round.metrics.received):
+    for place in round.places:
         starts = split(layout, round.work(place).start.weights)
         if down is None:
             expected = [np.asarray(each.values) for each in round.traffic.broadcast.sections]
@@ -91,7 +90,8 @@ def check_changes(findings: Findings, round: Round, config: Any) -> None:
 
 def _decoder(compressor: Any, way: Ways, layout: Layout, g: int) -> Any:
     size = sum(layout.sizes[g])
-    return functools.partial(way.fitted(compressor, layout, g).decompress, size=size)
+    fitted = way.fitted(compressor, layout, g)
+    return lambda section: fitted.decompress(section, size)
 
 
 def _common(findings: Findings, round: Round, way: Ways, layout: Layout) -> None:

@@ -32,8 +32,8 @@ def traced(function: Callable[..., Any], *inputs: Any) -> Callable[..., Any]:
 
     Example:
       >>> double = traced(lambda x: jnp.sum(x * x), np.zeros(3, np.float32))
-      >>> float(double(np.float64, np.array([1e-9, 0.0, 1.0])))
-      1.000000000000000...
+      >>> float(double(np.float64, np.array([1e-6, 0.0, 1.0]))) - 1 > 0
+      True
     """
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*inputs)
     _check(closed.jaxpr)

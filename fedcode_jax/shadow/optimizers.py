@@ -37,11 +37,14 @@ def by_name(name: str, arguments: Mapping[str, Any], weight_decay: float) -> Opt
       >>> sgd.step(one, state, params, 0.1)[0].tolist()
       [0.75]
     """
-    known = {"sgd": ({"momentum", "nesterov"}, _sgd), "adam": (_BETAS, _adam)}
-    known["adamw"] = _BETAS | {"weight_decay"}, _adamw
-    accepted, make = known.get(name, (set(), None))
-    if make is None or not set(arguments) <= accepted:
+    known: dict[str, tuple[set[str], Callable[..., Optimizer]]] = {
+        "sgd": ({"momentum", "nesterov"}, _sgd),
+        "adam": (_BETAS, _adam),
+        "adamw": (_BETAS | {"weight_decay"}, _adamw),
+    }
+    if name not in known or not set(arguments) <= known[name][0]:
         return None
+    make = known[name][1]
     own = make(**arguments)
 
     def step(grads: Any, state: Any, params: Any, rate: Any) -> tuple[Any, Any]:
@@ -103,7 +106,7 @@ def learning_rate(rate: float, decay: str, number: int, rounds: int) -> float:
     """The learning rate of a round, counted from 1, as ``local.decay`` has it.
 
     Example:
-      >>> [round(learning_rate(1.0, "cosine", t, 4), 3) for t in (1, 2, 3, 4)]
+      >>> [round(float(learning_rate(1.0, "cosine", t, 4)), 3) for t in (1, 2, 3, 4)]
       [1.0, 0.854, 0.5, 0.146]
     """
     done = (number - 1) / rounds

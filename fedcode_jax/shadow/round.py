@@ -37,6 +37,11 @@ class Round:
         """How one of its clients is called there."""
         return f"{self.name}, client {self.metrics.clients[place]}"
 
+    @property
+    def places(self) -> list[int]:
+        """Of the clients that received something, and so trained."""
+        return np.flatnonzero(self.metrics.received).tolist()
+
     def work(self, place: int) -> Work:
         """What a client did."""
         return jax.tree.map(lambda leaf: leaf[place], self.traffic.works)

@@ -70,7 +70,7 @@ class Training:
         orders = np.asarray(shuffles(jax.random.fold_in(draws, 0), size, size, training.epochs))
         augmenting, dropping = jax.random.fold_in(draws, 1), jax.random.fold_in(key, 2)
         found: list[Batch] = []
-        steps = np.int32(training.epochs * -(-size // B))
+        steps = jnp.int32(training.epochs * -(-size // B))
         for order in orders:
             for begin in range(0, size, B):
                 samples, step = own[order[begin : begin + B]], len(found)
@@ -80,7 +80,7 @@ class Training:
                     whole[: len(x)] = x
                     x = np.asarray(self._augment(jax.random.fold_in(augmenting, step), whole))
                     x = x[: len(samples)]
-                at = At(np.int32(step), steps)
+                at = At(jnp.int32(step), steps)
                 key_of_step = jax.random.fold_in(dropping, step)
                 found.append(Batch(x, np.asarray(data.y)[samples], key_of_step, at))
         return found
@@ -101,7 +101,7 @@ class Training:
         if self.optimizer is not None:
             memory = self.optimizer.init(params)
         else:
-            memory = begun(self.training.optimizer_at(np.float32(rate)), _of(params), key)
+            memory = begun(self.training.optimizer_at(float(rate)), _of(params), key)
         total = seen = 0.0
         for batch in batches:
             inputs = self._inputs(state, carried, batch, precision)
