@@ -76,6 +76,14 @@ def test_a_run_shows_its_facts_its_progress_and_its_figures(simulation, capsys):
     assert simulation.calls == [(ExperimentConfig(out="runs/fedcode-digits"), False)]
 
 
+@pytest.mark.parametrize(
+    ("words", "rounds"), [([], 0), (["--check"], 2), (["--check", "5"], 5), (["--check=1"], 1)]
+)
+def test_check_alone_means_two_rounds(simulation, words, rounds):
+    assert main(["run", *words, "--quiet"]) == 0
+    assert simulation.check == rounds
+
+
 def test_the_folder_is_named_after_algorithm_and_data(simulation):
     assert main(["run", "--algorithm.name", "fedavg", "--data.name", "synthetic"]) == 0
     assert main(["run", "--out", "here"]) == 0
