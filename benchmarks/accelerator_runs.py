@@ -157,7 +157,7 @@ def memory(size: Size) -> Iterator[Found]:
         built = experiment.build(config)
         state = built.program.start(built.weights)
         jax.block_until_ready(built.program.advance(state, 1))
-        account = compiled_memory(built.program.compiled.segments[1, False])
+        account = compiled_memory(built.program.compiled.segments[1, False, False])
         stats = jax.local_devices()[0].memory_stats() or {}
         peak = stats.get("peak_bytes_in_use")
         said = f"{account['total'] / 1e9:.3f} GB" if account else "not told"

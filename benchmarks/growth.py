@@ -126,7 +126,7 @@ def measured(point: dict[str, Any], rounds: int) -> dict[str, Any]:
         "peak_resident_bytes": peak_resident_bytes(),
         "resident_bytes_before": bare,
         "compiled_bytes_per_device": program.compiled.memory_bytes,
-        "compiled_memory_per_device": compiled_memory(program.compiled.segments[1, False]),
+        "compiled_memory_per_device": compiled_memory(program.compiled.segments[1, False, False]),
         "kept_by_clients_bytes": kept,
         "parameters": models.count_parameters(built.weights),
         "clients": len(program.sizes),

@@ -5,6 +5,7 @@ They are those at hand, or those of a `Machine` that is not here, which is then 
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -242,12 +243,75 @@ def chunk_that_fits(found: dict[str, int], chunk: int, free: int) -> int:
     return int(chunk * max(room, 0) / max(found["temporary"], 1))
 
 
-def check_room(compiled: Any, chunk: int) -> None:
+def chunk_found(compiled_with: Callable[[int], Any], chunk: int, free: int) -> int:
+    """The largest chunk that was found to have room, by compiling smaller ones.
+
+    Args:
+      compiled_with: the program of a chunk.
+      chunk: at most.
+      free: as of ``chunk_that_fits``.
+
+    Returns:
+      0 if even one client alone has none.
+
+    Example:
+      >>> compiled = lambda c: jax.jit(lambda x: jnp.sort(x) + x[0]).lower(jnp.ones(c)).compile()
+      >>> chunk_found(compiled, 8, 10**6), chunk_found(compiled, 8, 0)
+      (8, 0)
+    """
+    while chunk >= 1:
+        found = compiled_memory(compiled_with(chunk))
+        if found is None:
+            return 0
+        fits = chunk_that_fits(found, chunk, free)
+        if fits == chunk:
+            return chunk
+        chunk = 1 if chunk > 1 and fits < 1 else fits
+    return 0
+
+
+@contextlib.contextmanager
+def told_if_exhausted(chunk: int) -> Iterator[None]:
+    """A block in which a device may run out of memory; then the error says what to set.
+
+    Args:
+      chunk: clients side by side in what runs.
+
+    Raises:
+      ConfigError: the compiler or the device had no room.
+
+    Example:
+      >>> with told_if_exhausted(8):
+      ...     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+      Traceback (most recent call last):
+      fedcode_jax.errors.ConfigError: execution.chunk: 8 client(s) side by side ran out of ...
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        advice = (
+            f"half of them take about half as much: set execution.chunk to {chunk // 2}"
+            if chunk > 1
+            else "no chunk has room: set a smaller local.batch_size or a smaller model"
+        )
+        raise ConfigError(
+            f"execution.chunk: {chunk} client(s) side by side ran out of the device's memory; "
+            f"{advice} ({str(error).partition(chr(10))[0][:200]})"
+        ) from error
+
+
+def check_room(
+    compiled: Any, chunk: int, compiled_with: Callable[[int], Any] | None = None
+) -> None:
     """Refuses a compiled program that its devices have no room for, before it runs.
 
     Args:
       compiled: the program; its arguments lie on the devices already.
       chunk: clients side by side in it.
+      compiled_with: the program of another chunk, to be sure of the one that is named; None to go
+        by proportion.
 
     Raises:
       ConfigError: says what it needs, what there is, and which chunk has room.
@@ -258,11 +322,14 @@ def check_room(compiled: Any, chunk: int) -> None:
     fits = chunk_that_fits(found, chunk, free)
     if fits == chunk:
         return
+    if compiled_with is not None and chunk > 1:
+        fits = chunk_found(compiled_with, max(fits, 1), free)
     needed = found["temporary"] + found["results"] - found["shared"]
     advice = (
         f"set execution.chunk to {fits}"
         if fits >= 1 and chunk > 1
-        else "set a smaller local.batch_size, fewer clients_per_round or a smaller model"
+        else "no chunk has room: set a smaller local.batch_size, fewer clients_per_round or a "
+        "smaller model"
     )
     raise ConfigError(
         f"execution.chunk: {chunk} client(s) side by side need {needed / 1e9:.2f} GB on a device "

@@ -24,6 +24,10 @@ class WireCheckError(FedcodeError, RuntimeError):
     """A message did not survive encoding and decoding, or its counted size is not its length."""
 
 
+class CheckError(FedcodeError, RuntimeError):
+    """A run differs from the same calculation in float64 by more than rounding can."""
+
+
 class ElsewhereError(FedcodeError, RuntimeError):
     """Another process of the run failed: which, and its message."""
 

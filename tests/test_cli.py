@@ -37,7 +37,11 @@ def simulation(monkeypatch, tmp_path):
     module.signal = "SIGINT"
     module.error = None
 
-    def run(config, *, observer=None, overwrite=False, resume=False, wire_check=False, quiet=False):
+    def run(
+        config, *, observer=None, overwrite=False, resume=False, wire_check=False, check=0,
+        quiet=False,
+    ):  # fmt: skip
+        module.check = check
         module.calls.append((config, overwrite))
         assert quiet == (observer is None)
         module.resume = resume
@@ -70,6 +74,14 @@ def test_a_run_shows_its_facts_its_progress_and_its_figures(simulation, capsys):
     assert "10.00x measured" in out
     assert "1 Mbit/s up, 10 Mbit/s down" in out
     assert simulation.calls == [(ExperimentConfig(out="runs/fedcode-digits"), False)]
+
+
+@pytest.mark.parametrize(
+    ("words", "rounds"), [([], 0), (["--check"], 2), (["--check", "5"], 5), (["--check=1"], 1)]
+)
+def test_check_alone_means_two_rounds(simulation, words, rounds):
+    assert main(["run", *words, "--quiet"]) == 0
+    assert simulation.check == rounds
 
 
 def test_the_folder_is_named_after_algorithm_and_data(simulation):

@@ -175,6 +175,7 @@ CHANGED = {
     "execution.conv": "patches",
     "execution.devices": 1,
     "execution.precision": "bfloat16",
+    "execution.deterministic": True,
 }
 # These are set apart: they do not go with each other, or need another or a file of one's own.
 ALONE = {"block": 2, "rate_weight": 0.01, "uplink": "in_time"}

@@ -33,7 +33,7 @@ ROOMS = (
     ("clients",),
     ("simulation", "loggers"),
     ("config",),
-    ("results",),
+    ("results", "shadow"),
     ("experiment",),
     ("advice", "bench"),
     ("paper",),

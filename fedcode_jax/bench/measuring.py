@@ -155,4 +155,4 @@ def _work_of_round(program: Program, after: State, metrics: RoundMetrics) -> dic
 
 def _compiled_round(program: Program) -> Any:
     """The segment of one round that ``Program.advance`` has compiled."""
-    return program.compiled.segments[1, False]
+    return program.compiled.segments[1, False, False]

@@ -11,6 +11,13 @@ from fedcode_jax.errors import ConfigError, check_name
 from fedcode_jax.limits import refuse
 
 
+@dataclasses.dataclass(frozen=True)
+class Alone:
+    """In the annotation of an option that may be given without a value: what it then is."""
+
+    value: Any
+
+
 def options_of(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
     """The options of a command line with the words after each.
 
@@ -76,6 +83,9 @@ def value_of(setting: str, hint: Any, words: Sequence[str]) -> Any:
       >>> value_of("local.epochs", int, ["2"]), value_of("data.path", tuple[str, ...], ["a", "b"])
       (2, ['a', 'b'])
     """
+    alone = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Alone)]
+    if alone and not words:
+        return alone[0].value
     kind, optional = _bare(hint)
     origin = typing.get_origin(kind) or kind
     if origin is tuple:

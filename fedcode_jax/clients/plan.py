@@ -33,6 +33,7 @@ class Plan:
       layout: ``sorted``, chunks of clients of about as many steps, one after another; or
         ``packed``, as many slots as a chunk has clients, each of which takes the next client
         when it has finished one. Under ``map`` there is nothing to pack.
+      deterministic: whether a GPU is only to use operations that give the same bits each time.
     """
 
     client_axis: str
@@ -43,6 +44,7 @@ class Plan:
     reason: str = "as set"
     target: str = dataclasses.field(default_factory=here)
     layout: str = "sorted"
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         check_name("execution.client_axis", self.client_axis, ("vmap", "map"))
@@ -71,7 +73,13 @@ class Plan:
 
     @property
     def compiler_options(self) -> dict[str, str | bool] | None:
-        """For ``Lowered.compile``: on CPU, devices are cores, and not to share their work."""
+        """For ``Lowered.compile``: on CPU, devices are cores, and not to share their work.
+
+        On a GPU, deterministic programs do without atomic sums, and without choosing kernels by
+        trying them, which may choose others the next time.
+        """
+        if self.deterministic and self.target == "gpu":
+            return {"xla_gpu_deterministic_ops": True}
         if self.devices > 1 and self.target == "cpu":
             return {"xla_cpu_multi_thread_eigen": False}
         return None
@@ -94,5 +102,5 @@ class Plan:
         where = f" on each of {self.devices} devices" if self.devices > 1 else ""
         return (
             f"{self.client_axis} (clients {how}{where}), {self.conv} convolutions, "
-            f"{self.precision} ({self.reason})"
+            f"{self.precision}{', deterministic' * self.deterministic} ({self.reason})"
         )

@@ -44,6 +44,9 @@ class ExecutionConfig(Section):
     layout: Literal["sorted", "packed"] | None = None
     """Clients side by side in chunks of like numbers of steps (sorted), or each place taken by the
     next client as soon as it is free (packed); None: as planned."""
+    deterministic: bool = False
+    """On GPUs, only operations that give the same bits each time, at a price (see PERFORMANCE.md);
+    CPUs and TPUs have no others."""
 
 
 CHECKPOINTING = ("checkpoint_every", "checkpoint_seconds", "checkpoint_keep")

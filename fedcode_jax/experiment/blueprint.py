@@ -272,6 +272,7 @@ class Blueprint:
             conv=execution.conv,
             layout=execution.layout,
             may_pack=may_pack,
+            deterministic=execution.deterministic,
             probe=execution.plan == "probe",
         )
 

@@ -107,6 +107,8 @@ class Journal:
         """Makes or reopens the folder, and begins the logs: of a new run first, which may fail."""
         experiment, config = self.experiment, self.experiment.config
         versions = results.installed_versions(experiment.info["device"])
+        versions["data"] = experiment.dataset.checksum
+        versions["partition"] = experiment.partition.checksum
         if experiment.init_checksum is not None:
             versions["init"] = experiment.init_checksum
         about = configs.to_yaml(config), versions

@@ -21,8 +21,10 @@ from fedcode_jax.experiment.given import Given, named
 from fedcode_jax.experiment.going_on import check_same, going_on, is_finished
 from fedcode_jax.experiment.journal import Journal, Observer, curves_label
 from fedcode_jax.experiment.saving import pauses
+from fedcode_jax.limits import check_whole
 from fedcode_jax.loggers import Logger, Loggers, makers
 from fedcode_jax.results.writing import check_writable
+from fedcode_jax.shadow import Check
 from fedcode_jax.simulation import (
     Outcome,
     Program,
@@ -71,6 +73,7 @@ def run(
     overwrite: bool = False,
     resume: bool = False,
     wire_check: bool = False,
+    check: int = 0,
     quiet: bool = False,
     **given: Unpack[Given],
 ) -> Result:
@@ -90,6 +93,8 @@ def run(
         the result is what its folder holds, and nothing is changed.
       wire_check: encodes and decodes every message for real, and holds the sizes that the run
         counts against the bytes; the summary then has ``wire_check``.
+      check: how many of the first rounds are done once more in NumPy's float64 and compared, as
+        SEMANTICS.md says; the summary then has ``check``.
       quiet: shows nothing in a notebook either.
       **given: parts of your own in place of those that the config names, by keyword: ``model``,
         ``dataset``, ``algorithm``, ``optimizer``, ``loss``, ``metrics`` and so on, see
@@ -105,6 +110,7 @@ def run(
       DataError: the data set is missing or malformed.
       CheckpointError: there is nothing to resume, or it is of another config, version or data.
       WireCheckError: a message did not survive, or its counted size is off.
+      CheckError: a checked round differs from float64 by more than rounding can.
       ElsewhereError: one of these errors in another process.
 
     Example:
@@ -123,6 +129,8 @@ def run(
     with processes.together():
         experiment = _rebuilt(config, noted, given) if resume else build(config, **given)
     experiment = _with_common_plan(experiment)
+    with processes.together():
+        checks = _Checks.of(experiment, wire_check, check)
     processes.check_same(_facts(experiment))
     program = experiment.program
     state = program.start(experiment.weights)
@@ -139,7 +147,7 @@ def run(
         experiment, state, observer, told, overwrite=overwrite, from_path=from_path
     )
     try:
-        outcome, summary = _simulated(experiment, journal, state, wire_check)
+        outcome, summary = _simulated(experiment, journal, state, checks)
     except BaseException as error:
         journal.failed(error)
         raise
@@ -152,12 +160,26 @@ def run(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Checks:
+    """What looks at a run beside it, each None where it is not asked for."""
+
+    wire: WireCheck | None
+    rounds: Check | None
+
+    @classmethod
+    def of(cls, experiment: Experiment, wire_check: bool, check: int) -> "_Checks":
+        check_whole("check", check, 0)
+        rounds = Check(experiment.program, experiment.config, check) if check else None
+        return cls(WireCheck() if wire_check else None, rounds)
+
+
 def _simulated(
-    experiment: Experiment, journal: Journal, state: State, wire_check: bool
+    experiment: Experiment, journal: Journal, state: State, checks: _Checks
 ) -> tuple[Outcome, dict[str, Any]]:
     """Runs the rounds, and writes down what they came to."""
     config = experiment.config
-    check = WireCheck() if wire_check else None
+    wire = checks.wire
     outcome = simulate(
         experiment.program,
         state,
@@ -166,16 +188,19 @@ def _simulated(
         pause_every=pauses(config) if config.out is not None else (),
         records=journal.records,
         advanced=journal.advanced,
-        wire_check=check,
+        wire_check=wire,
+        check=checks.rounds,
     )
     summary = summary_of(experiment, outcome)
     summary["algorithm"] = config.algorithm.name
     if outcome.signal is not None:
         summary["signal"] = outcome.signal
-    if check is not None:
-        summary["wire_check"] = check.figures
+    if wire is not None:
+        summary["wire_check"] = wire.figures
+    if checks.rounds is not None:
+        summary["check"] = checks.rounds.figures
     journal.closed(outcome, summary)
-    if check is not None and not check.messages and outcome.status == "completed":
+    if wire is not None and not wire.messages and outcome.status == "completed":
         raise WireCheckError("no message was checked: the run had no round left to do")
     return outcome, summary
 

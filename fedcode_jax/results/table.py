@@ -72,8 +72,8 @@ def closing_table(
     compiling = summary.get("compile_seconds")
     wall = format_seconds(summary["wall_seconds"])
     row("wall time", wall + (f", compiling {format_seconds(compiling)}" if compiling else ""))
-    if summary.get("wire_check") is not None:
-        row("wire check", _checked(summary["wire_check"]))
+    for name, value in _checks(summary):
+        row(name, value)
     if summary.get("privacy") is not None:
         row("privacy", _privacy(summary["privacy"]))
     waste = summary.get("padding_waste")
@@ -82,6 +82,21 @@ def closing_table(
     if folder is not None:
         row("folder", os.fspath(folder))
     return table
+
+
+def _checks(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was held against the bytes, and against the same rounds in float64."""
+    if summary.get("wire_check") is not None:
+        yield "wire check", _of_messages(summary["wire_check"])
+    check = summary.get("check")
+    if check is not None:
+        yield (
+            "check in float64",
+            "largest difference, what rounding may make of it, how often looked",
+        )
+    for name, found in (check or {}).items():
+        apart = f"within {found['difference']:.1e} (bound {found['bound']:.1e})"
+        yield f"  {name}", (apart if found["bound"] else "equal") + f", {found['compared']:,} times"
 
 
 def _of_clients(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -109,7 +124,7 @@ def _faults(found: Mapping[str, int]) -> str:
     return ", ".join(shown) or "none befell it"
 
 
-def _checked(check: Mapping[str, Any]) -> str:
+def _of_messages(check: Mapping[str, Any]) -> str:
     """What the wire check found."""
     apart = check["largest_difference"]
     parts = [

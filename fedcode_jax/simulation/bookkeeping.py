@@ -211,4 +211,5 @@ def _traffic(
         uploads=done.message if done.upload is None else done.upload,
         uploads_given=done.upload_given,
         upload_bits=bits[1],
+        works=done.work,
     )

@@ -58,6 +58,7 @@ class Done(NamedTuple):
       upload: the upload, whether it arrived or not, where traffic is kept.
       upload_given: the reference that it was coded given, likewise.
       befallen: what came of faults; None in a run without them.
+      work: what it did, where works are kept.
     """
 
     received: jax.Array
@@ -73,6 +74,7 @@ class Done(NamedTuple):
     upload: Message | None = None
     upload_given: Message | None = None
     befallen: faults.Befallen | None = None
+    work: Work | None = None
 
     @property
     def kept(self) -> jax.Array:
@@ -91,6 +93,7 @@ class LocalWork:
       max_size: the largest number of samples of any client.
       sketched: whether uploads carry a sketch of the weights.
       traffic: whether uploads are given as they were sent.
+      works: whether what clients did is given.
     """
 
     algorithm: Algorithm
@@ -99,6 +102,7 @@ class LocalWork:
     max_size: int
     sketched: bool = False
     traffic: bool = False
+    works: bool = False
 
     def run(
         self, now: Opening, deadline: Any, post: Post, members: Member, data: ClientData
@@ -181,6 +185,7 @@ class LocalWork:
             upload=sent if self.traffic else None,
             upload_given=given if self.traffic else None,
             befallen=befallen,
+            work=work if self.works else None,
         )
 
     def _read(

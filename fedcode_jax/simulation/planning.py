@@ -26,6 +26,7 @@ def planned(
     conv: str | None = None,
     layout: str | None = None,
     may_pack: bool = True,
+    deterministic: bool = False,
     probe: bool = False,
 ) -> Program:
     """The program of the plan that suits the machine.
@@ -41,6 +42,7 @@ def planned(
       conv: as set, or None.
       layout: as set, or None.
       may_pack: whether packed slots are chosen without being asked for.
+      deterministic: as of ``Plan``.
       probe: run a few rounds under each plan, instead of going by the rules.
 
     Returns:
@@ -75,6 +77,7 @@ def planned(
         ),
         may_pack=may_pack,
     )
+    plans = (dataclasses.replace(each, deterministic=deterministic) for each in plans)
     if probe:
         return fastest_program(list(plans), program, weights)
     return program(next(plans))

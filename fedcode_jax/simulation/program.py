@@ -1,6 +1,7 @@
 """An experiment ready to run: what it is, on the devices, and what has been compiled of it."""
 
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -18,6 +19,7 @@ from fedcode_jax.devices import (
     lay,
     replicated,
     spread,
+    told_if_exhausted,
 )
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.simulation.evaluation_data import EvaluationData
@@ -32,12 +34,12 @@ class Compiled:
     """What has been compiled of a program, and what it cost; no part of what the program is.
 
     Attributes:
-      segments: by number of rounds, and whether their traffic is kept.
+      segments: by number of rounds, and whether their traffic and the clients' works are kept.
       seconds: spent compiling.
       memory_bytes: that the largest of them takes on a device, by the compiler's account.
     """
 
-    segments: dict[tuple[int, bool], Any] = dataclasses.field(default_factory=dict)
+    segments: dict[tuple[int, bool, bool], Any] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     memory_bytes: int = 0
 
@@ -168,7 +170,7 @@ class Program:
 
     @randomness.standardised
     def advance(
-        self, state: State, num_rounds: int, *, traffic: bool = False
+        self, state: State, num_rounds: int, *, traffic: bool = False, works: bool = False
     ) -> tuple[State, SegmentOutput]:
         """Runs rounds and evaluates after the last one.
 
@@ -178,6 +180,7 @@ class Program:
           state: where to begin; its buffers are donated.
           num_rounds: 0 evaluates alone.
           traffic: whether the output holds the messages of the rounds.
+          works: whether it holds, with the messages, what each client started from and trained.
 
         Returns:
           The new state, and what happened.
@@ -189,32 +192,55 @@ class Program:
         shardings = self.shardings(state)
         state = lay(state, shardings)
         segments = self.compiled.segments
-        if (num_rounds, traffic) not in segments:
+        kind = num_rounds, traffic, works
+        kept = {"traffic": traffic, "works": works}
+        if kind not in segments:
             began = time.perf_counter()
-            lowered = self.lowered(state, num_rounds, traffic=traffic)
-            compiled = lowered.compile(self.plan.compiler_options)
-            check_room(compiled, self.plan.chunk)
-            segments[num_rounds, traffic] = compiled
+            with told_if_exhausted(self.plan.chunk):
+                compiled = self.compiled_with(self.plan.chunk, state, num_rounds, **kept)
+            smaller = functools.partial(
+                self.compiled_with, state=state, num_rounds=num_rounds, **kept
+            )
+            check_room(compiled, self.plan.chunk, smaller)
+            segments[kind] = compiled
             account = compiled_memory(compiled) or {"total": 0}
             self.compiled.memory_bytes = max(self.compiled.memory_bytes, account["total"])
             self.compiled.seconds += time.perf_counter() - began
-        return segments[num_rounds, traffic](state, self.data, self.test, self.settings)
+        return segments[kind](state, self.data, self.test, self.settings)
+
+    def compiled_with(self, chunk: int, state: State, num_rounds: int, **kept: bool) -> Any:
+        """What ``advance`` runs, were so many clients side by side.
+
+        Args:
+          chunk: of the plan.
+          state: as of ``lowered``.
+          num_rounds: likewise.
+          **kept: ``traffic`` and ``works``, as of ``advance``.
+        """
+        program = self
+        if chunk != self.plan.chunk:
+            plan = dataclasses.replace(self.plan, chunk=chunk)
+            program = dataclasses.replace(self, plan=plan)
+        return program.lowered(state, num_rounds, **kept).compile(self.plan.compiler_options)
 
     @randomness.standardised
-    def lowered(self, state: State, num_rounds: int, *, traffic: bool = False) -> Any:
+    def lowered(
+        self, state: State, num_rounds: int, *, traffic: bool = False, works: bool = False
+    ) -> Any:
         """The program of ``advance``, lowered for the machine that it is made for.
 
         Args:
           state: where to begin; for a machine that is not here its shapes are enough.
           num_rounds: at least 1.
           traffic: whether the output holds the messages of the rounds.
+          works: as of ``advance``.
 
         Returns:
           A ``jax.stages.Lowered``.
         """
         shardings, everywhere = self.shardings(state), self._replicated
         segment = jax.jit(
-            self.segment(num_rounds, traffic=traffic),
+            self.segment(num_rounds, traffic=traffic, works=works),
             donate_argnums=0,
             out_shardings=(shardings, everywhere),
         )
@@ -225,7 +251,7 @@ class Program:
         test = EvaluationData.shardings(self.plan.devices, self.machine)
         return self.machine.lower(segment, inputs, (shardings, data, test, settings))
 
-    def segment(self, num_rounds: int, *, traffic: bool = False) -> Segment:
+    def segment(self, num_rounds: int, *, traffic: bool = False, works: bool = False) -> Segment:
         """Rounds and an evaluation after the last: (state, data, test, settings) -> the same.
 
         Pure, to be jitted and vmapped. All but local training is in full float32.
@@ -238,6 +264,7 @@ class Program:
             max_size=self.max_size,
             sketched=self.sketched,
             traffic=traffic,
+            works=works,
         )
         segment = make_segment(
             run_round,

@@ -26,6 +26,7 @@ def make_round(
     max_size: int,
     sketched: bool = False,
     traffic: bool = True,
+    works: bool = False,
 ) -> Round:
     """The function that runs one round.
 
@@ -38,12 +39,13 @@ def make_round(
       max_size: the largest number of samples of any client.
       sketched: whether uploads carry a sketch of the weights, for schedules that ask for it.
       traffic: whether uploads are kept as they were sent, also those that did not arrive.
+      works: whether the messages are with what each client started from, and trained.
 
     Returns:
       (state, data, settings) -> (state, metrics, traffic): pure, to be jitted, scanned and
       vmapped. Without ``traffic`` its last part holds no messages worth looking at.
     """
-    work = LocalWork(algorithm, training, plan, max_size, sketched, traffic)
+    work = LocalWork(algorithm, training, plan, max_size, sketched, traffic, works)
 
     def run_round(
         state: State, data: ClientData, settings: Settings

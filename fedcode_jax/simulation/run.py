@@ -6,11 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
 from fedcode_jax import randomness
+from fedcode_jax.devices import told_if_exhausted
 from fedcode_jax.simulation import processes
 from fedcode_jax.simulation.evaluation import Score
 from fedcode_jax.simulation.personal import PersonalScore
@@ -19,6 +21,20 @@ from fedcode_jax.simulation.records import Record, has_diverged, records_of
 from fedcode_jax.simulation.segment import SegmentOutput
 from fedcode_jax.simulation.state import State
 from fedcode_jax.simulation.wire_check import WireCheck
+
+
+class RoundCheck(Protocol):
+    """What looks at single rounds: ``shadow.Check`` does them once more in float64.
+
+    Attributes:
+      rounds: how many it is yet to be given.
+    """
+
+    rounds: int
+
+    def take(self, before: State, after: State, output: SegmentOutput) -> None:
+        """Is given one: the state before it on the host, that after it, and what happened."""
+
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 """Batch systems send the second some seconds before they end a job, a lost terminal the third."""
@@ -74,6 +90,7 @@ def simulate(
     records: list[Record] | None = None,
     advanced: Callable[[list[Record], State, Evaluation | None], None] | None = None,
     wire_check: WireCheck | None = None,
+    check: RoundCheck | None = None,
 ) -> Outcome:
     """Runs an experiment to its last round, to divergence, or until it is interrupted.
 
@@ -92,6 +109,7 @@ def simulate(
         the evaluation found; None at a pause.
       wire_check: is given every message to encode and decode; those of a run that diverges are
         left out.
+      check: is given the first rounds, which then run one at a time.
 
     Returns:
       The outcome.
@@ -109,11 +127,16 @@ def simulate(
                 return Outcome(state, records, "interrupted", evaluation, stopped)
             to_evaluation = min(eval_every - done % eval_every, rounds - done)
             num_rounds = min([to_evaluation, *(every - done % every for every in pause_every)])
+            checked = check is not None and check.rounds > 0
+            if checked:
+                num_rounds, before = 1, jax.device_get(jax.tree.map(jnp.copy, state))
             evaluated = num_rounds == to_evaluation
             compiling = program.compiled.seconds
             began = time.perf_counter()
-            state, output = program.advance(state, num_rounds, traffic=wire_check is not None)
-            jax.block_until_ready(output)
+            kept = {"traffic": wire_check is not None or checked, "works": checked}
+            with told_if_exhausted(program.plan.chunk):
+                state, output = program.advance(state, num_rounds, **kept)
+                jax.block_until_ready(output)
             seconds = time.perf_counter() - began - (program.compiled.seconds - compiling)
             on_host = jax.device_get(output._replace(traffic=None))
             new = records_of(
@@ -131,6 +154,9 @@ def simulate(
                 advanced(new, state, found)
             if any(has_diverged(record) for record in new):
                 return Outcome(state, records, "diverged", evaluation)
+            if checked:
+                assert check is not None
+                check.take(before, state, output)
             if wire_check is not None and output.traffic is not None:
                 wire_check.take(output.traffic, output.metrics, done - num_rounds + 1)
     return Outcome(state, records, "completed", evaluation)

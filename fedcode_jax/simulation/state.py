@@ -129,6 +129,7 @@ class Traffic(NamedTuple):
       uploads: the clients' messages, with a leading axis of M, whether they arrived or not.
       uploads_given: what the server held of each client before it.
       upload_bits: u32[M], the size of each upload when it is sent whole.
+      works: what each client did, with a leading axis of M, where that is asked for.
     """
 
     broadcast: Message
@@ -139,6 +140,7 @@ class Traffic(NamedTuple):
     uploads: Message
     uploads_given: Message | None
     upload_bits: jax.Array
+    works: Work | None = None
 
 
 @randomness.standardised

@@ -1,5 +1,6 @@
 """What a plan may be, and where it puts clients."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -43,3 +44,18 @@ def test_clients_are_dealt_to_slots_one_by_one():
 def test_a_plan_says_whether_it_packs():
     assert "3 side by side, packed" in str(Plan("vmap", 3, "native", layout="packed"))
     assert "packed" not in str(Plan("vmap", 3, "native"))
+
+
+def test_a_deterministic_plan_says_so_to_the_compiler_of_a_gpu_alone():
+    options = {
+        target: Plan("vmap", 2, "native", target=target, deterministic=True).compiler_options
+        for target in ("cpu", "gpu", "tpu")
+    }
+    assert options == {"cpu": None, "gpu": {"xla_gpu_deterministic_ops": True}, "tpu": None}
+    # The compiler knows the option: of one that it does not it says so.
+    lowered = jax.jit(lambda x: x + 1).lower(1.0)
+    assert lowered.compile(options["gpu"])(1.0) == 2.0
+    with pytest.raises(Exception, match="No such compile option"):
+        lowered.compile({"xla_gpu_deterministic": True})
+    assert "deterministic" in str(Plan("vmap", 2, "native", deterministic=True))
+    assert "deterministic" not in str(Plan("vmap", 2, "native"))

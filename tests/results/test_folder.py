@@ -163,3 +163,10 @@ def test_versions_name_what_the_figures_depend_on():
     assert versions["jax"] == jax.__version__
     assert versions["device"] == "2 cores"
     assert {"fedcode_jax", "flax", "optax", "numpy", "python"} <= set(versions)
+
+
+def test_flags_that_change_numbers_are_noted(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert "XLA_FLAGS" not in installed_versions("cpu")["flags"]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    assert "XLA_FLAGS=--xla_cpu_enable_fast_math=true" in installed_versions("cpu")["flags"]

@@ -61,6 +61,37 @@ def test_where_no_chunk_helps_other_settings_are_named(chunk, monkeypatch):
         check_room(side_by_side(chunk), chunk)
 
 
+def test_the_chunk_that_is_named_was_compiled_and_has_room(monkeypatch):
+    """By proportion it would be 6, but memory goes up in steps here."""
+
+    def stepwise(chunk):
+        return side_by_side(8 if chunk > 4 else chunk)
+
+    free = int(0.8 * needed(stepwise(8)))
+    monkeypatch.setattr(devices, "free_bytes", lambda machine=None: free)
+    with pytest.raises(ConfigError, match=r"set execution\.chunk to 4"):
+        check_room(stepwise(8), 8, stepwise)
+    monkeypatch.setattr(devices, "free_bytes", lambda machine=None: 1000)
+    with pytest.raises(ConfigError, match="no chunk has room"):
+        check_room(stepwise(8), 8, stepwise)
+
+
+@pytest.mark.parametrize(("chunk", "advice"), [(8, "set execution.chunk to 4"), (1, "no chunk")])
+def test_memory_that_runs_out_at_work_is_told_with_what_to_set(chunk, advice):
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+    with (
+        pytest.raises(ConfigError, match=f"execution.chunk: {chunk} client.*{advice}"),
+        devices.told_if_exhausted(chunk),
+    ):
+        raise error
+    other = jax.errors.JaxRuntimeError("INTERNAL: something else")
+    with (
+        pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"),
+        devices.told_if_exhausted(chunk),
+    ):
+        raise other
+
+
 def test_compiled_memory_counts_donated_arguments_once():
     shape = jax.ShapeDtypeStruct((1000,), jnp.float32)
     keep = jax.jit(lambda x: x + 1).lower(shape).compile()

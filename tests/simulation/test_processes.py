@@ -68,7 +68,7 @@ def as_slurm_task(port, number):
 
 
 @contextlib.contextmanager
-def started(arguments, *, slurm=False, own=((), ()), folders=(None, None)):
+def started(arguments, *, slurm=False, own=((), ()), folders=(None, None), program=FEDCODE):
     """Two processes of ``fedcode run``, killed if they are still there in the end."""
     port, running = free_port(), []
     try:
@@ -81,7 +81,7 @@ def started(arguments, *, slurm=False, own=((), ()), folders=(None, None)):
                 environment |= as_slurm_task(port, number)
             running.append(
                 subprocess.Popen(
-                    [*FEDCODE, "run", *how, *arguments, *own[number]],
+                    [*program, "run", *how, *arguments, *own[number]],
                     env=environment,
                     cwd=folders[number],
                     stdout=subprocess.PIPE,
@@ -185,7 +185,8 @@ def test_a_folder_that_is_taken_stops_all_processes(tmp_path):
     assert codes == [2, 2]
     assert len(first[1]) == 1
     assert "already holds a run" in first[1][0]
-    assert second == ([], [])
+    (line,) = second[1]
+    assert "error: process 0" in line
 
 
 def test_data_that_one_process_lacks_stop_all_processes(tmp_path):
@@ -210,8 +211,74 @@ def test_processes_with_unlike_options_stop_all_processes(tmp_path):
         codes, (first, second) = ended(running)
     assert codes == [2, 2]
     assert "seed: process 1 has 1, but process 0 0" in first[1][0]
-    assert second == ([], [])
+    (line,) = second[1]
+    assert "seed: process 1 has 1" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_options_that_one_process_cannot_use_end_all():
+    with started(words(TINY), own=((), ("--rounds", "foo"))) as running:
+        codes, (first, second) = ended(running)
+    assert codes == [2, 2]
+    assert second[1] == [
+        "fedcode: error: rounds: 'foo' cannot be used; it must be a whole number of at least 1"
+    ]
+    (line,) = first[1]
+    assert line.startswith("fedcode: error: process 1 failed: ConfigError: rounds: 'foo'")
+
+
+def begun(folder):
+    """Waits until a run that goes on and on has written its first round."""
+    metrics, deadline = folder / "metrics.jsonl", time.monotonic() + TIMEOUT
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_process_that_is_killed_ends_the_other_within_seconds(tmp_path, number):
+    changes = {**FLOATS, "rounds": 1_000_000, "out": tmp_path / "run"}
+    with started([*words(changes), "--quiet"]) as running:
+        begun(tmp_path / "run")
+        running[number].kill()
+        killed = time.monotonic()
+        codes, shown = ended(running)
+    assert time.monotonic() - killed < 15
+    if number == 1:  # of the first one JAX's own notice, an abort, may be a moment earlier
+        assert codes == [2, -signal.SIGKILL]
+        assert shown[0][1] == [
+            "fedcode: error: process 1 ended without a word: it was killed, or its machine is gone"
+        ]
+
+
+FAILING = """
+import sys
+from fedcode_jax.simulation import run
+def records_of(*given, first_round, **more):
+    if first_round > 2 and sys.argv[sys.argv.index("--process-id") + 1] == "{number}":
+        raise ValueError("the disk is full")
+    return made(*given, first_round=first_round, **more)
+made, run.records_of = run.records_of, records_of
+from fedcode_jax.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_error_between_two_rounds_of_one_process_ends_both(tmp_path, number):
+    changes = {**FLOATS, "rounds": 1_000_000, "out": tmp_path / "run"}
+    program = [sys.executable, "-c", FAILING.format(number=number)]
+    with started([*words(changes), "--quiet"], program=program) as running:
+        begun(tmp_path / "run")
+        began = time.monotonic()
+        codes, shown = ended(running)
+    assert time.monotonic() - began < 30
+    assert codes[number] == 1
+    assert shown[number][1][-1] == "ValueError: the disk is full"
+    assert codes[1 - number] == 2
+    line = f"fedcode: error: process {number} failed: ValueError: the disk is full"
+    assert shown[1 - number][1] == [line]
 
 
 @pytest.mark.parametrize(
