@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fedcode_jax.config import ExperimentConfig
-from fedcode_jax.config.axes import Range, load_sweep, parse_axis, points
+from fedcode_jax.config.axes import Range, distinct, load_sweep, parse_axis, points
 from fedcode_jax.errors import ConfigError
 
 BASE = ExperimentConfig()
@@ -86,6 +86,29 @@ def test_a_random_search_draws_within_ranges_and_repeats_with_its_seed():
     assert found != [c for _, c in points(BASE, axes, samples=400, seed=4)]
     with pytest.raises(ConfigError, match="samples: 0"):
         points(BASE, axes, samples=0)
+
+
+def test_what_comes_to_the_same_is_run_once():
+    grid = points(BASE, {"seed": [0, 0, 1], "local.weight_decay": [0, 0.0]})
+    assert [config.seed for _, config in distinct(grid)] == [0, 1]
+    drawn = points(BASE, {"seed": [0, 1, 2]}, samples=50)
+    assert len(drawn) == 50
+    assert sorted(config.seed for _, config in distinct(drawn)) == [0, 1, 2]
+    # A schedule that its algorithm does not follow makes no difference; another setting does.
+    axes = {
+        "algorithm.name": ["fedcode", "fedavg"],
+        "schedule.client_period": [2, 5],
+        "partition.seed": [1, 2],
+    }
+    kept = [tuple(point.values()) for point, _ in distinct(points(BASE, axes))]
+    assert kept == [
+        ("fedcode", 2, 1),
+        ("fedcode", 2, 2),
+        ("fedcode", 5, 1),
+        ("fedcode", 5, 2),
+        ("fedavg", 2, 1),
+        ("fedavg", 2, 2),
+    ]
 
 
 def test_a_sweep_in_a_file(tmp_path):

@@ -102,6 +102,8 @@ def main(arguments: Sequence[str]) -> int:
         )
     if result.runs:
         console.print(sweep_table(result.table, list(result.runs[0].point)))
+    if result.repeated:
+        console.print(f"{result.repeated} more would have come to the same as another of these")
     console.print(f"folder  {result.folder}", markup=False, highlight=False, soft_wrap=True)
     bad = [run.summary["status"] for run in result.runs if run.summary["status"] != "completed"]
     if bad:

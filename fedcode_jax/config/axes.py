@@ -156,6 +156,35 @@ def points(
     return found
 
 
+def distinct(
+    found: Sequence[tuple[Point, ExperimentConfig]],
+) -> list[tuple[Point, ExperimentConfig]]:
+    """Of experiments that come to the same, the first.
+
+    They do where values are there twice, where random draws meet, and where they differ in the
+    schedule alone of an algorithm that brings one of its own.
+
+    Args:
+      found: as of ``points``.
+
+    Returns:
+      Those that are left, in their order.
+
+    Example:
+      >>> axes = {"algorithm.name": ["fedcode", "fedavg"], "schedule.client_period": [2, 5]}
+      >>> [tuple(point.values()) for point, _ in distinct(points(ExperimentConfig(), axes))]
+      [('fedcode', 2), ('fedcode', 5), ('fedavg', 2)]
+    """
+    first: dict[str, tuple[Point, ExperimentConfig]] = {}
+    for point, config in found:
+        if config.algorithm.own_schedule:
+            alike = dataclasses.replace(config, schedule=ExperimentConfig().schedule)
+        else:
+            alike = config
+        first.setdefault(repr(alike), (point, config))
+    return list(first.values())
+
+
 def _check_count(setting: str, count: int) -> None:
     if count > _MOST_POINTS:
         raise ConfigError(

@@ -50,10 +50,12 @@ class SweepResult:
     Attributes:
       runs: in the order of the grid or of the draws; those of a share alone, if one was run.
       folder: where they were written, or None.
+      repeated: combinations or draws that were left out: they come to the same as another.
     """
 
     runs: list[SweepRun]
     folder: pathlib.Path | None
+    repeated: int = 0
 
     @property
     def table(self) -> list[dict[str, Any]]:

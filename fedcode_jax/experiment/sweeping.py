@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from fedcode_jax import config as configs
 from fedcode_jax import randomness, results
 from fedcode_jax.config import ExperimentConfig
-from fedcode_jax.config.axes import Axes, points
+from fedcode_jax.config.axes import Axes, distinct, points
 from fedcode_jax.devices import claim_cores
 from fedcode_jax.errors import ConfigError
 from fedcode_jax.experiment.cache import keep_compiled_programs
@@ -54,8 +54,8 @@ def sweep(
     Args:
       config: what is not on an axis; its ``out`` is ignored.
       axes: values by setting, or rows of values by a tuple of settings that change together; a
-        setting may be a whole section, with mappings as its values. Or a list of the experiments,
-        each a mapping of settings to values.
+        setting may be a whole section, with mappings as its values. Combinations that come to the
+        same are run once. Or a list of the experiments, each a mapping of settings to values.
       samples: experiments to draw at random; None for all combinations.
       search_seed: of the draws.
       out: folder for ``results.csv``, ``results.parquet``, and a run folder for each experiment in
@@ -87,10 +87,10 @@ def sweep(
         raise ConfigError("sweep: runs in one process; start it without --distributed")
     keep_compiled_programs()
     base = named(dataclasses.replace(config, out=None), given)
-    plan = [
-        Planned(number, point, one)
-        for number, (point, one) in enumerate(points(base, axes, samples=samples, seed=search_seed))
-    ]
+    every = points(base, axes, samples=samples, seed=search_seed)
+    # What is listed one by one is run as it is listed.
+    found = distinct(every) if isinstance(axes, Mapping) else every
+    plan = [Planned(number, point, one) for number, (point, one) in enumerate(found)]
     part = read_share(share)
     _check_used(base, plan)
     _check_shared(plan, part, out, cluster)
@@ -108,7 +108,7 @@ def sweep(
             stack.callback(observer.finished)
         run = _run_here if client is None else client.run
         run(ledger, given, observer)
-    return ledger.result
+    return dataclasses.replace(ledger.result, repeated=len(every) - len(found))
 
 
 def _run_here(ledger: Ledger, given: Given, observer: SweepObserver | None) -> None:

@@ -41,6 +41,13 @@ def test_the_end_says_how_many_failed_and_what_to_do(tmp_path, capsys, monkeypat
     assert "finished before" not in told.out
 
 
+def test_what_comes_to_the_same_is_counted(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(words("--axis", "seed=0,0,0", "--out", str(out))) == 0
+    assert "2 more would have come to the same" in capsys.readouterr().out
+    assert len((out / "results.csv").read_text().splitlines()) == 2
+
+
 def test_a_share_without_work_says_so(tmp_path, capsys):
     out = str(tmp_path / "out")
     assert main(words("--axis", "seed=0", "--out", out, "--share", "1/2")) == 0
