@@ -101,6 +101,8 @@ def composed(row: Row) -> str:
         own = flattened({"algorithm": to_dict(row.config)["algorithm"]})
         settings = {name.removeprefix("algorithm."): value for name, value in own.items()}
         text = settings.pop("name")
+        if settings.get("aggregation.name") == "mean":
+            del settings["aggregation.name"]
         if settings:
             text += f" ({', '.join(f'{name} {value}' for name, value in settings.items())})"
     return "; ".join([text, *map(in_words, row.variant.besides.items())])
