@@ -1,5 +1,6 @@
 """The command, with a stand-in for the simulation; the real run is tested beside it."""
 
+import os
 import re
 import signal
 import subprocess
@@ -383,3 +384,14 @@ def test_nobody_need_read_all_that_is_printed(words):
         code = running.wait(60)
     assert said == ""
     assert code in (0, 141)  # argparse keeps to itself that nobody reads
+
+
+@pytest.mark.parametrize(("words", "level"), [([], "3"), (["--debug"], None)])
+def test_the_compilers_own_warnings_are_for_who_debugs(monkeypatch, words, level):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")  # so that it is as before afterwards
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    assert main(["--version", *words]) == 0
+    assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") == level
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+    main(["--version"])
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "1"

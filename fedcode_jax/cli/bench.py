@@ -77,7 +77,6 @@ def main(arguments: Sequence[str]) -> int:
 def _stay_off_accelerators() -> None:
     """Before JAX begins: compiling needs the CPU alone, and another job may have the rest."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def parse_bench(command: str, arguments: Sequence[str]) -> BenchOptions:

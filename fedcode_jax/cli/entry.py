@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       0
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" not in given:  # the compiler's own warnings: a slow compilation, an odd loop
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with _ended_as_by_ctrl_c():
             code = _dispatch(given)
