@@ -17,10 +17,12 @@ from collections.abc import Callable
 import tables_codes
 import tables_controls
 import tables_machines
+import tables_models
 import tables_paper
 import tables_rivals
 import tables_schedules
 import tables_speed
+import tables_trust
 import tables_updates
 from tables_text import Raw
 
@@ -35,6 +37,8 @@ BLOCKS: dict[str, Callable[[Raw], str]] = {
     **tables_rivals.BLOCKS,
     **tables_speed.BLOCKS,
     **tables_machines.BLOCKS,
+    **tables_models.BLOCKS,
+    **tables_trust.BLOCKS,
 }
 _BLOCK = re.compile(r"(<!-- figures ([\w-]+) -->\n)(.*?)(<!-- end -->)", flags=re.S)
 

@@ -36,6 +36,14 @@ def _best(raw: Raw, task: str, peer: str) -> dict[str, Any] | None:
     return None
 
 
+def round_ratio(raw: Raw, task: str, peer: str) -> float:
+    """How many times our round another program's takes."""
+    ours, its = _best(raw, task, "ours"), _best(raw, task, peer)
+    assert ours is not None
+    assert its is not None
+    return its["median"] / ours["median"]
+
+
 def peers_table(raw: Raw) -> str:
     """Milliseconds a round."""
     rows = []

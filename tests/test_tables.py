@@ -80,3 +80,32 @@ def test_numbers_are_rounded_once(tables):
     ahead = sum(a > b for a, b in zip(skip, fedcode, strict=True))
     found = tables.BLOCKS["controls-found"](tables.Raw()).replace("\n", " ")
     assert f"ahead of FedCode ({ahead} of 5 seeds ahead) on Dirichlet data, with" in found
+
+
+# What is said in numbers and is no figure of a raw file: tolerances of tests, sizes of what is run.
+PLAIN = (
+    r"within\s+0\.05 % of each other",  # tests of both forms of the fit
+    r"with 95 % intervals",
+    r"41 minutes on two cores",  # of one command, in its page
+    r"0\.24 MB in every row",  # the first broadcast: 6,090 floats to ten clients
+    r"under five minutes on two cores",
+    r"took 5 s or 2 GiB",  # limits
+    r"three times its width, 2\.4 million weights",
+    r"0\.9 points in a seed and 0\.3 in a mean; FedAvg by less than 0\.1",
+)
+
+
+def loose(text):
+    """Figures outside of blocks, code and links."""
+    for what in (r"<!-- figures .*?<!-- end -->", r"```.*?```", r"`[^`]*`", r"\]\([^)]*\)"):
+        text = re.sub(what, " ", text, flags=re.S)
+    text = re.sub(r"\s+", " ", text)
+    for said in PLAIN:
+        text = re.sub(said, " ", text)
+    unit = r"(?:%|times|points|x|GB|GiB|MB|kB|ms|s|min|minutes|hours)\b"
+    return re.findall(rf".{{0,40}}\b\d[\d,.]* ?(?:{unit}|%).{{0,20}}", text)
+
+
+def test_figures_stand_in_blocks(tables):
+    for page in tables.PAGES:
+        assert loose((tables.HOME / page).read_text()) == [], page
