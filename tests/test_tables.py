@@ -102,8 +102,8 @@ def loose(text):
     text = re.sub(r"\s+", " ", text)
     for said in PLAIN:
         text = re.sub(said, " ", text)
-    unit = r"(?:%|times|points|x|GB|GiB|MB|kB|ms|s|min|minutes|hours)\b"
-    return re.findall(rf".{{0,40}}\b\d[\d,.]* ?(?:{unit}|%).{{0,20}}", text)
+    unit = r"(?:times|points|GB|GiB|MB|kB|ms|s|min|minutes|hours)\b"
+    return re.findall(rf".{{0,40}}\b\d[\d,.]*(?:x\b| ?%| ?{unit}).{{0,20}}", text)
 
 
 def test_figures_stand_in_blocks(tables):
