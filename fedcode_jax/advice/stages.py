@@ -146,6 +146,7 @@ def next_config(run: Run, config: ExperimentConfig, stage: Stage) -> ExperimentC
             "schedule.client_period": stage.next_period,
             "rounds": max(_LEAST_ROUNDS, 4 * stage.next_period),
             "init": str(run.folder),
+            "init_skip": [],
             "out": None,
         },
     )

@@ -109,10 +109,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def _check_together(options: AdviseOptions) -> None:
     """Options that have no use beside others are no silent ones."""
-    if options.bytes_only and (options.floor or options.loss or options.after):
-        raise ConfigError(
-            "bytes_only: cannot be used with --floor, --loss or --after: it tells no accuracy"
-        )
+    given = {
+        name: getattr(options, name) != field.default
+        for name, field in AdviseOptions.__dataclass_fields__.items()
+    }
+    for mode, useless in (
+        ("bytes_only", ("floor", "loss", "after", "seeds", "overwrite")),
+        ("after", ("loss", "minimise", "seeds")),
+    ):
+        for name in (name for name in useless if given[mode] and given[name]):
+            raise ConfigError(f"{name}: has no use with --{mode.replace('_', '-')}; leave it out")
     if options.bytes_only == (options.parameters is None):
         what = "is needed with" if options.bytes_only else "has no use without"
         raise ConfigError(
@@ -120,8 +126,8 @@ def _check_together(options: AdviseOptions) -> None:
         )
     if options.after is None:
         return
-    if options.floor is None or options.loss is not None:
-        raise ConfigError("after: needs --floor, the accuracy to keep, and no --loss")
+    if options.floor is None:
+        raise ConfigError("after: needs --floor, the accuracy to keep")
     if dataclasses.replace(options.experiment, out=None) != ExperimentConfig():
         raise ConfigError("after: cannot be used with settings or --config; those of the run count")
 

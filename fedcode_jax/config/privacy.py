@@ -18,7 +18,7 @@ class PrivacyConfig(Section):
 
     clip: Annotated[float | None, checks.real(0, above=True)] = None
     """Largest L2 norm of a client's change of all that it sends; None: no privacy."""
-    noise_multiplier: Annotated[float, checks.real(0, above=True)] = 1.0
+    noise_multiplier: Annotated[float, checks.real(1e-3, 1e6)] = 1.0
     """Standard deviation of the noise of the sum of a round's changes, over the clip."""
     noise: Literal["central", "distributed"] = "central"
     """Who adds the noise: a server that is trusted (central), or each client, before its change is

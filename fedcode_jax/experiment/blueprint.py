@@ -198,6 +198,11 @@ class Blueprint:
             name: np.float32(getattr(config, name)) for name in Faults._fields if name != "hostile"
         }
         clients, seed = self.partition.num_clients, self.config.seed
+        if config.hostile and not round(config.hostile * clients):
+            raise ConfigError(
+                f"faults.hostile: {config.hostile:g} of {clients} clients are none; it must be at "
+                f"least {1 / clients:.3g}"
+            )
         return Faults(**numbers, hostile=hostile_clients(clients, config.hostile, seed))
 
     @property

@@ -205,9 +205,10 @@ class Journal:
                 failure = error
         with processes.together():
             if self.folder is not None:
+                # Figures first: what a picture may end in must not take them along.
+                self.folder.finish(summary, evaluation_of(self.experiment, outcome))
                 path = self.folder.path / results.CURVES
                 results.plot_curves({curves_label(config): outcome.records}, path)
-                self.folder.finish(summary, evaluation_of(self.experiment, outcome))
                 self.folder.close()
             if self.observer is not None:
                 self.observer.finished(summary)

@@ -136,6 +136,8 @@ def _of_messages(check: Mapping[str, Any]) -> str:
         parts.append(f"{check['damaged']:,} refused when damaged")
     if check.get("refused"):
         parts.append(f"{check['refused']:,} refused as not finite")
+    if check.get("left_out"):
+        parts.append(f"the last {check['left_out']:,} rounds, which diverged, were not looked at")
     return "; ".join(parts)
 
 

@@ -153,6 +153,8 @@ def simulate(
             if advanced is not None:
                 advanced(new, state, found)
             if any(has_diverged(record) for record in new):
+                if wire_check is not None:
+                    wire_check.left_out = num_rounds
                 return Outcome(state, records, "diverged", evaluation)
             if checked:
                 assert check is not None

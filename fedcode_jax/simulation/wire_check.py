@@ -32,6 +32,8 @@ class WireCheck:
         be decoded. None where there were no faults.
       refused: uploads that were rejected as not finite: they could not be encoded, or their bytes
         show it. None likewise.
+      left_out: rounds whose messages were not looked at: those up to the evaluation at which a run
+        was found to diverge. None where there were none.
     """
 
     messages: int = 0
@@ -40,6 +42,7 @@ class WireCheck:
     largest_difference: float = 0.0
     damaged: int | None = None
     refused: int | None = None
+    left_out: int | None = None
     _broadcasts: list[int] = dataclasses.field(default_factory=list, init=False)
     _received: dict[int, int] = dataclasses.field(default_factory=dict, init=False)
 

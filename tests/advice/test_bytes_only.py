@@ -82,7 +82,14 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     [
         (["--bytes-only"], "parameters: is needed with --bytes-only"),
         (["--parameters", "5"], "parameters: has no use without --bytes-only"),
-        (["--bytes-only", "--parameters", "5", "--floor", "0.9"], "it tells no accuracy"),
+        (
+            ["--bytes-only", "--parameters", "5", "--floor", "0.9"],
+            "floor: has no use with --bytes-only",
+        ),
+        (
+            ["--bytes-only", "--parameters", "5", "--loss", "0"],
+            "loss: has no use with --bytes-only",
+        ),
         (["--bytes-only", "--parameters", "0"], "parameters: 0 cannot be used"),
         (
             ["--bytes-only", "--parameters", "5", "--partition.name", "by_user"],

@@ -78,8 +78,12 @@ def test_a_rollout_from_run_to_run(tmp_path, monkeypatch, capsys):
         "schedule.server_period": 1,
         "schedule.client_period": 1,
         "local.learning_rate": 1e-6,  # accuracy is stable
+        "init": "runs/before",
+        "init_skip": ["*/head/*"],
         "out": "runs/pilot",
     }
+    before = {"rounds": 1, "out": "runs/before"}
+    run(replace(ExperimentConfig(), TINY | before), quiet=True)
     run(replace(ExperimentConfig(), TINY | pilot), quiet=True)
     periods, weights = [], "runs/pilot"
     for stage in range(2):
@@ -89,6 +93,7 @@ def test_a_rollout_from_run_to_run(tmp_path, monkeypatch, capsys):
         assert f"fedcode run --config {out}/config.yaml" in capsys.readouterr().out
         config = from_yaml(f"{out}/config.yaml")
         assert config.init == weights
+        assert config.init_skip == ()
         periods.append(config.schedule.server_period)
         assert "Lengthen" in pathlib.Path(f"{out}/next.md").read_text()
         weights = f"runs/{stage}"
@@ -104,6 +109,7 @@ def test_a_rollout_from_run_to_run(tmp_path, monkeypatch, capsys):
     for more, says in (
         (["--after", "nowhere", "--floor", "0.5"], "cannot be read"),
         (["--after", weights], "needs --floor"),
+        (["--after", weights, "--floor", "0.5", "--seeds", "9"], "seeds: has no use with --after"),
         (["--after", weights, "--floor", "0.5", "--rounds", "9"], "those of the run count"),
         (["--after", weights, "--floor", "7"], "floor: 7.0 cannot be used"),
     ):

@@ -95,8 +95,8 @@ def test_one_client_has_all(name, options):
 
 @SHARING
 def test_as_many_clients_as_samples(name, options):
-    if options.get("classes_per_client", 1) > 1:
-        pytest.skip("a client of one sample has one class")
+    if max(options.get("classes_per_client", 1), options.get("shards_per_client", 1)) > 1:
+        pytest.skip("a client of one sample has one class, and one shard")
     made = partition.registry[name](LABELS, len(LABELS), **options)
     check(made, len(LABELS))
     assert made.sizes.tolist() == [1] * len(LABELS)
@@ -118,6 +118,9 @@ def test_any_feasible_setting_ends_well(data):
     name, options = data.draw(st.sampled_from([c for c in CASES if c[0] not in OF_CLASSES]))
     labels = data.draw(st.lists(st.integers(0, 5), min_size=1, max_size=60))
     clients = data.draw(st.integers(1, len(labels)))
+    if name == "shards":
+        most = len(labels) // clients
+        options = {"shards_per_client": min(options["shards_per_client"], most)}
     least = data.draw(st.integers(1, len(labels) // clients))
     seed = data.draw(st.integers(0, 2**63))
     made = partition.registry[name](labels, clients, min_size=least, seed=seed, **options)
@@ -158,7 +161,7 @@ def test_sigma_out_of_range(sigma):
         partition.lognormal(LABELS, 10, sigma=sigma)
 
 
-@pytest.mark.parametrize("count", [0, 1.5, True])
+@pytest.mark.parametrize("count", [0, 1.5, True, 201])
 def test_shards_out_of_range(count):
     with pytest.raises(ConfigError, match=r"partition\.shards_per_client"):
         partition.shards(LABELS, 10, shards_per_client=count)

@@ -69,6 +69,11 @@ def test_the_hostile_are_as_many_as_asked_and_others_with_another_seed():
     assert_same(hostile_clients(20, 0.4, 3) & chosen[3], chosen[3])
 
 
+def test_a_share_that_is_no_client_is_refused():
+    with pytest.raises(ConfigError, match=r"faults\.hostile: 0\.1 of 4 clients are none"):
+        experiment.build(replace(SMALL, {"faults.hostile": 0.1, "partition.num_clients": 4}))
+
+
 def test_hostile_clients_send_what_they_trained_scaled():
     hostile = np.array([False, True, False, False])
     plain, scaled = (

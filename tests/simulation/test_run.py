@@ -11,7 +11,7 @@ import pytest
 
 from fedcode_jax import experiment
 from fedcode_jax.config import ExperimentConfig, replace
-from fedcode_jax.simulation import EvaluationData, checkpoint, evaluate, simulate
+from fedcode_jax.simulation import EvaluationData, WireCheck, checkpoint, evaluate, simulate
 from fedcode_jax.simulation.opening import sample_cohort
 
 SMALL = replace(
@@ -156,10 +156,13 @@ def test_divergence_stops_the_run_and_keeps_its_results():
     one = built(
         local__optimizer="sgd", local__learning_rate=1e30, algorithm__name="fedavg", rounds=6
     )
-    outcome = simulate(one.program, one.program.start(one.weights), rounds=6, eval_every=1)
+    check = WireCheck()
+    start = one.program.start(one.weights)
+    outcome = simulate(one.program, start, rounds=6, eval_every=1, wire_check=check)
     assert outcome.status == "diverged"
     assert 1 <= len(outcome.records) < 6
     assert not np.isfinite(outcome.records[-1]["train_loss"])
+    assert check.figures["left_out"] == 1  # and said: a check of nothing is none
 
 
 def test_a_probe_takes_one_of_the_plans_and_says_what_it_measured():

@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from fedcode_jax.data.partition import common
 from fedcode_jax.data.partition.places import holders_of
 from fedcode_jax.data.partition.result import Partition
+from fedcode_jax.errors import ConfigError
 
 
 def balanced_dirichlet(
@@ -129,7 +130,7 @@ def shards(
     Args:
       labels: integers ``[N]``.
       num_clients: C, at most N.
-      shards_per_client: s, at least 1.
+      shards_per_client: s, at least 1, with C s at most N.
       seed: the partition is a function of it.
       min_size: fewest samples of a client; met by any feasible value, as sizes are equal.
 
@@ -150,6 +151,12 @@ def shards(
     """
     y = common.check_labels(labels, num_clients, min_size)
     common.check_integer("partition.shards_per_client", shards_per_client, 1)
+    if num_clients * shards_per_client > len(y):
+        raise ConfigError(
+            f"partition.shards_per_client: {shards_per_client} for each of {num_clients:,} clients "
+            f"are more shards than the {len(y):,} train samples; at most {len(y) // num_clients} "
+            "is possible"
+        )
     rng = common.generator("shards", seed)
     order = np.lexsort((rng.random(len(y)), y))
     whose = rng.permutation(np.repeat(np.arange(num_clients), shards_per_client))
