@@ -60,6 +60,8 @@ def test_a_grid_is_the_product_in_order_and_every_config_is_checked():
         ({"seed": []}, "not a list of values"),
         ({"seed": "01"}, "not a list of values"),
         ({("seed", "rounds"): [(1,)]}, "another number of values"),
+        ({("seed", "rounds"): [1, 2]}, "seed, rounds: 1 is not a list of values"),
+        ({("seed", "rounds"): ["12"]}, "'12' is not a list of values"),
         ({"seed": Range(0, 9)}, "is a range; list values"),
     ],
 )

@@ -237,7 +237,13 @@ def _steps(
         raise ConfigError(f"axis: {', '.join(settings)}: {values!r} is not a list of values")
     if isinstance(names, str):
         return settings, [(value,) for value in values]
-    rows = [tuple(checks.native(row)) for row in values]
+    listed = [checks.native(row) for row in values]
+    for row in listed:
+        if isinstance(row, str) or not isinstance(row, Sequence):
+            raise ConfigError(
+                f"axis: {', '.join(settings)}: {row!r} is not a list of values, one a setting"
+            )
+    rows = [tuple(row) for row in listed]
     for row in rows:
         if len(row) != len(settings):
             raise ConfigError(f"axis: {', '.join(settings)}: {row} has another number of values")
