@@ -43,7 +43,11 @@ def dangers(source):
 
 
 def test_nothing_in_the_package_unpickles_or_evaluates():
-    found = {str(path): list(dangers(path.read_text())) for path in HOME.rglob("*.py")}
+    found = {
+        str(path.relative_to(HOME)): set(dangers(path.read_text())) for path in HOME.rglob("*.py")
+    }
+    # What a sweep sends to one's own cluster; it is no file.
+    assert found.pop("experiment/cluster.py") == {"cloudpickle"}
     assert not {path: what for path, what in found.items() if what}
 
 

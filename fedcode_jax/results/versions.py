@@ -4,8 +4,6 @@ import importlib.metadata
 import os
 import platform
 
-import jax
-
 from fedcode_jax.version import VERSION
 
 _FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
@@ -37,6 +35,8 @@ def installed_versions(device: str) -> dict[str, str]:
 
 def _flags() -> list[str]:
     """What of the environment and of JAX's settings is not as by default."""
+    import jax  # reports, which read these versions, do without
+
     found = [f"{name}={os.environ[name]}" for name in _FLAGS if os.environ.get(name)]
     settings = {name: getattr(jax.config, name, None) for name in _SETTINGS}
     return found + [f"{name}={value}" for name, value in settings.items() if value]
