@@ -207,7 +207,7 @@ def test_a_signal_that_ends_a_run_is_told_by_the_exit_code(simulation, name, cod
         ("run --algorithm.name fedcod", "Did you mean 'fedcode'?"),
         (
             "run --algorithm.num-clusters 8 --algorithm.name fedavg",
-            "algorithm.num_clusters: '8' has no use with algorithm.name fedavg, which has aggregation, ",
+            "algorithm.num_clusters: '8' has no use with algorithm.name fedavg, which has ag",
         ),
         ("run --algorithm.num-cluster 3", "Did you mean algorithm.num_clusters?"),
         ("run --rounds sixty", "rounds: 'sixty' cannot be used; it must be a whole number"),

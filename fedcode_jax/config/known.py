@@ -15,7 +15,7 @@ def setting_names(config: Section) -> list[str]:
     Example:
       >>> from fedcode_jax.config import ExperimentConfig
       >>> [n for n in setting_names(ExperimentConfig()) if n.startswith("partition")]
-      ['partition.name', 'partition.num_clients', 'partition.min_size']
+      ['partition.name', 'partition.seed', 'partition.num_clients', 'partition.min_size']
     """
     names: list[str] = []
     for field in settings_of(config):
