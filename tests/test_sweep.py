@@ -2,10 +2,10 @@
 
 import csv
 import json
-import math
 
 import pyarrow.parquet
 import pytest
+from tiny_sweep import Counting
 
 import fedcode_jax
 from fedcode_jax import cli
@@ -106,24 +106,6 @@ def test_an_error_strikes_the_experiment_that_it_comes_from(monkeypatch):
     assert result.runs[1].summary["error"] == "no room"
     assert len(starts) == 3
     assert observer.done == pytest.approx(3)
-
-
-class Counting:
-    """An observer that can stop a sweep, as a kill would, once so many experiments are done."""
-
-    def __init__(self, stop_after: float = math.inf) -> None:
-        self.stop_after, self.done = stop_after, 0.0
-
-    def started(self, total, finished, groups):
-        self.total, self.before, self.groups = total, finished, groups
-
-    def advanced(self, experiments):
-        self.done += experiments
-        if self.done > self.stop_after:
-            raise KeyboardInterrupt
-
-    def finished(self):
-        pass
 
 
 def test_settings_that_keep_shapes_share_a_program():

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from fedcode_jax.results.run_files import (
     read,
     with_versions,
 )
-from fedcode_jax.results.writing import named, to_json, write_atomically
+from fedcode_jax.results.writing import lines, named, to_json, write_atomically
 
 _WRITTEN_LATER = (
     *(METRICS, METRICS_TABLE, CLIENTS, LOGS, SUMMARY, EVALUATION),
@@ -181,7 +181,7 @@ class RunFolder:
     def _cut_back(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Leaves these rounds alone, and nothing that tells of later ones."""
         cut_rows(self.path / CLIENTS, len(records))  # first: it may be damaged
-        write_atomically(self.path / METRICS, _lines(records))
+        write_atomically(self.path / METRICS, lines(records))
         write_atomically(self.path / METRICS_TABLE, csv_text(records, columns_of(records)))
         (self.path / SUMMARY).unlink(missing_ok=True)
         for done, later in _checkpoints(self.path).items():
@@ -248,7 +248,7 @@ class RunFolder:
             named(self.path / METRICS),
             (self.path / METRICS).open("a", encoding="utf-8") as file,
         ):
-            file.write(_lines(records))
+            file.write(lines(records))
         with named(self.path / METRICS_TABLE):
             append_rows(self.path / METRICS_TABLE, records)
         with named(self.path / CLIENTS):
@@ -277,10 +277,6 @@ def _checkpoints(folder: Path) -> dict[int, Path]:
     """The checkpoints of a run by their rounds."""
     found = [path for path in (folder / CHECKPOINTS).glob("round_*") if path.is_dir()]
     return {int(path.name[6:]): path for path in found if path.name[6:].isdigit()}
-
-
-def _lines(records: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(to_json(record) + "\n" for record in records)
 
 
 def _write_config(folder: Path, config_text: str, versions: Mapping[str, str]) -> None:
